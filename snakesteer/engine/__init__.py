@@ -1,0 +1,1 @@
+"""Generation engines: requests in, generations out."""

@@ -1,0 +1,68 @@
+"""What a rule's script says: to its log file, and to the terminal where that helps."""
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from snakesteer.errors import UserError
+
+logger = logging.getLogger("snakesteer")
+
+
+@contextmanager
+def script_log(path: str | Path) -> Iterator[logging.Logger]:
+    """Send a script's messages, warnings and failures to its log file.
+
+    A `UserError` becomes its one paragraph, without a traceback, and exit status 1. Any other
+    exception is written with its traceback and raised again. Running out of memory is named as such.
+
+    Args:
+        path: The rule's log file.
+
+    Yields:
+        The logger ``snakesteer``.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield logger
+    except UserError as error:
+        _fail(str(error))
+    except BaseException as error:
+        root.error("uncaught %s\n%s", type(error).__name__, traceback.format_exc())
+        if _out_of_memory(error):
+            _fail(
+                f"Out of memory: {error}. Use a smaller generation.batch_size, a smaller dtype "
+                "(model.dtype: bfloat16) or a smaller model, or ask for more memory."
+            )
+        raise
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def _fail(message: str) -> None:
+    logger.error(message)
+    print(f"error: {message}", file=sys.stderr)
+    # SystemExit would make Snakemake print the script's stack as well; the paragraph is enough.
+    raise SystemExit(1)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether an exception is the host's or an accelerator's way of saying "no memory left"."""
+    if isinstance(error, MemoryError):
+        return True
+    if "OutOfMemoryError" in type(error).__name__:
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text or "can't allocate memory" in text
+    )

@@ -1,0 +1,1 @@
+"""Models: loading, the embedded default, and where the residual stream can be reached."""
