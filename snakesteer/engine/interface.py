@@ -1,0 +1,68 @@
+"""What every engine takes and gives back: requests in, generations out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from snakesteer.steering import Steering
+
+Finish = Literal["eos", "stop", "length"]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How tokens are chosen and when a generation ends; the same for all requests of an engine.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_p: Nucleus mass in (0, 1]; 1 keeps every token.
+        top_k: Number of likeliest tokens kept; 0 keeps every token.
+        stop: Generation ends where one of these strings begins.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One text to generate.
+
+    Attributes:
+        prompt_ids: Token ids of the prompt, at least one.
+        max_new_tokens: Limit on generated tokens, the end token included.
+        steering: How it is steered; None leaves the model alone.
+        seed: Names the request's own random stream when sampling.
+    """
+
+    prompt_ids: tuple[int, ...]
+    max_new_tokens: int
+    steering: Steering | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What came out of one request.
+
+    Attributes:
+        token_ids: Generated ids without the end token; with the tokens of a stop string.
+        text: Decoded text, cut where a stop string begins.
+        finish: ``eos`` (end token), ``stop`` (stop string) or ``length`` (limit reached).
+        num_tokens: Decoded tokens, the end token included.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    finish: Finish
+    num_tokens: int
+
+
+class Engine(Protocol):
+    """Anything that answers requests, in their order."""
+
+    def generate(self, requests: Sequence[Request]) -> list[Generation]:
+        """Generate one text per request; the result has the order of the requests."""
+        ...

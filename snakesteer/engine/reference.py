@@ -1,0 +1,210 @@
+"""The reference engine: HuggingFace ``generate`` with forward hooks.
+
+Slow and obvious. It runs any architecture that HuggingFace can generate with, and is what faster
+engines are checked against.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+
+from snakesteer.engine.batching import check_lengths, left_pad
+from snakesteer.engine.dac_loop import generate_dac
+from snakesteer.engine.interface import Decoding, Finish, Generation, Request
+from snakesteer.engine.sampling import choose, uniforms
+from snakesteer.engine.stopping import StopRule
+from snakesteer.models.blocks import on_block_outputs
+from snakesteer.models.loading import LoadedModel
+from snakesteer.steering import Steering
+
+
+class ReferenceEngine:
+    """Answers requests batch by batch.
+
+    Batches are made of requests of similar length, in an order that depends on the prompts alone:
+    the same prompts come together whether or not they are steered.
+
+    Args:
+        loaded: The model.
+        decoding: How tokens are chosen.
+        batch_size: Requests decoded together.
+        progress: Show a progress bar on the terminal.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, decoding: Decoding, batch_size: int, progress: bool = False
+    ) -> None:
+        self.loaded = loaded
+        self.decoding = decoding
+        self.batch_size = batch_size
+        self.progress = progress
+        self.stop_rule = StopRule(loaded.tokenizer, loaded.eos_ids, decoding.stop)
+
+    def generate(self, requests: Sequence[Request]) -> list[Generation]:
+        """Generate one text per request, in their order.
+
+        Raises:
+            UserError: A prompt that does not fit into the model's context with its answer.
+        """
+        check_lengths(self.loaded, requests)
+        results: list[Generation | None] = [None] * len(requests)
+        with tqdm(total=len(requests), unit="text", disable=not self.progress, leave=False) as bar:
+            for batch in self._batches(requests):
+                chosen = [requests[index] for index in batch]
+                if chosen[0].steering is not None and chosen[0].steering.dac is not None:
+                    rows = generate_dac(self.loaded, chosen, self.decoding, self.stop_rule)
+                else:
+                    rows = self._generate_batch(chosen)
+                for index, row in zip(batch, rows, strict=True):
+                    results[index] = row
+                bar.update(len(batch))
+        return [result for result in results if result is not None]
+
+    def _batches(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Indices of the requests that run together: by kind, then by length."""
+        batches = []
+        for dynamic in (False, True):
+            members = [
+                index
+                for index, request in enumerate(requests)
+                if (request.steering is not None and request.steering.dac is not None) == dynamic
+            ]
+            members.sort(key=lambda index: len(requests[index].prompt_ids))
+            batches += [
+                members[start : start + self.batch_size]
+                for start in range(0, len(members), self.batch_size)
+            ]
+        return batches
+
+    @torch.inference_mode()
+    def _generate_batch(self, requests: list[Request]) -> list[Generation]:
+        input_ids, attention_mask = left_pad(self.loaded, [r.prompt_ids for r in requests])
+        watch = RowWatch(self.stop_rule, requests, prompt_length=input_ids.shape[1])
+        processors = LogitsProcessorList()
+        if self.decoding.temperature > 0.0:
+            processors.append(SeededChoice(self.decoding, requests, input_ids.shape[1]))
+        limit = max(request.max_new_tokens for request in requests)
+        with steered(self.loaded, [r.steering for r in requests], attention_mask):
+            output = self.loaded.model.generate(
+                input_ids,
+                attention_mask=attention_mask,
+                generation_config=GenerationConfig(
+                    max_new_tokens=limit,
+                    do_sample=False,
+                    use_cache=True,
+                    pad_token_id=self.loaded.pad_id,
+                ),
+                logits_processor=processors,
+                stopping_criteria=StoppingCriteriaList([watch]),
+            )
+        generated = output[:, input_ids.shape[1] :].tolist()
+        return watch.generations(generated)
+
+
+def steered(
+    loaded: LoadedModel, steerings: Sequence[Steering | None], attention_mask: Tensor
+) -> AbstractContextManager[None]:
+    """Steer the rows of one batch while the context is open.
+
+    The first pass through a block is the prefill, every later one a decode step.
+
+    Args:
+        loaded: The model.
+        steerings: One per row.
+        attention_mask: ``[batch, prompt]``; 0 on padding.
+    """
+    layers = sorted({s.layer for s in steerings if s is not None})
+    if not layers:
+        return nullcontext()
+    callbacks = {layer: _adder(layer, steerings, attention_mask, loaded.dtype) for layer in layers}
+    return on_block_outputs(loaded.blocks, callbacks)
+
+
+def _adder(
+    layer: int, steerings: Sequence[Steering | None], attention_mask: Tensor, dtype: torch.dtype
+) -> Callable[[Tensor], Tensor]:
+    """A function that adds each row's vector at the positions of its scope."""
+    here = [s if s is not None and s.layer == layer else None for s in steerings]
+    width = next(s.vector.shape[0] for s in here if s is not None)
+    delta = torch.stack([torch.zeros(width) if s is None else s.delta().cpu() for s in here])
+    step = 0
+
+    def add(hidden: Tensor) -> Tensor:
+        nonlocal step
+        where = torch.zeros(hidden.shape[:2], dtype=torch.bool)
+        for row, steering in enumerate(here):
+            if steering is None:
+                continue
+            if step == 0 and steering.steers_prompt:
+                where[row] = attention_mask[row].bool().cpu()
+            where[row, -1] = steering.steers_step(step)
+        step += 1
+        added = delta.to(hidden.device, dtype)[:, None, :]  # [batch, 1, hidden]
+        # A new tensor: an edit in place would reach whatever else holds the block's output.
+        return hidden + added * where.to(hidden.device)[:, :, None]
+
+    return add
+
+
+class RowWatch:
+    """Decides row by row when a batch is finished; a HuggingFace stopping criterion.
+
+    Args:
+        rule: End tokens and stop strings.
+        requests: The batch.
+        prompt_length: Padded length of the prompts.
+    """
+
+    def __init__(self, rule: StopRule, requests: Sequence[Request], prompt_length: int) -> None:
+        self.rule = rule
+        self.limits = [request.max_new_tokens for request in requests]
+        self.prompt_length = prompt_length
+        self.ends: list[tuple[int, Finish] | None] = [None] * len(requests)
+
+    def __call__(self, input_ids: Tensor, _scores: Any, **_kwargs: Any) -> Tensor:
+        """``[batch]`` bool: which rows are finished."""
+        generated = input_ids[:, self.prompt_length :].tolist()
+        for row, token_ids in enumerate(generated):
+            if self.ends[row] is None:
+                finish = self.rule.finish(token_ids, self.limits[row])
+                self.ends[row] = None if finish is None else (len(token_ids), finish)
+        return torch.tensor([end is not None for end in self.ends], device=input_ids.device)
+
+    def generations(self, generated: Sequence[Sequence[int]]) -> list[Generation]:
+        """The finished rows; what a row holds behind its end is dropped."""
+        rows = []
+        for token_ids, end in zip(generated, self.ends, strict=True):
+            assert end is not None  # generate() returns only when every row has ended
+            length, finish = end
+            rows.append(self.rule.generation(token_ids[:length], finish))
+        return rows
+
+
+class SeededChoice:
+    """Samples from each row's own stream; a HuggingFace logits processor.
+
+    All tokens but the sampled one get −∞, so that the greedy choice that follows takes it.
+
+    Args:
+        decoding: Temperature, top-p and top-k.
+        requests: The batch.
+        prompt_length: Padded length of the prompts.
+    """
+
+    def __init__(self, decoding: Decoding, requests: Sequence[Request], prompt_length: int) -> None:
+        self.decoding = decoding
+        self.prompt_length = prompt_length
+        steps = max(request.max_new_tokens for request in requests)
+        self.uniform = torch.stack([uniforms(request.seed, steps) for request in requests])
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """``[batch, vocab]`` logits in, the same shape out."""
+        step = input_ids.shape[1] - self.prompt_length
+        uniform = self.uniform[:, step].to(scores.device)
+        chosen = choose(scores, self.decoding, uniform)
+        return torch.full_like(scores, -torch.inf).scatter(-1, chosen[:, None], 0.0)

@@ -1,0 +1,116 @@
+"""Where the residual stream can be read and changed: the decoder blocks.
+
+Layers are counted from 0, and "the output of layer L" is the residual stream after block L. In
+HuggingFace's ``hidden_states`` that is entry L+1 (entry 0 holds the embeddings), except for the last
+block, whose entry is taken after the final norm. Everything here hooks the blocks themselves, so
+that offset appears in `hidden_states_index` alone.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snakesteer.errors import UserError
+
+
+def num_layers(config: Any) -> int:
+    """The number of decoder blocks that a HuggingFace config states."""
+    return int(config.get_text_config().num_hidden_layers)
+
+
+def hidden_states_index(layer: int) -> int:
+    """The entry of ``output_hidden_states`` that holds the output of a block (not the last)."""
+    return layer + 1
+
+
+def decoder_blocks(model: nn.Module) -> list[nn.Module]:
+    """The model's decoder blocks in order.
+
+    They are the outermost ``nn.ModuleList`` with as many members as the config has layers.
+
+    Args:
+        model: A HuggingFace causal LM.
+
+    Raises:
+        UserError: No such list, or several on the same level.
+    """
+    depth = num_layers(model.config)
+    lists = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == depth
+    ]
+    outermost = min((name.count(".") for name, _ in lists), default=0)
+    found = [module for name, module in lists if name.count(".") == outermost]
+    if len(found) != 1:
+        names = ", ".join(name for name, _ in lists) or "none"
+        raise UserError(
+            f"Cannot tell which modules of {type(model).__name__} are its {depth} decoder blocks "
+            f"(lists of that length: {names})",
+            "Use a decoder-only causal LM with one stack of blocks.",
+        )
+    return list(found[0])
+
+
+def block_output(output: Any) -> Tensor:
+    """The residual stream in what a block returned (a tensor, or a tuple that starts with it)."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def replace_block_output(output: Any, hidden: Tensor) -> Any:
+    """What the block returned, with another residual stream; keeps the tuple if there was one."""
+    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+
+@contextmanager
+def on_block_outputs(
+    blocks: list[nn.Module], callbacks: dict[int, Callable[[Tensor], Tensor | None]]
+) -> Iterator[None]:
+    """Call a function on the output of some blocks while the context is open.
+
+    Args:
+        blocks: All decoder blocks.
+        callbacks: Layer → function of the residual stream ``[batch, seq, hidden]``. A returned tensor
+            replaces the output; None leaves it. The input must not be edited in place.
+
+    Raises:
+        UserError: A layer that the model lacks, or a block that never ran (steering that silently
+            does nothing would look like a result).
+    """
+    missing = [layer for layer in callbacks if not 0 <= layer < len(blocks)]
+    if missing:
+        raise UserError(
+            f"There is no hook point for layer {missing[0]}: the model has {len(blocks)} layers "
+            f"(0 to {len(blocks) - 1})",
+            "Choose steering.layers within the model.",
+        )
+    ran: set[int] = set()
+
+    def hook_for(layer: int) -> Callable[..., Any]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            ran.add(layer)
+            hidden = callbacks[layer](block_output(output))
+            return None if hidden is None else replace_block_output(output, hidden)
+
+        return hook
+
+    handles = [blocks[layer].register_forward_hook(hook_for(layer)) for layer in callbacks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+    silent = sorted(set(callbacks) - ran)
+    if silent:
+        raise UserError(
+            f"The hook on layer {silent[0]} never ran, so nothing was steered or read there",
+            "This architecture does not call its blocks as modules; use another model.",
+        )
+
+
+def residual_norms(hidden: Tensor) -> Tensor:
+    """Euclidean norm of every position: ``[batch, seq, hidden]`` → ``[batch, seq]`` float32."""
+    return torch.linalg.vector_norm(hidden.float(), dim=-1)

@@ -1,0 +1,213 @@
+"""Loading a causal LM and its tokenizer, ready to generate on a device."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from snakesteer.config import Device, Dtype, ModelConfig
+from snakesteer.errors import UserError
+from snakesteer.models.blocks import decoder_blocks, num_layers
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model in eval mode with what the engines need of it.
+
+    Attributes:
+        model: The HuggingFace causal LM.
+        tokenizer: Its tokenizer.
+        blocks: Its decoder blocks in order.
+        device: Where its input goes.
+        dtype: Of its activations.
+        eos_ids: Token ids that end a text.
+        pad_id: A valid id for padding; what it stands for never matters, as padding is masked.
+        context: Longest sequence the positions allow, None where the config states none.
+    """
+
+    model: Any
+    tokenizer: Any
+    blocks: list[nn.Module]
+    device: torch.device
+    dtype: torch.dtype
+    eos_ids: frozenset[int]
+    pad_id: int
+    context: int | None
+
+
+def resolve_device(wanted: Device, gpus: int) -> torch.device:
+    """The device a run uses.
+
+    Args:
+        wanted: From the config.
+        gpus: GPUs that the workflow granted; 0 (``--resources gpu=0``) means the CPU.
+
+    Raises:
+        UserError: The config names a device that is not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        if gpus == 0:
+            return torch.device("cpu")
+        return torch.device(next((name for name, there in available.items() if there), "cpu"))
+    if wanted != "cpu" and not available[wanted]:
+        raise UserError(
+            f"model.device is {wanted!r}, but torch finds no such device here",
+            "Set model.device: auto, or install a torch build for that device.",
+        )
+    return torch.device(wanted)
+
+
+def resolve_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
+    """The dtype of weights and activations: ``auto`` is bfloat16 on CUDA, float32 elsewhere."""
+    if wanted == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return getattr(torch, wanted)
+
+
+def explain_load_failure(name: str, error: Exception) -> UserError:
+    """A library's failure to read a model as one clear paragraph."""
+    first_line = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+    return UserError(
+        f"The model {name!r} cannot be loaded ({type(error).__name__}: {first_line.strip()})",
+        "Check model.name and model.revision; a local folder needs config.json, the tokenizer and "
+        "complete weight files; a hub id needs network access or a filled cache (HF_HOME), and "
+        "gated models need `hf auth login`.",
+    )
+
+
+def load_config_of(model: ModelConfig) -> Any:
+    """The model's HuggingFace config, without its weights.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    arguments = _arguments(model)
+    try:
+        return AutoConfig.from_pretrained(model.name, **arguments)
+    except (OSError, ValueError, KeyError) as error:
+        raise explain_load_failure(model.name, error) from error
+
+
+def load_tokenizer(model: ModelConfig) -> Any:
+    """The model's tokenizer.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(model.name, **_arguments(model))
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise explain_load_failure(model.name, error) from error
+
+
+def load_model(model: ModelConfig, gpus: int = 1, threads: int | None = None) -> LoadedModel:
+    """Load a model and its tokenizer.
+
+    Args:
+        model: The model section, with the name resolved to a hub id or folder.
+        gpus: GPUs that the workflow granted.
+        threads: CPU threads for torch, capped at the cores there are; None leaves torch's choice.
+
+    Raises:
+        UserError: The model cannot be read, is incomplete, or holds numbers that are not finite.
+    """
+    if threads is not None:
+        torch.set_num_threads(max(1, min(threads, len(os.sched_getaffinity(0)))))
+    device = resolve_device(model.device, gpus)
+    dtype = resolve_dtype(model.dtype, device)
+    tokenizer = load_tokenizer(model)
+    try:
+        network, report = AutoModelForCausalLM.from_pretrained(
+            model.name, dtype=dtype, output_loading_info=True, **_arguments(model)
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        # transformers, safetensors and gguf each have exception types of their own for bad files.
+        raise explain_load_failure(model.name, error) from error
+    if report["missing_keys"]:
+        missing = ", ".join(sorted(report["missing_keys"])[:3])
+        raise UserError(
+            f"The model {model.name!r} lacks weights ({missing} …), which would be random",
+            "Download it again, or check that the folder holds the whole model.",
+        )
+    network.eval().to(device)
+    _check_finite(network, model.name)
+    eos_ids = _eos_ids(network, tokenizer)
+    pad_id = _first_id(tokenizer.pad_token_id, min(eos_ids, default=None), 0)
+    # The model's own defaults (temperature, repetition penalty …) must not leak into a run.
+    network.generation_config = GenerationConfig(pad_token_id=pad_id)
+    logger.info("loaded %s on %s in %s", model.name, device, dtype)
+    return LoadedModel(
+        model=network,
+        tokenizer=tokenizer,
+        blocks=decoder_blocks(network),
+        device=device,
+        dtype=dtype,
+        eos_ids=eos_ids,
+        pad_id=pad_id,
+        context=getattr(network.config.get_text_config(), "max_position_embeddings", None),
+    )
+
+
+def describe_model(model: ModelConfig) -> dict[str, Any]:
+    """What is known of a model before its weights are read: depth, width, commit.
+
+    Raises:
+        UserError: The config cannot be read, or contradicts ``model.num_layers``.
+    """
+    config = load_config_of(model)
+    depth = num_layers(config)
+    if model.num_layers is not None and model.num_layers != depth:
+        raise UserError(
+            f"model.num_layers is {model.num_layers}, but {model.name!r} has {depth} layers",
+            f"Set model.num_layers: {depth}, or leave it out.",
+        )
+    return {
+        "name": model.name,
+        "revision": model.revision,
+        "commit": getattr(config, "_commit_hash", None),
+        "model_type": config.model_type,
+        "num_layers": depth,
+        "hidden_size": config.get_text_config().hidden_size,
+        "context": getattr(config.get_text_config(), "max_position_embeddings", None),
+    }
+
+
+def _arguments(model: ModelConfig) -> dict[str, Any]:
+    """Arguments that config, tokenizer and weights are loaded with alike."""
+    arguments: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
+    if not Path(model.name).is_dir() and model.revision is not None:
+        arguments["revision"] = model.revision
+    if model.gguf_file is not None:
+        arguments["gguf_file"] = model.gguf_file
+    return arguments
+
+
+def _eos_ids(network: Any, tokenizer: Any) -> frozenset[int]:
+    """End tokens named by the model's generation config, its config, or the tokenizer."""
+    found: set[int] = set()
+    for source in (network.generation_config.eos_token_id, tokenizer.eos_token_id):
+        found |= set(source) if isinstance(source, list) else {source} - {None}
+    return frozenset(found)
+
+
+def _first_id(*candidates: int | None) -> int:
+    return next(candidate for candidate in candidates if candidate is not None)
+
+
+def _check_finite(network: nn.Module, name: str) -> None:
+    for key, parameter in network.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise UserError(
+                f"The model {name!r} holds numbers that are not finite (in {key})",
+                "The file is damaged, or the dtype is too small for it (try model.dtype: float32).",
+            )

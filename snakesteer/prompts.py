@@ -1,0 +1,108 @@
+"""From problems to token ids: few-shot examples, chat templates, and where a response starts."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from snakesteer.config import PromptConfig
+from snakesteer.data.problem import Problem, strip_calculator
+from snakesteer.errors import UserError
+from snakesteer.files import sha256_text
+
+
+@dataclass(frozen=True)
+class Prompter:
+    """Builds prompts in one format with one set of few-shot examples.
+
+    Attributes:
+        config: The prompt section of the config.
+        examples: Few-shot examples, the same for every prompt.
+        tokenizer: The model's tokenizer.
+    """
+
+    config: PromptConfig
+    examples: tuple[Problem, ...]
+    tokenizer: Any
+
+    def text(self, question: str) -> str:
+        """The prompt for a question, as text."""
+        if self.config.chat:
+            return self._chat_text(question)
+        parts = [self._turn(e.question) + self.response(e.answer) for e in self.examples]
+        return self.config.separator.join([*parts, self._turn(question)])
+
+    def response(self, answer: str) -> str:
+        """A solution as it follows the prompt, calculator annotations removed."""
+        return self.config.answer_template.replace("{answer}", strip_calculator(answer))
+
+    def ids(self, question: str, response: str = "") -> tuple[int, ...]:
+        """Token ids of the prompt for a question, with a response behind it if given."""
+        text = self.text(question) + response
+        # A chat template writes its special tokens itself.
+        ids = list(self.tokenizer(text, add_special_tokens=not self.config.chat)["input_ids"])
+        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        if ids and ids[-1] == eos and not text.endswith(self.tokenizer.eos_token):
+            ids.pop()  # some tokenizers close every text; a prompt stays open
+        if self.config.bos == "always":
+            if bos is None:
+                raise UserError(
+                    "prompt.bos is 'always', but the tokenizer has no beginning-of-sequence token",
+                    "Set prompt.bos: auto.",
+                )
+            if ids[:1] != [bos]:
+                ids.insert(0, bos)
+        elif self.config.bos == "never" and bos is not None and ids[:1] == [bos]:
+            ids.pop(0)
+        return tuple(ids)
+
+    def fingerprint(self) -> str:
+        """A hash of everything that shapes a prompt: format, examples, and the rendered text."""
+        return sha256_text(self.config.model_dump_json() + self.text("\N{REPLACEMENT CHARACTER}"))
+
+    def _turn(self, question: str) -> str:
+        return self.config.template.replace("{question}", question)
+
+    def _chat_text(self, question: str) -> str:
+        messages = []
+        if self.config.system is not None:
+            messages.append({"role": "system", "content": self.config.system})
+        for example in self.examples:
+            messages.append({"role": "user", "content": self._turn(example.question)})
+            answer = self.response(example.answer).strip()
+            messages.append({"role": "assistant", "content": answer})
+        messages.append({"role": "user", "content": self._turn(question)})
+        if getattr(self.tokenizer, "chat_template", None) is None:
+            raise UserError(
+                "prompt.chat is true, but the tokenizer has no chat template",
+                "Set prompt.chat: false and write the format into prompt.template.",
+            )
+        return self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+
+
+def split_examples(
+    train: Sequence[Problem], shots: int, seed: int
+) -> tuple[tuple[Problem, ...], list[Problem]]:
+    """Draw few-shot examples from the train split.
+
+    Args:
+        train: The train split.
+        shots: How many examples.
+        seed: Of the draw.
+
+    Returns:
+        The examples, and the train problems that are left for contrast pairs (a problem must not
+        stand in its own prompt).
+    """
+    chosen = random.Random(f"few-shot {seed}").sample(range(len(train)), shots)
+    examples = tuple(train[index] for index in chosen)
+    rest = [problem for index, problem in enumerate(train) if index not in set(chosen)]
+    return examples, rest
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """The number of leading tokens that two sequences share."""
+    length = min(len(first), len(second))
+    return next((i for i in range(length) if first[i] != second[i]), length)
