@@ -1,0 +1,150 @@
+"""Random-weight models of many architectures, and a tokenizer that fits them all.
+
+They are small enough to run everywhere and random enough that greedy answers differ from prompt to
+prompt: exact equalities between two ways to compute the same thing need no trained weights.
+"""
+
+import string
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+PAD, BOS, EOS, UNK = range(4)
+SPECIALS = ["<pad>", "<s>", "</s>", "<unk>"]
+CHARACTERS = sorted(string.digits + string.ascii_letters + string.punctuation + " \n\t")
+# Byte-level BPE's names for blanks. transformers takes Qwen2's tokenizer for byte-level always.
+_BYTE_LEVEL = str.maketrans({" ": "Ġ", "\n": "Ċ", "\t": "ĉ"})
+# A few longer tokens, so that a token is not always a character; digits stay single.
+MERGES = [("#", "#"), ("##", "##"), ("<", "<"), (">", ">"), ("t", "h"), ("th", "e"), ("i", "n")]
+VOCABULARY = [
+    *SPECIALS,
+    *(character.translate(_BYTE_LEVEL) for character in CHARACTERS),
+    *("".join(pair) for pair in MERGES),
+]
+
+NUM_LAYERS = 4
+HIDDEN = 32
+CONTEXT = 256
+SLIDING_WINDOW = 16
+
+_COMMON = {
+    "vocab_size": len(VOCABULARY),
+    "pad_token_id": PAD,
+    "bos_token_id": BOS,
+    "eos_token_id": EOS,
+    "initializer_range": 0.5,
+}
+_LLAMA_LIKE = {
+    "hidden_size": HIDDEN,
+    "intermediate_size": 64,
+    "num_hidden_layers": NUM_LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": CONTEXT,
+}
+_NO_GROUPS = {key: value for key, value in _LLAMA_LIKE.items() if key != "num_key_value_heads"}
+_GEMMA = _LLAMA_LIKE | {
+    "head_dim": 8,
+    "query_pre_attn_scalar": 8,
+    # With tied weights, the scaled embedding of the last token would win every time.
+    "tie_word_embeddings": False,
+    "sliding_window": SLIDING_WINDOW,
+}
+_GPT2 = {"n_embd": HIDDEN, "n_layer": NUM_LAYERS, "n_head": 4, "n_positions": CONTEXT}
+_GPT_NEO = {
+    "hidden_size": HIDDEN,
+    "intermediate_size": 64,
+    "num_layers": NUM_LAYERS,
+    "num_heads": 4,
+    "max_position_embeddings": CONTEXT,
+    "attention_types": [[["global", "local"], NUM_LAYERS // 2]],
+    "window_size": SLIDING_WINDOW,
+}
+_OPT = {
+    "hidden_size": HIDDEN,
+    "word_embed_proj_dim": HIDDEN,
+    "ffn_dim": 64,
+    "num_hidden_layers": NUM_LAYERS,
+    "num_attention_heads": 4,
+    "max_position_embeddings": CONTEXT,
+}
+
+_FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": _LLAMA_LIKE,
+    "qwen2": _LLAMA_LIKE,
+    "qwen3": _LLAMA_LIKE | {"head_dim": 8},
+    "mistral": _LLAMA_LIKE | {"sliding_window": SLIDING_WINDOW},
+    "gemma2": _GEMMA,
+    "gemma3_text": _GEMMA,
+    "gpt2": _GPT2,
+    "gpt_neo": _GPT_NEO,
+    "gpt_neox": _NO_GROUPS,
+    "phi": _NO_GROUPS | {"partial_rotary_factor": 0.5},
+    "opt": _OPT,
+}
+FAMILIES = tuple(_FAMILIES)
+
+
+def tiny_config(family: str) -> PretrainedConfig:
+    """The config of a 4-layer model with 32 hidden dimensions; ``family`` is a model type."""
+    return AutoConfig.for_model(family, **_COMMON, **_FAMILIES[family])
+
+
+def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
+    """A model with random float32 weights, in eval mode; the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(tiny_config(family), dtype=torch.float32)
+        # Biases and norms start as 0 and 1, where a mistake in their use would not show.
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.data += 0.1 * torch.randn_like(parameter)
+    return model.eval()
+
+
+def tiny_tokenizer(add_bos: bool = False) -> PreTrainedTokenizerFast:
+    """A tokenizer for printable ASCII, newline and tab; characters and a few longer tokens.
+
+    Args:
+        add_bos: Put ``<s>`` in front of every text, as Llama's tokenizer does.
+    """
+    tokenizer = Tokenizer(
+        BPE({token: index for index, token in enumerate(VOCABULARY)}, MERGES, unk_token="<unk>")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    if add_bos:
+        tokenizer.post_processor = TemplateProcessing(
+            single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", BOS)]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        clean_up_tokenization_spaces=False,
+        model_max_length=CONTEXT,
+    )
+
+
+def save_tiny_model(folder: Path, family: str, seed: int = 0, add_bos: bool = False) -> Path:
+    """Save `tiny_model` and `tiny_tokenizer` where the Auto classes find them.
+
+    Returns:
+        ``folder``.
+    """
+    tiny_model(family, seed).save_pretrained(folder)
+    tiny_tokenizer(add_bos).save_pretrained(folder)
+    return folder
