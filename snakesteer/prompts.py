@@ -1,14 +1,22 @@
 """From problems to token ids: few-shot examples, chat templates, and where a response starts."""
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
+
 from snakesteer.config import PromptConfig
 from snakesteer.data.problem import Problem, strip_calculator
 from snakesteer.errors import UserError
 from snakesteer.files import sha256_text
+
+# Some chat templates print today's date (Llama 3, SmolLM3), which would change every prompt, and
+# with it the results, from day to day. The date is the one that Llama 3 falls back to. The empty
+# expression keeps Jinja from taking away a newline that the template starts with.
+_FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}{{ '' }}"
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,12 @@ class Prompter:
         return self.config.separator.join([*parts, self._turn(question)])
 
     def response(self, answer: str) -> str:
-        """A solution as it follows the prompt, calculator annotations removed."""
-        return self.config.answer_template.replace("{answer}", strip_calculator(answer))
+        """A solution as it follows the prompt, calculator annotations removed.
+
+        In a chat the template itself sets the reply apart, so blanks around it go.
+        """
+        response = self.config.answer_template.replace("{answer}", strip_calculator(answer))
+        return response.strip() if self.config.chat else response
 
     def ids(self, question: str, response: str = "") -> tuple[int, ...]:
         """Token ids of the prompt for a question, with a response behind it if given."""
@@ -57,8 +69,14 @@ class Prompter:
         return tuple(ids)
 
     def fingerprint(self) -> str:
-        """A hash of everything that shapes a prompt: format, examples, and the rendered text."""
-        return sha256_text(self.config.model_dump_json() + self.text("\N{REPLACEMENT CHARACTER}"))
+        """A hash of everything that shapes a prompt and the response behind it.
+
+        Stop strings and the like leave it alone: they do not change what the model reads.
+        """
+        blank = "\N{REPLACEMENT CHARACTER}"
+        config = self.config
+        parts = [self.text(blank), self.response(blank), config.chat, config.bos]
+        return sha256_text(json.dumps(parts))
 
     def _turn(self, question: str) -> str:
         return self.config.template.replace("{question}", question)
@@ -69,17 +87,24 @@ class Prompter:
             messages.append({"role": "system", "content": self.config.system})
         for example in self.examples:
             messages.append({"role": "user", "content": self._turn(example.question)})
-            answer = self.response(example.answer).strip()
-            messages.append({"role": "assistant", "content": answer})
+            messages.append({"role": "assistant", "content": self.response(example.answer)})
         messages.append({"role": "user", "content": self._turn(question)})
         if getattr(self.tokenizer, "chat_template", None) is None:
             raise UserError(
                 "prompt.chat is true, but the tokenizer has no chat template",
                 "Set prompt.chat: false and write the format into prompt.template.",
             )
-        return self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
+        template = _FIXED_DATE + self.tokenizer.get_chat_template()
+        try:
+            return self.tokenizer.apply_chat_template(
+                messages, chat_template=template, tokenize=False, add_generation_prompt=True
+            )
+        except TemplateError as error:
+            raise UserError(
+                f"The tokenizer's chat template refuses the prompt ({error})",
+                "Some models know no system message: remove prompt.system. Otherwise set "
+                "prompt.chat: false and write the format into prompt.template.",
+            ) from error
 
 
 def split_examples(
@@ -98,7 +123,7 @@ def split_examples(
     """
     chosen = random.Random(f"few-shot {seed}").sample(range(len(train)), shots)
     examples = tuple(train[index] for index in chosen)
-    rest = [problem for index, problem in enumerate(train) if index not in set(chosen)]
+    rest = [problem for index, problem in enumerate(train) if index not in chosen]
     return examples, rest
 
 

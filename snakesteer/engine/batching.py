@@ -14,18 +14,21 @@ def check_lengths(loaded: LoadedModel, requests: Sequence[Request]) -> None:
     """Refuse requests that cannot fit into the model's context.
 
     Raises:
-        UserError: Names the longest prompt, the limit and the remedy.
+        UserError: A prompt is empty, or the largest request is larger than the context.
     """
-    for request in requests:
-        if not request.prompt_ids:
-            raise UserError("A prompt is empty", "Write some text into prompt.template.")
-        needed = len(request.prompt_ids) + request.max_new_tokens
-        if loaded.context is not None and needed > loaded.context:
-            raise UserError(
-                f"A prompt of {len(request.prompt_ids)} tokens and {request.max_new_tokens} new "
-                f"tokens do not fit into the model's context of {loaded.context}",
-                "Lower prompt.shots or generation.max_new_tokens.",
-            )
+    if any(not request.prompt_ids for request in requests):
+        raise UserError("A prompt is empty", "Write some text into prompt.template.")
+
+    def needed(request: Request) -> int:
+        return len(request.prompt_ids) + request.max_new_tokens
+
+    largest = max(requests, key=needed, default=None)
+    if largest and loaded.context is not None and needed(largest) > loaded.context:
+        raise UserError(
+            f"A prompt of {len(largest.prompt_ids)} tokens and {largest.max_new_tokens} new tokens "
+            f"do not fit into the model's context of {loaded.context}",
+            "Lower prompt.shots or generation.max_new_tokens.",
+        )
 
 
 def left_pad(loaded: LoadedModel, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from snakesteer.engine.batching import left_pad
 from snakesteer.engine.interface import Decoding, Generation, Request
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.stopping import StopRule
+from snakesteer.errors import UserError
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering import Dac, dynamic_alpha
@@ -66,7 +67,7 @@ def generate_dac(
         alpha = dynamic_alpha(unsteered, probe, ptop, max_alpha, threshold).cpu()
         delta = (strength * alpha)[:, None] * vectors
         logits = _forward_steered(loaded, token, mask, real_cache, layers, delta)
-        token = choose(logits, decoding, streams[:, step].to(device))[:, None]
+        token = choose(logits, decoding, streams[:, step])[:, None]
         mask = torch.cat([mask, torch.ones_like(token)], dim=1)
         for row, token_id in enumerate(token[:, 0].tolist()):
             if done[row] is None:
@@ -101,6 +102,9 @@ def _forward(loaded: LoadedModel, ids: Tensor, mask: Tensor, cache: DynamicCache
         ids: ``[batch, new]``.
         mask: ``[batch, cached + new]``; 0 on left padding.
         cache: Keys and values of the earlier positions.
+
+    Raises:
+        UserError: The model leaves the cache as it is.
     """
     arguments: dict[str, Any] = {}
     if "position_ids" in inspect.signature(loaded.model.forward).parameters:
@@ -109,6 +113,11 @@ def _forward(loaded: LoadedModel, ids: Tensor, mask: Tensor, cache: DynamicCache
     output = loaded.model(
         input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **arguments
     )
+    if cache.get_seq_length() != mask.shape[1]:
+        raise UserError(
+            f"{type(loaded.model).__name__} does not extend the KV cache it is given, which DAC needs",
+            "Use method caa, or a model with a KV cache.",
+        )
     return output.logits[:, -1]
 
 
@@ -120,13 +129,13 @@ def _forward_steered(
     layers: Tensor,
     delta: Tensor,
 ) -> Tensor:
-    """`_forward` of one new token with ``delta[row]`` added to the output of block ``layers[row]``."""
+    """`_forward` of one new token, with ``delta[row]`` added behind block ``layers[row]``."""
 
     def adder(layer: int) -> Any:
-        here = torch.where((layers == layer)[:, None], delta, 0.0).to(loaded.dtype)
+        here = torch.where((layers == layer)[:, None], delta, 0.0)  # [batch, hidden]
 
         def add(hidden: Tensor) -> Tensor:
-            return hidden + here.to(hidden.device)[:, None, :]
+            return hidden + here.to(hidden.device, hidden.dtype)[:, None, :]
 
         return add
 

@@ -18,6 +18,7 @@ from snakesteer.engine.dac_loop import generate_dac
 from snakesteer.engine.interface import Decoding, Finish, Generation, Request
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.stopping import StopRule
+from snakesteer.errors import UserError
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering import Steering
@@ -111,22 +112,26 @@ def steered(
 ) -> AbstractContextManager[None]:
     """Steer the rows of one batch while the context is open.
 
-    The first pass through a block is the prefill, every later one a decode step.
+    The first pass through a block is the prefill, every later one a decode step of one token.
 
     Args:
         loaded: The model.
-        steerings: One per row.
+        steerings: One per row; the strength is constant (for `Dac` see `generate_dac`).
         attention_mask: ``[batch, prompt]``; 0 on padding.
+
+    Raises:
+        UserError: A layer that the model lacks, or a model that reads its whole text at every step
+            because it has no KV cache.
     """
     layers = sorted({s.layer for s in steerings if s is not None})
     if not layers:
         return nullcontext()
-    callbacks = {layer: _adder(layer, steerings, attention_mask, loaded.dtype) for layer in layers}
+    callbacks = {layer: _adder(layer, steerings, attention_mask) for layer in layers}
     return on_block_outputs(loaded.blocks, callbacks)
 
 
 def _adder(
-    layer: int, steerings: Sequence[Steering | None], attention_mask: Tensor, dtype: torch.dtype
+    layer: int, steerings: Sequence[Steering | None], attention_mask: Tensor
 ) -> Callable[[Tensor], Tensor]:
     """A function that adds each row's vector at the positions of its scope."""
     here = [s if s is not None and s.layer == layer else None for s in steerings]
@@ -136,6 +141,12 @@ def _adder(
 
     def add(hidden: Tensor) -> Tensor:
         nonlocal step
+        if step > 0 and hidden.shape[1] != 1:
+            raise UserError(
+                "The model reads its whole text again at every step, so that steering of earlier "
+                "positions would be lost",
+                "Use a model with a KV cache.",
+            )
         where = torch.zeros(hidden.shape[:2], dtype=torch.bool)
         for row, steering in enumerate(here):
             if steering is None:
@@ -144,7 +155,7 @@ def _adder(
                 where[row] = attention_mask[row].bool().cpu()
             where[row, -1] = steering.steers_step(step)
         step += 1
-        added = delta.to(hidden.device, dtype)[:, None, :]  # [batch, 1, hidden]
+        added = delta.to(hidden.device, hidden.dtype)[:, None, :]  # [batch, 1, hidden]
         # A new tensor: an edit in place would reach whatever else holds the block's output.
         return hidden + added * where.to(hidden.device)[:, :, None]
 
@@ -205,6 +216,5 @@ class SeededChoice:
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """``[batch, vocab]`` logits in, the same shape out."""
         step = input_ids.shape[1] - self.prompt_length
-        uniform = self.uniform[:, step].to(scores.device)
-        chosen = choose(scores, self.decoding, uniform)
+        chosen = choose(scores, self.decoding, self.uniform[:, step])
         return torch.full_like(scores, -torch.inf).scatter(-1, chosen[:, None], 0.0)

@@ -28,14 +28,15 @@ def uniforms(seed: int, count: int) -> Tensor:
 def choose(logits: Tensor, decoding: Decoding, uniform: Tensor | None = None) -> Tensor:
     """Pick one token per row.
 
-    Sampling inverts the cumulative distribution at `uniform`. Of equal probabilities the lower token
-    id counts first, so that the choice is the same on every device. Top-k is applied before top-p,
-    and the token that crosses the top-p mass is kept (as in HuggingFace ``generate``).
+    Sampling inverts the cumulative distribution at `uniform`, likeliest tokens first. Of equal
+    logits the lower token id comes first, so that the choice is the same on every device. Top-k is
+    applied before top-p, and the token that crosses the top-p mass is kept (as in HuggingFace
+    ``generate``).
 
     Args:
         logits: ``[batch, vocab]``, any float dtype.
         decoding: Temperature, top-p and top-k.
-        uniform: ``[batch]`` in [0, 1); needed when the temperature is above 0.
+        uniform: ``[batch]`` in [0, 1), on any device; needed when the temperature is above 0.
 
     Returns:
         ``[batch]`` int64 token ids.
@@ -44,9 +45,10 @@ def choose(logits: Tensor, decoding: Decoding, uniform: Tensor | None = None) ->
         return logits.argmax(dim=-1)
     if uniform is None:
         raise ValueError("sampling needs one uniform number per row")
-    scaled = logits.float() / decoding.temperature
-    ordered, ids = scaled.sort(dim=-1, descending=True, stable=True)
-    probabilities = ordered.double().softmax(dim=-1)
+    if logits.device.type == "mps":  # has no float64
+        return choose(logits.cpu(), decoding, uniform).to(logits.device)
+    ordered, ids = logits.float().sort(dim=-1, descending=True, stable=True)
+    probabilities = (ordered.double() / decoding.temperature).softmax(dim=-1)
     if 0 < decoding.top_k < probabilities.shape[-1]:
         probabilities[:, decoding.top_k :] = 0.0
         probabilities /= probabilities.sum(dim=-1, keepdim=True)

@@ -1,12 +1,12 @@
 """Where the residual stream can be read and changed: the decoder blocks.
 
 Layers are counted from 0, and "the output of layer L" is the residual stream after block L. In
-HuggingFace's ``hidden_states`` that is entry L+1 (entry 0 holds the embeddings), except for the last
-block, whose entry is taken after the final norm. Everything here hooks the blocks themselves, so
-that offset appears in `hidden_states_index` alone.
+HuggingFace's ``hidden_states`` that is entry L+1 (entry 0 holds the embeddings), except for the
+last block, whose entry is taken after the final norm. Everything here hooks the blocks themselves,
+so that offset appears in `hidden_states_index` alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,25 +56,25 @@ def decoder_blocks(model: nn.Module) -> list[nn.Module]:
 
 
 def block_output(output: Any) -> Tensor:
-    """The residual stream in what a block returned (a tensor, or a tuple that starts with it)."""
-    return output[0] if isinstance(output, tuple) else output
+    """The residual stream in what a block returned: a tensor, or a sequence that starts with it."""
+    return output[0] if isinstance(output, tuple | list) else output
 
 
 def replace_block_output(output: Any, hidden: Tensor) -> Any:
-    """What the block returned, with another residual stream; keeps the tuple if there was one."""
-    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+    """What the block returned, in the same form, with another residual stream."""
+    return type(output)([hidden, *output[1:]]) if isinstance(output, tuple | list) else hidden
 
 
 @contextmanager
 def on_block_outputs(
-    blocks: list[nn.Module], callbacks: dict[int, Callable[[Tensor], Tensor | None]]
+    blocks: list[nn.Module], callbacks: Mapping[int, Callable[[Tensor], Tensor | None]]
 ) -> Iterator[None]:
     """Call a function on the output of some blocks while the context is open.
 
     Args:
         blocks: All decoder blocks.
-        callbacks: Layer → function of the residual stream ``[batch, seq, hidden]``. A returned tensor
-            replaces the output; None leaves it. The input must not be edited in place.
+        callbacks: Layer → function of the residual stream ``[batch, seq, hidden]``. A returned
+            tensor replaces the output; None leaves it. The input must not be edited in place.
 
     Raises:
         UserError: A layer that the model lacks, or a block that never ran (steering that silently

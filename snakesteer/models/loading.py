@@ -2,6 +2,9 @@
 
 import logging
 import os
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,12 +77,13 @@ def resolve_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
 
 def explain_load_failure(name: str, error: Exception) -> UserError:
     """A library's failure to read a model as one clear paragraph."""
-    first_line = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+    reason = textwrap.shorten(str(error), width=400, placeholder=" …")
     return UserError(
-        f"The model {name!r} cannot be loaded ({type(error).__name__}: {first_line.strip()})",
+        f"The model {name!r} cannot be loaded ({type(error).__name__}: {reason})",
         "Check model.name and model.revision; a local folder needs config.json, the tokenizer and "
         "complete weight files; a hub id needs network access or a filled cache (HF_HOME), and "
-        "gated models need `hf auth login`.",
+        "gated models need `hf auth login`; a model with code of its own needs "
+        "model.trust_remote_code: true.",
     )
 
 
@@ -89,11 +93,8 @@ def load_config_of(model: ModelConfig) -> Any:
     Raises:
         UserError: It cannot be read.
     """
-    arguments = _arguments(model)
-    try:
-        return AutoConfig.from_pretrained(model.name, **arguments)
-    except (OSError, ValueError, KeyError) as error:
-        raise explain_load_failure(model.name, error) from error
+    with _explained(model.name):
+        return AutoConfig.from_pretrained(model.name, **_arguments(model))
 
 
 def load_tokenizer(model: ModelConfig) -> Any:
@@ -102,10 +103,8 @@ def load_tokenizer(model: ModelConfig) -> Any:
     Raises:
         UserError: It cannot be read.
     """
-    try:
+    with _explained(model.name):
         return AutoTokenizer.from_pretrained(model.name, **_arguments(model))
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise explain_load_failure(model.name, error) from error
 
 
 def load_model(model: ModelConfig, gpus: int = 1, threads: int | None = None) -> LoadedModel:
@@ -120,29 +119,29 @@ def load_model(model: ModelConfig, gpus: int = 1, threads: int | None = None) ->
         UserError: The model cannot be read, is incomplete, or holds numbers that are not finite.
     """
     if threads is not None:
-        torch.set_num_threads(max(1, min(threads, len(os.sched_getaffinity(0)))))
+        torch.set_num_threads(max(1, min(threads, _cores())))
     device = resolve_device(model.device, gpus)
     dtype = resolve_dtype(model.dtype, device)
     tokenizer = load_tokenizer(model)
-    try:
+    with _explained(model.name):
         network, report = AutoModelForCausalLM.from_pretrained(
             model.name, dtype=dtype, output_loading_info=True, **_arguments(model)
         )
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:
-        # transformers, safetensors and gguf each have exception types of their own for bad files.
-        raise explain_load_failure(model.name, error) from error
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:3])
         raise UserError(
             f"The model {model.name!r} lacks weights ({missing} …), which would be random",
             "Download it again, or check that the folder holds the whole model.",
         )
+    if report["unexpected_keys"]:
+        unused = ", ".join(sorted(report["unexpected_keys"])[:3])
+        logger.warning(
+            "%s holds weights that its config has no place for (%s …)", model.name, unused
+        )
     network.eval().to(device)
     _check_finite(network, model.name)
     eos_ids = _eos_ids(network, tokenizer)
-    pad_id = _first_id(tokenizer.pad_token_id, min(eos_ids, default=None), 0)
+    pad_id = _pad_id(network, tokenizer)
     # The model's own defaults (temperature, repetition penalty …) must not leak into a run.
     network.generation_config = GenerationConfig(pad_token_id=pad_id)
     logger.info("loaded %s on %s in %s", model.name, device, dtype)
@@ -184,6 +183,11 @@ def describe_model(model: ModelConfig) -> dict[str, Any]:
 
 def _arguments(model: ModelConfig) -> dict[str, Any]:
     """Arguments that config, tokenizer and weights are loaded with alike."""
+    if model.name.startswith(("/", ".", "~")) and not Path(model.name).is_dir():
+        raise UserError(
+            f"model.name is {model.name!r}, but there is no such folder",
+            "Name a folder with a saved model, or a hub id such as openai-community/gpt2.",
+        )
     arguments: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
     if not Path(model.name).is_dir() and model.revision is not None:
         arguments["revision"] = model.revision
@@ -192,16 +196,41 @@ def _arguments(model: ModelConfig) -> dict[str, Any]:
     return arguments
 
 
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn a library's failure to read a model into a `UserError`."""
+    try:
+        yield
+    except (UserError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        # transformers, tokenizers, safetensors, gguf and huggingface_hub each have exception types
+        # of their own for bad files, some without a base in common but Exception.
+        raise explain_load_failure(name, error) from error
+
+
 def _eos_ids(network: Any, tokenizer: Any) -> frozenset[int]:
-    """End tokens named by the model's generation config, its config, or the tokenizer."""
+    """End tokens named by the tokenizer or by the model's generation config.
+
+    Where a model comes without a generation config, HuggingFace makes one from its config.
+    """
     found: set[int] = set()
     for source in (network.generation_config.eos_token_id, tokenizer.eos_token_id):
         found |= set(source) if isinstance(source, list) else {source} - {None}
     return frozenset(found)
 
 
-def _first_id(*candidates: int | None) -> int:
-    return next(candidate for candidate in candidates if candidate is not None)
+def _pad_id(network: Any, tokenizer: Any) -> int:
+    """The tokenizer's padding id, or 0 where it has none or the model has no embedding for it."""
+    pad = tokenizer.pad_token_id
+    return pad if pad is not None and pad < network.get_input_embeddings().weight.shape[0] else 0
+
+
+def _cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _check_finite(network: nn.Module, name: str) -> None:
