@@ -2,17 +2,15 @@
 
 ``config/config.yaml`` and ``config/schema.json`` are generated from these classes (see
 `snakesteer.config_files`); the Snakefile turns the merged YAML into a `Config` before anything
-runs. Sections are flat, so that overlays merge without leftovers and every leaf can be a rule
-parameter of its own.
+runs (see `snakesteer.config_load`). Sections are flat, so that overlays merge without leftovers and
+every leaf can be a rule parameter of its own.
 """
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from snakesteer.errors import UserError
 from snakesteer.layers import parse_layers
 
 Range = tuple[float, float]
@@ -31,7 +29,9 @@ EMBEDDED_MODEL_LAYERS = 30  # SmolLM2-135M
 class Section(BaseModel):
     """A group of keys: unknown keys are refused, values cannot change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 class ModelConfig(Section):
@@ -88,6 +88,12 @@ class DataConfig(Section):
     val: int = Field(48, ge=1, description="Problems for the search.")
     test: int = Field(100, ge=1, description="Problems for the one final evaluation.")
     seed: int = Field(0, ge=0, description="Draws the splits (and the `embedded` problems).")
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        # Numbers from --config arrive as strings, which a Literal does not convert.
+        return int(value) if isinstance(value, str) and value.isdigit() else value
 
     @model_validator(mode="after")
     def _folder_is_named(self) -> "DataConfig":
@@ -216,7 +222,7 @@ class SteeringConfig(Section):
     directions: list[Direction] = Field(
         ["caa"],
         min_length=1,
-        description="Vectors: `caa` is the mean difference of the pairs, `probe` the probe's weight.",
+        description="`caa`: mean difference of the pairs; `probe`: the probe's weight vector.",
     )
     layers: list[int | float] | str = Field(
         [0.3, 0.5, 0.7],
@@ -262,7 +268,7 @@ class SteeringConfig(Section):
                 f"steering.strength is {list(self.strength)} and leaves out 0, so 'no steering' "
                 "could not win. Let the range include 0"
             )
-        if not (0.0 < self.dac_ptop[0] and self.dac_ptop[1] <= 1.0):
+        if not (self.dac_ptop[0] > 0.0 and self.dac_ptop[1] <= 1.0):
             raise ValueError(
                 f"steering.dac_ptop is {list(self.dac_ptop)}; a top-p mass lies in (0, 1]. "
                 "The usual range is [0.2, 0.8]"
@@ -298,6 +304,9 @@ class SearchConfig(Section):
     )
     chunk_size: int = Field(
         16, ge=1, description="Validation problems between two pruning decisions."
+    )
+    trials_per_round: int = Field(
+        2, ge=1, description="Trials evaluated together; they do not know each other's results."
     )
     seed: int = Field(0, ge=0, description="Of the sampler.")
 
@@ -345,69 +354,26 @@ class Config(Section):
         return self
 
 
-def load_config(values: Mapping[str, Any]) -> Config:
-    """Turn the merged YAML into a typed config.
-
-    Args:
-        values: What Snakemake read from config files and ``--config``.
-
-    Raises:
-        UserError: Unknown keys, wrong types or values that do not go together; names every one.
-    """
-    try:
-        return Config.model_validate(dict(values))
-    except ValidationError as error:
-        problems = [_describe(item) for item in error.errors()]
-        raise UserError(
-            "The configuration is not valid:\n" + "\n".join(f"  - {text}" for text in problems),
-            "Every key is explained in config/config.yaml.",
-        ) from None
-
-
-def _describe(item: Any) -> str:
-    """One validation error as one sentence with key, value and remedy."""
-    location = [str(part) for part in item["loc"]]
-    if item["type"] == "value_error":  # raised by the validators above: already a full sentence
-        return str(item["ctx"]["error"]) + "."
-    section: type[BaseModel] = Config
-    while location and location[0] in section.model_fields:
-        annotation = section.model_fields[location[0]].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            break
-        section = annotation
-        location = location[1:]
-    key = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(location[0], section.model_fields, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else "Remove it."
-        known = ", ".join(section.model_fields)
-        return f"{key} is not a known key. {hint} Known here: {known}."
-    field = section.model_fields.get(location[0]) if location else None
-    if field is None:
-        return f"{key} = {item['input']!r}: {item['msg']}."
-    # Unions report one error per member, with the member's name at the end of the location.
-    name = ".".join([*(str(p) for p in item["loc"][: -len(location)]), location[0]])
-    default = field.get_default(call_default_factory=True)
-    return (
-        f"{name} = {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}. "
-        f"{field.description} Default: {default!r}."
-    )
-
-
-def leaves(name: str, section: Section) -> dict[str, Any]:
+def leaves(name: str, section: Section, *without: str) -> dict[str, Any]:
     """A section as flat rule parameters: ``{"data__seed": 0, …}``.
 
     Every leaf is a parameter of its own, in the typed model's order and with the typed model's
     values, so that neither key order nor ``1`` against ``1.0`` in a YAML file reruns anything.
+
+    Args:
+        name: Of the section; prefixes the parameters.
+        section: The section.
+        without: Keys that do not matter to the rule.
     """
-    return {f"{name}__{key}": value for key, value in section.model_dump(mode="json").items()}
+    values = section.model_dump(mode="json", exclude=set(without))
+    return {f"{name}__{key}": value for key, value in values.items()}
 
 
 S = TypeVar("S", bound=Section)
 
 
 def section(kind: type[S], name: str, params: Mapping[str, Any]) -> S:
-    """The inverse of `leaves`: a typed section from a rule's parameters."""
+    """The inverse of `leaves`: a typed section from a rule's parameters; what is missing is default."""
     prefix = f"{name}__"
     values = {
         key.removeprefix(prefix): value for key, value in params.items() if key.startswith(prefix)

@@ -22,10 +22,22 @@ HEADER = """\
 """
 
 
+class _Dumper(yaml.SafeDumper):
+    """PyYAML, but line breaks are escaped, where it would fold them over blank lines."""
+
+
+def _string(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = '"' if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _string)
+
+
 def _scalar(value: object) -> str:
-    """A YAML flow scalar or list; strings with a line break or a colon come out quoted."""
-    text = yaml.safe_dump(
-        value, default_flow_style=True, allow_unicode=True, width=10**6, default_style=None
+    """A YAML flow scalar or list."""
+    text = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=10**6
     )
     return text.removesuffix("...\n").strip()
 

@@ -1,0 +1,71 @@
+"""From the merged YAML to a typed config, with messages that say what to change."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from snakesteer.config import Config
+from snakesteer.errors import UserError
+
+
+def load_config(values: Mapping[str, Any]) -> Config:
+    """Turn the merged YAML into a typed config.
+
+    Args:
+        values: What Snakemake read from config files and ``--config``.
+
+    Raises:
+        UserError: Unknown keys, wrong types or values that do not go together; names every one.
+    """
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        # One sentence a key: unions and lists report an error for every member.
+        problems = {}
+        for item in error.errors():
+            key, text = _describe(item, values)
+            problems.setdefault(key or text, text)
+        raise UserError(
+            "The configuration is not valid:\n"
+            + "\n".join(f"  - {text}" for text in problems.values()),
+            "Every key is explained in config/config.yaml.",
+        ) from None
+
+
+def _describe(item: Any, values: Mapping[str, Any]) -> tuple[str, str]:
+    """The key that a validation error is about, and a sentence with key, value and remedy."""
+    if item["type"] == "value_error":  # raised by the config's validators: already a full sentence
+        return "", f"{item['ctx']['error']}."
+    section: type[BaseModel] = Config
+    given: Any = values
+    names: list[str] = []
+    for part in map(str, item["loc"]):
+        names.append(part)
+        key = ".".join(names)
+        field = section.model_fields.get(part)
+        if field is None:
+            close = difflib.get_close_matches(part, section.model_fields, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else "Remove it."
+            known = ", ".join(section.model_fields)
+            return key, f"{key} is not a known key. {hint} Known here: {known}."
+        given = given[part]
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            message = item["msg"][0].lower() + item["msg"][1:]
+            default = _yaml(field.get_default(call_default_factory=True))
+            return key, (
+                f"{key} = {_yaml(given)}: {message}. {field.description} Default: {default}."
+            )
+        section = field.annotation
+    example = next(iter(section.model_fields))
+    return key, (
+        f"{key} = {_yaml(given)}: this must hold keys of its own, indented below it, such as "
+        f"{key}: {{{example}: …}}."
+    )
+
+
+def _yaml(value: Any) -> str:
+    """A value as one would write it into the config; JSON is YAML."""
+    return json.dumps(value, ensure_ascii=False, default=str)
