@@ -24,7 +24,7 @@ def load_config(values: Mapping[str, Any]) -> Config:
         return Config.model_validate(dict(values))
     except ValidationError as error:
         # One sentence a key: unions and lists report an error for every member.
-        problems = {}
+        problems: dict[str, str] = {}
         for item in error.errors():
             key, text = _describe(item, values)
             problems.setdefault(key or text, text)

@@ -1,0 +1,155 @@
+"""The typed config: what it accepts, what it refuses, and with which words."""
+
+import pytest
+from pydantic import ValidationError
+
+from snakesteer.config import (
+    Config,
+    DataConfig,
+    GenerationConfig,
+    PromptConfig,
+    SteeringConfig,
+    leaves,
+    section,
+)
+from snakesteer.config_load import load_config
+from snakesteer.errors import UserError
+
+# Each: what a user wrote, and what the message must contain: key, value and remedy.
+UNKNOWN_KEYS = [
+    ({"serch": {}}, ["serch is not a known key", "Did you mean 'search'?"]),
+    ({"search": {"ntrials": 3}}, ["search.ntrials is not", "Did you mean 'n_trials'?", "sampler"]),
+    ({"model": {"zzz": 1}}, ["model.zzz is not a known key", "Remove it", "num_layers"]),
+    ({1: 2}, ["1 is not a known key"]),
+]
+WRONG_TYPES = [
+    ({"model": "gpt2"}, ['model = "gpt2"', "keys of its own", "model: {name: …}"]),
+    ({"pairs": None}, ["pairs = null", "keys of its own"]),
+    ({"search": {"n_trials": "many"}}, ['search.n_trials = "many"', "integer", "Default: 8"]),
+    ({"search": {"n_trials": 2.5}}, ["search.n_trials = 2.5", "fractional"]),
+    ({"search": {"n_trials": 0}}, ["search.n_trials = 0", "greater than or equal to 1"]),
+    ({"data": {"steps": 3}}, ["data.steps = 3", "1 or 2"]),
+    ({"data": {"source": "web"}}, ['data.source = "web"', "'embedded', 'hub' or 'folder'"]),
+    ({"data": {"val": -1}}, ["data.val = -1"]),
+    ({"model": {"dtype": "int8"}}, ["model.dtype", "bfloat16"]),
+    ({"model": {"trust_remote_code": "well"}}, ["model.trust_remote_code", "boolean"]),
+    ({"prompt": {"stop": "Question:"}}, ['prompt.stop = "Question:"', "list"]),
+    ({"generation": {"temperature": 3}}, ["generation.temperature = 3", "equal to 2"]),
+    ({"generation": {"temperature": "nan"}}, ["generation.temperature", "finite"]),
+    ({"generation": {"max_new_tokens": 0}}, ["generation.max_new_tokens = 0"]),
+    ({"generation": {"top_p": 0}}, ["generation.top_p = 0", "greater than 0"]),
+    ({"steering": {"methods": []}}, ["steering.methods = []", "at least 1"]),
+    ({"steering": {"methods": ["cca"]}}, ['steering.methods = ["cca"]', "'caa' or 'dac'"]),
+    ({"steering": {"strength": [0]}}, ["steering.strength = [0]", "Lowest and highest"]),
+    ({"steering": {"layers": 8}}, ["steering.layers = 8", "a range '8-12'"]),
+    ({"steering": {"layers": [None]}}, ["steering.layers = [null]", "fractions of the depth"]),
+    ({"evaluation": {"confidence": 1}}, ["evaluation.confidence = 1", "less than 1"]),
+]
+IMPOSSIBLE = [
+    ({"data": {"source": "folder"}}, ["data.folder is missing", "train.jsonl"]),
+    ({"data": {"train": 7}}, ["data.train is 7", "prompt.shots (4)", "need 8", "Raise data.train"]),
+    ({"data": {"val": 3}}, ["data.val is 3", "pairs.min_pairs (4)", "Raise data.val"]),
+    ({"prompt": {"template": "Q:"}}, ["prompt.template is 'Q:'", "{question} exactly once"]),
+    ({"prompt": {"template": "{question}{question}"}}, ["{question} exactly once"]),
+    ({"prompt": {"answer_template": ""}}, ["prompt.answer_template is ''", "{answer}"]),
+    ({"prompt": {"system": "Be brief."}}, ["prompt.system", "prompt.chat: true"]),
+    ({"prompt": {"stop": [""]}}, ["prompt.stop contains an empty string", "Remove it"]),
+    ({"generation": {"do_sample": True}}, ["temperature is 0", "do_sample: false"]),
+    ({"generation": {"temperature": 0.7}}, ["temperature is 0.7", "do_sample: true"]),
+    ({"generation": {"top_k": 5}}, ["top_k is set", "top_k: 0"]),
+    ({"generation": {"top_p": 0.5}}, ["generation.top_p", "top_p: 1.0"]),
+    ({"steering": {"methods": ["caa", "caa"]}}, ["steering.methods names a value twice"]),
+    ({"steering": {"directions": ["probe"] * 2}}, ["steering.directions names a value twice"]),
+    ({"steering": {"strength": [0.1, 0.3]}}, ["[0.1, 0.3] and leaves out 0", "include 0"]),
+    ({"steering": {"strength": [0.5, -0.5]}}, ["steering.strength is [0.5, -0.5]", "[low, high]"]),
+    ({"steering": {"strength": [0, 0]}}, ["steering.strength is [0.0, 0.0]"]),
+    ({"steering": {"dac_ptop": [0.0, 0.5]}}, ["steering.dac_ptop", "(0, 1]"]),
+    ({"steering": {"dac_ptop": [0.5, 1.5]}}, ["steering.dac_ptop", "(0, 1]"]),
+    ({"steering": {"dac_entropy_threshold": [-1, 1]}}, ["cannot be negative"]),
+    ({"steering": {"dac_max_alpha": [3, 1]}}, ["steering.dac_max_alpha is [3.0, 1.0]"]),
+    ({"steering": {"scope": "first_k"}}, ["steering.first_k is None", "Set both or neither"]),
+    ({"steering": {"first_k": 3}}, ["steering.first_k is 3", "Set both or neither"]),
+    ({"steering": {"layers": "12-8"}}, ["steering.layers is '12-8', an empty range"]),
+    ({"steering": {"layers": [8, 8]}}, ["names a layer twice: [8, 8]"]),
+]
+
+
+@pytest.mark.parametrize(("values", "expected"), UNKNOWN_KEYS + WRONG_TYPES + IMPOSSIBLE)
+def test_bad_configs_are_refused_with_key_value_and_remedy(values, expected):
+    with pytest.raises(UserError) as caught:
+        load_config(values)
+    message = str(caught.value)
+    for text in expected:
+        assert text in message
+    assert message.count("\n  - ") == 1
+    assert "config/config.yaml" in message
+
+
+def test_every_problem_is_named_at_once():
+    with pytest.raises(UserError) as caught:
+        load_config(
+            {
+                "serch": {},
+                "data": {"val": 0, "source": "folder"},
+                "steering": {"methods": ["x", "y"], "layers": "?"},
+            }
+        )
+    problems = str(caught.value).split("\n  - ")[1:]
+    keys = {problem.split(" ")[0] for problem in problems}
+    assert keys == {"serch", "data.val", "steering.methods"}
+
+
+def test_two_impossible_sections_are_both_named():
+    with pytest.raises(UserError) as caught:
+        load_config({"generation": {"do_sample": True}, "prompt": {"stop": [""]}})
+    assert "generation.do_sample" in str(caught.value)
+    assert "prompt.stop" in str(caught.value)
+
+
+def test_an_empty_config_is_the_default():
+    assert load_config({}) == Config()
+
+
+def test_strings_from_the_command_line_count_as_numbers():
+    config = load_config(
+        {
+            "search": {"n_trials": "3"},
+            "data": {"steps": "2", "train": "20"},
+            "generation": {"do_sample": "true", "temperature": "0.7"},
+            "steering": {"layers": ["8", "9"], "strength": ["-0.5", "0.5"]},
+        }
+    )
+    assert config.search.n_trials == 3
+    assert (config.data.steps, config.data.train) == (2, 20)
+    assert (config.generation.do_sample, config.generation.temperature) == (True, 0.7)
+    assert config.steering.layers == [8, 9]
+    assert config.steering.strength == (-0.5, 0.5)
+    assert load_config({"steering": {"layers": ["0.3", "0.5"]}}).steering.layers == [0.3, 0.5]
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        Config().data.train = 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        (DataConfig, {"train": 20, "source": "folder", "folder": "there"}),
+        (PromptConfig, {"stop": ["a", "b"], "shots": 0}),
+        (GenerationConfig, {"do_sample": True, "temperature": 1.0}),
+        (SteeringConfig, {"layers": "8-12", "strength": (0, 1), "methods": ["dac"]}),
+        (SteeringConfig, {}),
+    ],
+)
+def test_leaves_and_section_are_inverse(kind, changes):
+    original = kind(**changes)
+    params = leaves("it", original) | {"other__seed": 7, "layer": 3}
+    assert section(kind, "it", params) == original
+
+
+def test_leaves_do_not_depend_on_how_the_yaml_was_written():
+    one = load_config({"steering": {"strength": [0, 1], "unit": "alpha"}})
+    other = load_config({"steering": {"unit": "alpha", "strength": [0.0, "1"]}})
+    assert repr(leaves("steering", one.steering)) == repr(leaves("steering", other.steering))
+    assert list(leaves("probe", one.probe)) == ["probe__c"]

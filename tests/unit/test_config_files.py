@@ -1,0 +1,137 @@
+"""The generated files say what the classes say, and the overlays fit on top of them."""
+
+import difflib
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from snakesteer.config import Config
+from snakesteer.config_files import config_schema, config_yaml
+from snakesteer.config_load import load_config
+from snakesteer.layers import resolve_layers
+
+FOLDER = Path(__file__).parents[2] / "config"
+OVERLAYS = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name != "config.yaml")
+
+
+def merged(name: str) -> dict:
+    """config.yaml with an overlay, as Snakemake merges them."""
+    values = yaml.safe_load((FOLDER / "config.yaml").read_text())
+    update_config(values, yaml.safe_load((FOLDER / name).read_text()))
+    return values
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("config.yaml", config_yaml()), ("schema.json", config_schema())]
+)
+def test_files_are_up_to_date(name, wanted):
+    found = (FOLDER / name).read_text(encoding="utf-8")
+    diff = difflib.unified_diff(
+        found.splitlines(), wanted.splitlines(), f"config/{name}", "generated", lineterm=""
+    )
+    assert found == wanted, "\n".join(
+        ["run python -m snakesteer.config_files, or undo your edit:", *diff]
+    )
+
+
+def test_the_generated_yaml_is_the_default_config():
+    values = yaml.safe_load(config_yaml())
+    assert load_config(values) == Config()
+    assert values == Config().model_dump(mode="json")
+
+
+def test_every_key_is_explained_above_it():
+    lines = config_yaml().splitlines()
+    for above, line in zip(lines, lines[1:], strict=False):
+        if ":" in line and not line.lstrip().startswith("#"):
+            assert above.lstrip().startswith("# "), line
+    assert max(map(len, lines)) <= 100
+
+
+def test_line_breaks_are_escaped():
+    assert '  template: "Question: {question}\\nAnswer:"\n' in config_yaml()
+    assert '  separator: "\\n\\n"\n' in config_yaml()
+
+
+def test_the_schema_accepts_the_files_and_refuses_a_typing_error():
+    schema = json.loads(config_schema())
+    jsonschema.validate(yaml.safe_load(config_yaml()), schema)
+    for name in OVERLAYS:
+        jsonschema.validate(yaml.safe_load((FOLDER / name).read_text()), schema)
+    with pytest.raises(jsonschema.ValidationError, match="ntrials"):
+        jsonschema.validate({"search": {"ntrials": 3}}, schema)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_overlays_load_and_hold_only_what_differs(name):
+    config = load_config(merged(name))
+    assert config.results == f"results/{Path(name).stem}"
+    assert config.data.source == "hub"
+    resolve_layers(config.steering.layers, config.model.num_layers)
+    default = Config().model_dump(mode="json")
+    for group, keys in yaml.safe_load((FOLDER / name).read_text()).items():
+        if isinstance(keys, dict):
+            for key, value in keys.items():
+                assert value != default[group][key], f"{group}.{key} is the default"
+
+
+def sizes(config: Config) -> tuple[int, int, int]:
+    return config.data.train, config.data.val, config.data.test
+
+
+def layers(config: Config) -> list[int]:
+    return resolve_layers(config.steering.layers, config.model.num_layers)
+
+
+def test_minimal():
+    config = load_config(merged("gsm8k-minimal.yaml"))
+    assert sizes(config) == (20, 20, 20)
+    assert layers(config) == [10]
+    assert config.steering.methods == ["caa"]
+    assert (config.steering.unit, config.steering.strength) == ("alpha", (0.0, 0.3))
+    assert config.generation.max_new_tokens == 128
+    assert config.search.n_trials == 8
+
+
+def test_debug():
+    config = load_config(merged("gsm8k-debug.yaml"))
+    assert sizes(config) == (10, 10, 10)
+    assert layers(config) == [8, 9, 10, 11, 12]
+    assert config.search.n_trials == 3
+
+
+def test_full():
+    config = load_config(merged("gsm8k-full.yaml"))
+    assert sizes(config) == (500, 200, 300)
+    assert config.search.n_trials == 50
+    assert config.steering.methods == ["caa", "dac"]
+
+
+@pytest.mark.parametrize("mode", ["minimal", "debug", "full"])
+def test_rho_is_asked_as_it_was_trained(mode):
+    config = load_config(merged(f"gsm8k-{mode}.yaml"))
+    assert config.model.name == "realtreetune/rho-1b-sft-GSM8K"
+    assert config.model.num_layers == 22
+    prompt = config.prompt
+    assert prompt.template == "[MATH_TASK] Problem:\n{question}\n\nSolution:"
+    assert prompt.answer_template == "\n{answer}"
+    assert (prompt.shots, prompt.bos, prompt.stop) == (0, "always", ["\n\n\nProblem:"])
+
+
+def test_base_model():
+    config = load_config(merged("gsm8k-gpt-neo.yaml"))
+    assert (config.model.name, config.model.num_layers) == ("EleutherAI/gpt-neo-1.3B", 24)
+    assert config.prompt.template == "Question: {question}\nAnswer:"
+    assert config.prompt.shots == 4
+    assert config.generation.max_new_tokens == 256
+
+
+def test_chat_model():
+    config = load_config(merged("gsm8k-dialogpt.yaml"))
+    assert (config.model.name, config.model.num_layers) == ("microsoft/DialoGPT-medium", 24)
+    assert config.prompt.template.endswith("<|endoftext|>")
+    assert config.generation.max_new_tokens < 1024 / 2
