@@ -373,9 +373,19 @@ S = TypeVar("S", bound=Section)
 
 
 def section(kind: type[S], name: str, params: Mapping[str, Any]) -> S:
-    """The inverse of `leaves`: a typed section from a rule's parameters; what is missing is default."""
+    """The inverse of `leaves`: a typed section from a rule's parameters, defaults filled in."""
     prefix = f"{name}__"
     values = {
         key.removeprefix(prefix): value for key, value in params.items() if key.startswith(prefix)
     }
     return kind.model_validate(values)
+
+
+def nested(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Flat rule parameters as sections again, ``{"data": {"seed": 0, …}, …}``; no others."""
+    sections: dict[str, dict[str, Any]] = {}
+    for key, value in params.items():
+        name, mark, leaf = key.partition("__")
+        if mark:
+            sections.setdefault(name, {})[leaf] = value
+    return sections

@@ -19,7 +19,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         path: The file to create or replace; its folder is made if it is missing.
 
     Yields:
-        The temporary path to write to. If the block raises, it is removed and ``path`` stays as it was.
+        The temporary path to write to. If the block raises, it is removed and ``path`` stays as it
+        was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

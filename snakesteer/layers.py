@@ -39,7 +39,8 @@ def parse_layers(layers: list[int | float] | str) -> list[int] | list[float]:
     if all(isinstance(layer, float) and 0.0 < layer < 1.0 for layer in layers):
         return sorted(float(layer) for layer in layers)
     raise ValueError(
-        f"steering.layers is {layers}: neither whole numbers nor fractions between 0 and 1. {remedy}"
+        f"steering.layers is {layers}: neither whole numbers nor fractions between 0 and 1. "
+        f"{remedy}"
     )
 
 

@@ -17,7 +17,8 @@ def script_log(path: str | Path) -> Iterator[logging.Logger]:
     """Send a script's messages, warnings and failures to its log file.
 
     A `UserError` becomes its one paragraph, without a traceback, and exit status 1. Any other
-    exception is written with its traceback and raised again. Running out of memory is named as such.
+    exception is written with its traceback and raised again. Running out of memory is named as
+    such.
 
     Args:
         path: The rule's log file.

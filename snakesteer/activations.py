@@ -1,0 +1,236 @@
+"""Activations of contrast pairs: one forward pass per text, all wanted layers at once, into HDF5.
+
+What is read is the block output (0-based layers, the last one before the final norm). Each layer
+has a file of its own: datasets ``positive`` and ``negative`` (``[pairs, hidden]`` float32, gzip),
+``residual_norm`` (``[pairs, 2]`` float32: mean norm of the residual stream from the last prompt
+token on, for the positive and the negative text) and ``id``; attributes say where the numbers come
+from.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from snakesteer.config import ReadPosition
+from snakesteer.errors import UserError
+from snakesteer.files import atomic_path
+from snakesteer.models.blocks import on_block_outputs, residual_norms
+from snakesteer.models.loading import LoadedModel
+from snakesteer.pairs import Pair
+from snakesteer.prompts import Prompter, common_prefix
+
+TOKENS_PER_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text and the positions that are read.
+
+    Attributes:
+        token_ids: Prompt and response.
+        read: Half-open span whose mean activation is kept.
+        steered: Half-open span whose mean residual norm is kept: where CAA would steer.
+    """
+
+    token_ids: tuple[int, ...]
+    read: tuple[int, int]
+    steered: tuple[int, int]
+
+
+def pair_texts(
+    prompt: Sequence[int],
+    positive: Sequence[int],
+    negative: Sequence[int],
+    position: ReadPosition,
+) -> tuple[Text, Text]:
+    """The two texts of a contrast pair with the positions to read.
+
+    Args:
+        prompt: Token ids of the prompt alone.
+        positive: Token ids of prompt and right response.
+        negative: Token ids of prompt and wrong response.
+        position: ``first_difference`` is the first token at which the two differ, ``last_token``
+            the last one of each, ``response_mean`` all tokens behind the prompt.
+    """
+    difference = common_prefix(positive, negative)
+    return tuple(  # type: ignore[return-value]
+        _text(prompt, ids, difference, position) for ids in (positive, negative)
+    )
+
+
+def texts_of_pairs(
+    prompter: Prompter, pairs: Sequence[Pair], position: ReadPosition
+) -> list[tuple[Text, Text]]:
+    """The texts of contrast pairs, each response behind its prompt."""
+    return [
+        pair_texts(
+            prompter.ids(pair.question),
+            prompter.ids(pair.question, prompter.response(pair.positive)),
+            prompter.ids(pair.question, prompter.response(pair.negative)),
+            position,
+        )
+        for pair in pairs
+    ]
+
+
+def _text(
+    prompt: Sequence[int], ids: Sequence[int], difference: int, position: ReadPosition
+) -> Text:
+    end = len(ids)
+    # A tokenizer may join the prompt's end with the response's start; what is shared is the prompt.
+    response = min(common_prefix(prompt, ids), end - 1)
+    match position:
+        case "first_difference":
+            start = min(difference, end - 1)
+            read = (start, start + 1)
+        case "last_token":
+            read = (end - 1, end)
+        case "response_mean":
+            read = (response, end)
+    return Text(tuple(ids), read, (max(response - 1, 0), end))
+
+
+def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices grouped by length so that no padded batch exceeds a budget of tokens.
+
+    Args:
+        lengths: Tokens of each text.
+        budget: Rows × longest row of a batch; a single longer text makes a batch of its own.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if batches and (len(batches[-1]) + 1) * lengths[index] <= budget:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+@torch.inference_mode()
+def capture(
+    loaded: LoadedModel,
+    texts: Sequence[Text],
+    layers: Sequence[int],
+    budget: int = TOKENS_PER_BATCH,
+    progress: bool = False,
+) -> Iterator[tuple[list[int], dict[int, tuple[Tensor, Tensor]]]]:
+    """Read block outputs batch by batch; memory does not grow with the number of texts.
+
+    Args:
+        loaded: The model.
+        texts: What to read.
+        layers: 0-based layers.
+        budget: Tokens in one padded batch.
+        progress: Show a progress bar on the terminal.
+
+    Yields:
+        Indices of the texts of a batch, and for each layer the mean activation over the read span
+        (``[batch, hidden]``) and the mean residual norm over the steered span (``[batch]``), both
+        float32 on the CPU.
+    """
+    batches = token_batches([len(text.token_ids) for text in texts], budget)
+    for batch in tqdm(batches, unit="batch", disable=not progress, leave=False):
+        chosen = [texts[index] for index in batch]
+        longest = max(len(text.token_ids) for text in chosen)
+        ids = torch.full((len(chosen), longest), loaded.pad_id)
+        mask = torch.zeros_like(ids)
+        for row, text in enumerate(chosen):
+            # Padding on the right: causal attention never looks there, and positions need no care.
+            ids[row, : len(text.token_ids)] = torch.tensor(text.token_ids)
+            mask[row, : len(text.token_ids)] = 1
+        read = _weights([text.read for text in chosen], longest)
+        steered = _weights([text.steered for text in chosen], longest)
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+
+        def reader(
+            layer: int,
+            read: Tensor = read,
+            steered: Tensor = steered,
+            found: dict[int, tuple[Tensor, Tensor]] = found,
+        ) -> Any:
+            def keep(hidden: Tensor) -> None:
+                mean = torch.einsum("bth,bt->bh", hidden.float(), read.to(hidden.device))
+                norm = (residual_norms(hidden) * steered.to(hidden.device)).sum(dim=-1)
+                found[layer] = (mean.cpu(), norm.cpu())
+
+            return keep
+
+        with on_block_outputs(loaded.blocks, {layer: reader(layer) for layer in layers}):
+            # The stack of blocks alone: logits of every position would be the largest tensor here.
+            loaded.model.base_model(
+                input_ids=ids.to(loaded.device),
+                attention_mask=mask.to(loaded.device),
+                use_cache=False,
+            )
+        yield batch, found
+
+
+def _weights(spans: Sequence[tuple[int, int]], length: int) -> Tensor:
+    """Averaging weights ``[batch, length]``: 1/n inside each half-open span, 0 outside."""
+    weights = torch.zeros(len(spans), length)
+    for row, (start, stop) in enumerate(spans):
+        weights[row, start:stop] = 1.0 / (stop - start)
+    return weights
+
+
+def write_activations(
+    folder: str | Path,
+    loaded: LoadedModel,
+    ids: Sequence[str],
+    pairs: Sequence[tuple[Text, Text]],
+    layers: Sequence[int],
+    attributes: Mapping[str, str | int | float],
+    progress: bool = False,
+) -> None:
+    """Capture all layers of all pairs and write one HDF5 file per layer, atomically.
+
+    Args:
+        folder: Gets ``layer_{L}.h5`` for every layer.
+        loaded: The model.
+        ids: Of the pairs.
+        pairs: Positive and negative text of every pair.
+        layers: 0-based layers.
+        attributes: Provenance, kept in every file beside the layer.
+        progress: Show a progress bar on the terminal.
+
+    Raises:
+        UserError: An activation is not finite.
+    """
+    texts = [text for pair in pairs for text in pair]
+    width = loaded.model.config.get_text_config().hidden_size
+    with ExitStack() as stack:
+        files = {}
+        for layer in layers:
+            path = stack.enter_context(atomic_path(Path(folder) / f"layer_{layer}.h5"))
+            file = stack.enter_context(h5py.File(path, "w"))
+            file.attrs.update({**attributes, "layer": layer, "tensor": "block output"})
+            file["id"] = np.array(ids, dtype=h5py.string_dtype())
+            for name in ("positive", "negative"):
+                file.create_dataset(
+                    name, (len(pairs), width), "f4", chunks=(1, width), compression="gzip"
+                )
+            file.create_dataset("residual_norm", (len(pairs), 2), "f4")
+            files[layer] = file
+        for batch, found in capture(loaded, texts, layers, progress=progress):
+            for layer, (means, norms) in found.items():
+                _check_finite(means, layer)
+                for index, mean, norm in zip(batch, means, norms, strict=True):
+                    pair, member = divmod(index, 2)
+                    files[layer][("positive", "negative")[member]][pair] = mean.numpy()
+                    files[layer]["residual_norm"][pair, member] = float(norm)
+
+
+def _check_finite(means: Tensor, layer: int) -> None:
+    if not torch.isfinite(means).all():
+        raise UserError(
+            f"Activations of layer {layer} are not finite",
+            "The dtype is too small for this model; try model.dtype: bfloat16 or float32.",
+        )

@@ -1,0 +1,190 @@
+"""The search space: what a trial chooses, and the steering that it stands for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from snakesteer.config import Direction, Method, Range, Scope, SteeringConfig
+from snakesteer.steering import Dac, Steering
+from snakesteer.vectors import Vector
+
+VectorKey = tuple[Direction, int]
+
+# Names that results use for a configuration; those of DAC exist for DAC alone.
+PARAM_NAMES = (
+    "steering_method",
+    "steering_direction",
+    "layer_id",
+    "steering_alpha",
+    "steering_dose",
+    "scope",
+    "first_k",
+    "entropy_threshold",
+    "ptop",
+    "max_alpha",
+    "probe_alpha",
+)
+
+
+class Trial(Protocol):
+    """The part of an Optuna trial that a space needs."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Choose one of several values."""
+
+    def suggest_float(self, name: str, low: float, high: float) -> float:
+        """Choose a number in a closed interval."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        """Choose a whole number."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One steering configuration: everything but the vector's numbers.
+
+    Attributes:
+        method: ``caa`` or ``dac``.
+        direction: Which vector.
+        layer: 0-based block.
+        alpha: Strength as a factor on the raw vector.
+        dose: The same strength in mean residual norms.
+        scope: Positions that CAA steers.
+        first_k: For scope ``first_k``.
+        entropy_threshold: DAC only.
+        ptop: DAC only.
+        max_alpha: DAC only.
+        probe_alpha: DAC only.
+    """
+
+    method: Method
+    direction: Direction
+    layer: int
+    alpha: float
+    dose: float
+    scope: Scope
+    first_k: int | None = None
+    entropy_threshold: float | None = None
+    ptop: float | None = None
+    max_alpha: float | None = None
+    probe_alpha: float | None = None
+
+    def params(self) -> dict[str, Any]:
+        """The configuration under the names that results use."""
+        dac = self.method == "dac"
+        values = (
+            self.method,
+            self.direction,
+            self.layer,
+            self.alpha,
+            self.dose,
+            "dynamic" if dac else self.scope,
+            self.first_k,
+            self.entropy_threshold,
+            self.ptop,
+            self.max_alpha,
+            self.probe_alpha,
+        )
+        named = zip(PARAM_NAMES, values, strict=True)
+        return {name: value for name, value in named if value is not None}
+
+    def steering(self, vectors: Mapping[VectorKey, Vector]) -> Steering | None:
+        """What an engine needs; None where α is 0, which is the unsteered model."""
+        if self.alpha == 0.0:
+            return None
+        dac = None
+        if self.method == "dac":
+            assert self.entropy_threshold is not None and self.ptop is not None
+            assert self.max_alpha is not None and self.probe_alpha is not None
+            dac = Dac(self.entropy_threshold, self.ptop, self.max_alpha, self.probe_alpha)
+        return Steering(
+            layer=self.layer,
+            vector=torch.from_numpy(vectors[self.direction, self.layer].raw),
+            alpha=self.alpha,
+            scope=self.scope,
+            first_k=self.first_k,
+            dac=dac,
+        )
+
+
+def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
+    """The inverse of `Candidate.params`."""
+    dac = params["steering_method"] == "dac"
+    return Candidate(
+        method=params["steering_method"],
+        direction=params["steering_direction"],
+        layer=params["layer_id"],
+        alpha=params["steering_alpha"],
+        dose=params["steering_dose"],
+        scope="from_last_prompt_token" if dac else params["scope"],
+        first_k=params.get("first_k"),
+        entropy_threshold=params.get("entropy_threshold"),
+        ptop=params.get("ptop"),
+        max_alpha=params.get("max_alpha"),
+        probe_alpha=params.get("probe_alpha"),
+    )
+
+
+def strength_name(config: SteeringConfig) -> str:
+    """The searched parameter: ``steering_alpha`` or ``steering_dose``."""
+    return f"steering_{config.unit}"
+
+
+def suggest(
+    trial: Trial,
+    config: SteeringConfig,
+    layers: Sequence[int],
+    vectors: Mapping[VectorKey, Vector],
+) -> Candidate:
+    """Let a trial choose a configuration; DAC's own parameters exist for DAC trials alone."""
+    method: Method = trial.suggest_categorical("steering_method", config.methods)
+    direction: Direction = trial.suggest_categorical("steering_direction", config.directions)
+    layer = _suggest_layer(trial, layers)
+    strength = _suggest_float(trial, strength_name(config), config.strength)
+    vector = vectors[direction, layer]
+    in_alpha = config.unit == "alpha"
+    return Candidate(
+        method=method,
+        direction=direction,
+        layer=layer,
+        alpha=strength if in_alpha else vector.alpha(strength),
+        dose=vector.dose(strength) if in_alpha else strength,
+        scope="from_last_prompt_token" if method == "dac" else config.scope,
+        first_k=None if method == "dac" else config.first_k,
+        **(_suggest_dac(trial, config) if method == "dac" else {}),
+    )
+
+
+def unsteered_start(config: SteeringConfig, layers: Sequence[int]) -> dict[str, Any]:
+    """Optuna parameters of trial 0: no steering."""
+    return {
+        "steering_method": config.methods[0],
+        "steering_direction": config.directions[0],
+        "layer_id": layers[0],
+        strength_name(config): 0.0,
+    }
+
+
+def _suggest_layer(trial: Trial, layers: Sequence[int]) -> int:
+    """Evenly spaced layers keep their order for the sampler; others are categories."""
+    steps = {b - a for a, b in zip(layers, layers[1:], strict=False)}
+    if len(steps) == 1:
+        return trial.suggest_int("layer_id", layers[0], layers[-1], step=steps.pop())
+    return trial.suggest_categorical("layer_id", layers)
+
+
+def _suggest_float(trial: Trial, name: str, span: Range) -> float:
+    return trial.suggest_float(name, *span)
+
+
+def _suggest_dac(trial: Trial, config: SteeringConfig) -> dict[str, float]:
+    return {
+        "entropy_threshold": _suggest_float(
+            trial, "entropy_threshold", config.dac_entropy_threshold
+        ),
+        "ptop": _suggest_float(trial, "ptop", config.dac_ptop),
+        "max_alpha": _suggest_float(trial, "max_alpha", config.dac_max_alpha),
+        "probe_alpha": config.dac_probe_alpha,
+    }

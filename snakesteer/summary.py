@@ -1,0 +1,45 @@
+"""The result of a run in plain words, for the terminal."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from snakesteer.files import read_json
+
+
+def final_summary(results_folder: str | Path) -> str:
+    """What a run found; empty where there is no final test yet."""
+    path = Path(results_folder) / "test_final.json"
+    return describe(read_json(path), path) if path.exists() else ""
+
+
+def describe(results: Mapping[str, Any], path: str | Path) -> str:
+    """The content of test_final.json in a few lines."""
+    params = results["best_trial_params"]
+    before = results["baseline_benchmark_metrics"]
+    after = results["steered_benchmark_metrics"]
+    low, high = results["accuracy_improvement_ci"]
+    test = results["mcnemar"]
+    if params["steering_alpha"] == 0.0:
+        chosen = "no steering (nothing beat it on the validation split)"
+    else:
+        chosen = (
+            f"{params['steering_method']} with the {params['steering_direction']} direction at "
+            f"layer {params['layer_id']}, α = {params['steering_alpha']:.3g} "
+            f"(dose {params['steering_dose']:.3g})"
+        )
+    return "\n".join(
+        [
+            "",
+            f"Best on validation: {chosen}",
+            f"Validation accuracy: {results['baseline_validation_score']:.1%} unsteered, "
+            f"{results['best_validation_score']:.1%} with it",
+            f"Test accuracy (n = {results['num_test_samples']}): {before['accuracy']:.1%} "
+            f"unsteered, {after['accuracy']:.1%} with it",
+            f"Difference: {results['accuracy_improvement']:+.1%}, "
+            f"{results['confidence']:.0%} interval [{low:+.1%}, {high:+.1%}]; "
+            f"{test['gained']} gained, {test['lost']} lost, McNemar p = {test['p_value']:.2g}",
+            f"Verdict: {results['verdict']}",
+            f"Details: {path}",
+        ]
+    )

@@ -1,0 +1,183 @@
+"""Steering vectors: one direction of one layer, with the numbers that make it usable.
+
+A vector file holds ``raw`` (``[hidden]`` float32; α multiplies it) and ``unit`` (the same at length
+1). A strength can also be given as a dose: the length of what is added, in units of the mean norm
+of the residual stream where it is added. α = dose · mean residual norm / ‖raw‖.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from snakesteer.activations_file import Activations
+from snakesteer.config import Direction
+from snakesteer.errors import UserError
+from snakesteer.files import atomic_path
+from snakesteer.probes import Probe
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Vector:
+    """A steering vector.
+
+    Attributes:
+        direction: How it was estimated.
+        layer: 0-based block whose output it belongs to.
+        raw: ``[hidden]`` float32.
+        mean_residual_norm: Mean norm of the residual stream at this layer, from the last prompt
+            token on.
+    """
+
+    direction: Direction
+    layer: int
+    raw: Array
+    mean_residual_norm: float
+
+    @property
+    def norm(self) -> float:
+        """‖raw‖."""
+        return float(np.linalg.norm(self.raw.astype(np.float64)))
+
+    def alpha(self, dose: float) -> float:
+        """The α at which the added vector has a dose."""
+        return dose * self.mean_residual_norm / self.norm
+
+    def dose(self, alpha: float) -> float:
+        """The dose of an α."""
+        return alpha * self.norm / self.mean_residual_norm
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Signs that a direction is worth steering with.
+
+    Similar differences and separated classes predict that steering works (Braun et al. 2025, arXiv
+    2505.22637; Tan et al. 2024, arXiv 2407.12404).
+
+    Attributes:
+        pairs: Number of contrast pairs.
+        mean_cosine: Mean cosine between the differences of two pairs; 1 where all agree.
+        norm_ratio: ‖mean difference‖ / mean ‖difference‖; 1 where all agree.
+        dose_at_alpha_1: ‖raw‖ / mean residual norm.
+    """
+
+    pairs: int
+    mean_cosine: float
+    norm_ratio: float
+    dose_at_alpha_1: float
+
+
+def caa_vector(activations: Activations) -> Array:
+    """Mean difference of the pairs, ``[hidden]`` float32.
+
+    CAA: Rimsky et al. 2023, "Steering Llama 2 via Contrastive Activation Addition" (arXiv
+    2312.06681). Its rescaling across behaviours is the identity for one behaviour.
+    """
+    differences = activations.positive.astype(np.float64) - activations.negative
+    return differences.mean(axis=0).astype(np.float32)
+
+
+def probe_vector(activations: Activations, probe: Probe) -> Array:
+    """The probe's weight direction, ``[hidden]`` float32.
+
+    Its length is the mean difference of the pairs along it, so that α = 1 moves an activation as
+    far as the classes lie apart, as it does for `caa_vector`.
+    """
+    unit = probe.weight / np.linalg.norm(probe.weight.astype(np.float64))
+    gap = float(unit @ caa_vector(activations).astype(np.float64))
+    return (gap * unit).astype(np.float32)
+
+
+def make_vector(direction: Direction, activations: Activations, probe: Probe) -> Vector:
+    """Estimate a steering vector of one layer.
+
+    Raises:
+        UserError: The direction has no length: right and wrong solutions look the same.
+    """
+    raw = caa_vector(activations) if direction == "caa" else probe_vector(activations, probe)
+    vector = Vector(
+        direction=direction,
+        layer=int(activations.attributes["layer"]),
+        raw=raw,
+        mean_residual_norm=float(activations.residual_norm.mean(dtype=np.float64)),
+    )
+    if not np.isfinite(raw).all() or vector.norm == 0.0:
+        raise UserError(
+            f"The {direction} direction of layer {vector.layer} has no length: the activations of "
+            "right and wrong solutions are the same there",
+            "Use another layer (steering.layers), another pairs.read, or more train problems.",
+        )
+    return vector
+
+
+def diagnose(vector: Vector, activations: Activations) -> Diagnostics:
+    """How well the pairs agree on a direction."""
+    differences = activations.positive.astype(np.float64) - activations.negative
+    norms = np.linalg.norm(differences, axis=1)
+    n = len(differences)
+    units = differences[norms > 0] / norms[norms > 0, None]
+    m = len(units)
+    # The sum over all pairs of pairs, from the length of the sum of unit vectors.
+    total = float(np.sum(np.square(units.sum(axis=0))))
+    return Diagnostics(
+        pairs=n,
+        mean_cosine=(total - m) / (m * (m - 1)) if m > 1 else 0.0,
+        norm_ratio=float(np.linalg.norm(differences.mean(axis=0)) / norms.mean()),
+        dose_at_alpha_1=vector.dose(1.0),
+    )
+
+
+def write_vector(
+    path: str | Path, vector: Vector, diagnostics: Diagnostics, provenance: dict[str, Any]
+) -> None:
+    """Write a vector as safetensors, atomically; the header says what it is.
+
+    Args:
+        path: The file.
+        vector: The vector; kept raw and at unit length.
+        diagnostics: Kept in the header.
+        provenance: Attributes of the activation file it comes from; kept in the header.
+    """
+    tensors = {"raw": vector.raw, "unit": (vector.raw / vector.norm).astype(np.float32)}
+    header = {
+        **provenance,
+        **asdict(diagnostics),
+        "direction": vector.direction,
+        "layer": vector.layer,
+        "convention": "added to the output of this 0-based block",
+        "norm": vector.norm,
+        "mean_residual_norm": vector.mean_residual_norm,
+    }
+    text = {key: json.dumps(value) for key, value in header.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, text)
+
+
+def read_vector(path: str | Path) -> Vector:
+    """Read a vector file.
+
+    Raises:
+        UserError: The file is missing, damaged, or no steering vector.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = {key: json.loads(value) for key, value in file.metadata().items()}
+            return Vector(
+                direction=header["direction"],
+                layer=header["layer"],
+                raw=file.get_tensor("raw"),
+                mean_residual_norm=header["mean_residual_norm"],
+            )
+    except (OSError, SafetensorError, KeyError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} is not a readable steering vector ({error})",
+            "Delete it and run snakemake again; it will be made anew.",
+        ) from error

@@ -1,0 +1,57 @@
+"""Shared by all rules: the typed config, path names, wildcard constraints.
+
+Inputs: the merged config. Outputs: none. Steps: validate, resolve the layers, name the files.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from snakesteer import code_files
+from snakesteer.config import EMBEDDED_MODEL, leaves
+from snakesteer.config_load import load_config
+from snakesteer.errors import UserError
+from snakesteer.layers import resolve_layers
+from snakesteer.models.depth import depth_before_download
+from snakesteer.summary import final_summary
+
+EMBEDDED_MODEL_FOLDER = "resources/smollm2-135m-instruct"
+
+try:
+    CONFIG = load_config(config)
+    LAYERS = resolve_layers(CONFIG.steering.layers, depth_before_download(CONFIG.model))
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+
+pathvars:
+    results=CONFIG.results,
+
+
+wildcard_constraints:
+    official="train|test",
+    split="train|val",
+    direction="|".join(CONFIG.steering.directions),
+    layer=r"\d+",
+
+
+def library(*modules):
+    """Library files behind a rule, so that a change of code reruns what it affects."""
+    return [os.path.relpath(path) for path in code_files.library_files(*modules)]
+
+
+# What of the model section a result depends on once the first rule has checked it.
+MODEL = leaves("model", CONFIG.model, "num_layers")
+MODEL_INPUT = (
+    [f"{EMBEDDED_MODEL_FOLDER}/model.safetensors"]
+    if CONFIG.model.name == EMBEDDED_MODEL
+    else []
+)
+VECTOR_FILES = expand(
+    "<results>/vectors/{direction}/layer_{layer}.safetensors",
+    direction=CONFIG.steering.directions,
+    layer=LAYERS,
+)
+PROBE_METRICS = expand("<results>/probes/layer_{layer}.json", layer=LAYERS)

@@ -1,0 +1,67 @@
+"""Problems and splits.
+
+Inputs: the data source (generator, hub, or a folder with train.jsonl and test.jsonl).
+Outputs: data/{official}.jsonl, splits/{train,val,test}.jsonl, splits/manifest.json.
+Steps: read each official part by itself; carve train and validation from the official train part;
+draw the test split from the official test part, leaving out what duplicates train or validation.
+The test part meets the others only in `test_split`, which nothing before the final test reads.
+"""
+
+
+rule official_data:
+    input:
+        folder=lambda wildcards: (
+            f"{CONFIG.data.folder}/{wildcards.official}.jsonl"
+            if CONFIG.data.source == "folder"
+            else []
+        ),
+        code=library("data.sources"),
+    output:
+        "<results>/data/{official}.jsonl",
+    log:
+        "<results>/logs/official_data_{official}.log",
+    params:
+        **leaves("data", CONFIG.data, "train", "val", "test"),
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/official_data.py"
+
+
+rule train_val_split:
+    input:
+        problems="<results>/data/train.jsonl",
+        code=library("data.splits"),
+    output:
+        train="<results>/splits/train.jsonl",
+        val="<results>/splits/val.jsonl",
+    log:
+        "<results>/logs/train_val_split.log",
+    params:
+        train=CONFIG.data.train,
+        val=CONFIG.data.val,
+        seed=CONFIG.data.seed,
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/train_val_split.py"
+
+
+rule test_split:
+    input:
+        problems="<results>/data/test.jsonl",
+        train="<results>/splits/train.jsonl",
+        val="<results>/splits/val.jsonl",
+        code=library("data.splits"),
+    output:
+        test="<results>/splits/test.jsonl",
+        manifest="<results>/splits/manifest.json",
+    log:
+        "<results>/logs/test_split.log",
+    params:
+        test=CONFIG.data.test,
+        seed=CONFIG.data.seed,
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/test_split.py"

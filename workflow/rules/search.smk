@@ -1,0 +1,86 @@
+"""The search on the validation split.
+
+Inputs: splits/{train,val}.jsonl, vectors, model/info.json.
+Outputs: baseline/val.jsonl, study/study.db, study/trials.csv, best_config.json.
+Steps: answer the validation split unsteered; run the Optuna study, journaled in study/journal.log
+(which is no declared output, so that a failed or killed job leaves it); choose the best trial.
+"""
+
+
+rule baseline:
+    input:
+        problems="<results>/splits/val.jsonl",
+        train="<results>/splits/train.jsonl",
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=library("from_params"),
+    output:
+        answers="<results>/baseline/val.jsonl",
+        summary="<results>/baseline/val.json",
+    log:
+        "<results>/logs/baseline.log",
+    benchmark:
+        "<results>/benchmarks/baseline.tsv"
+    params:
+        **MODEL,
+        **leaves("prompt", CONFIG.prompt),
+        **leaves("generation", CONFIG.generation),
+        chunk_size=CONFIG.search.chunk_size,
+    threads: 4
+    resources:
+        gpu=1,
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/baseline.py"
+
+
+rule search:
+    input:
+        problems="<results>/splits/val.jsonl",
+        train="<results>/splits/train.jsonl",
+        baseline="<results>/baseline/val.jsonl",
+        vectors=VECTOR_FILES,
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=library("from_params", "search.study"),
+    output:
+        db="<results>/study/study.db",
+        trials="<results>/study/trials.csv",
+    log:
+        "<results>/logs/search.log",
+    benchmark:
+        "<results>/benchmarks/search.tsv"
+    params:
+        **MODEL,
+        **leaves("prompt", CONFIG.prompt),
+        **leaves("generation", CONFIG.generation),
+        **leaves("steering", CONFIG.steering),
+        **leaves("search", CONFIG.search),
+        layer_list=LAYERS,
+        journal=f"{CONFIG.results}/study/journal.log",
+    threads: 4
+    resources:
+        gpu=1,
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/search.py"
+
+
+rule best_config:
+    input:
+        db="<results>/study/study.db",
+        baseline="<results>/baseline/val.jsonl",
+        probes=PROBE_METRICS,
+        code=library("search.best"),
+    output:
+        "<results>/best_config.json",
+    log:
+        "<results>/logs/best_config.log",
+    params:
+        seed=CONFIG.search.seed,
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/best_config.py"

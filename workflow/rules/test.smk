@@ -1,0 +1,64 @@
+"""The one evaluation on the test split, and the record of the run.
+
+Inputs: splits/test.jsonl (read here and nowhere else), best_config.json, vectors, probes.
+Outputs: test_final.json, test_generations.jsonl, provenance.json.
+Steps: answer the test split unsteered and with the best configuration; compare them pairwise.
+"""
+
+
+rule test_final:
+    input:
+        problems="<results>/splits/test.jsonl",
+        train="<results>/splits/train.jsonl",
+        best="<results>/best_config.json",
+        vectors=VECTOR_FILES,
+        probes=expand("<results>/probes/layer_{layer}.safetensors", layer=LAYERS),
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=library("from_params", "final_test"),
+    output:
+        results="<results>/test_final.json",
+        generations="<results>/test_generations.jsonl",
+    log:
+        "<results>/logs/test_final.log",
+    benchmark:
+        "<results>/benchmarks/test_final.tsv"
+    params:
+        **MODEL,
+        **leaves("prompt", CONFIG.prompt),
+        **leaves("generation", CONFIG.generation),
+        **leaves("pairs", CONFIG.pairs),
+        **leaves("evaluation", CONFIG.evaluation),
+        vectors=f"{CONFIG.results}/vectors",
+        probes=f"{CONFIG.results}/probes",
+    threads: 4
+    resources:
+        gpu=1,
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/test_final.py"
+
+
+rule provenance:
+    input:
+        results="<results>/test_final.json",
+        generations="<results>/test_generations.jsonl",
+        best="<results>/best_config.json",
+        info="<results>/model/info.json",
+        manifest="<results>/splits/manifest.json",
+        splits=expand("<results>/splits/{split}.jsonl", split=["train", "val"]),
+        baseline="<results>/baseline/val.jsonl",
+        trials="<results>/study/trials.csv",
+        vectors=VECTOR_FILES,
+        probes=PROBE_METRICS,
+    output:
+        "<results>/provenance.json",
+    log:
+        "<results>/logs/provenance.log",
+    params:
+        config=CONFIG.model_dump_json(),
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/provenance.py"

@@ -1,0 +1,120 @@
+"""From splits to steering vectors.
+
+Inputs: splits/{train,val}.jsonl, model/info.json.
+Outputs: solutions/{split}.jsonl (own samples, if asked for), pairs/{split}.jsonl,
+activations/{split}/layer_{L}.h5, probes/layer_{L}.{safetensors,json},
+vectors/{direction}/layer_{L}.safetensors.
+Steps: make contrast pairs; read all layers in one forward pass per text; fit a probe and estimate the
+directions per layer. Vectors and probes are made from train; validation pairs only score the probes.
+"""
+
+
+rule own_solutions:
+    input:
+        problems="<results>/splits/{split}.jsonl",
+        train="<results>/splits/train.jsonl",
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=library("from_params"),
+    output:
+        "<results>/solutions/{split}.jsonl",
+    log:
+        "<results>/logs/own_solutions_{split}.log",
+    params:
+        **MODEL,
+        **leaves("prompt", CONFIG.prompt),
+        **leaves("generation", CONFIG.generation),
+        samples=CONFIG.pairs.samples,
+        temperature=CONFIG.pairs.temperature,
+        seed=CONFIG.pairs.seed,
+    threads: 4
+    resources:
+        gpu=1,
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/own_solutions.py"
+
+
+rule contrast_pairs:
+    input:
+        problems="<results>/splits/{split}.jsonl",
+        solutions=branch(
+            CONFIG.pairs.kind == "model_correct_vs_wrong",
+            then="<results>/solutions/{split}.jsonl",
+            otherwise=[],
+        ),
+        code=library("pairs"),
+    output:
+        "<results>/pairs/{split}.jsonl",
+    log:
+        "<results>/logs/contrast_pairs_{split}.log",
+    params:
+        shots=CONFIG.prompt.shots,
+        shots_seed=CONFIG.prompt.shots_seed,
+        seed=CONFIG.pairs.seed,
+        min_pairs=CONFIG.pairs.min_pairs,
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/contrast_pairs.py"
+
+
+rule activations:
+    input:
+        pairs="<results>/pairs/{split}.jsonl",
+        train="<results>/splits/train.jsonl",
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=library("activations"),
+    output:
+        expand("<results>/activations/{{split}}/layer_{layer}.h5", layer=LAYERS),
+    log:
+        "<results>/logs/activations_{split}.log",
+    benchmark:
+        "<results>/benchmarks/activations_{split}.tsv"
+    params:
+        **MODEL,
+        **leaves("prompt", CONFIG.prompt, "stop"),
+        read=CONFIG.pairs.read,
+        layers=LAYERS,
+    threads: 4
+    resources:
+        gpu=1,
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/activations.py"
+
+
+rule probe:
+    input:
+        train="<results>/activations/train/layer_{layer}.h5",
+        val="<results>/activations/val/layer_{layer}.h5",
+        code=library("probes"),
+    output:
+        probe="<results>/probes/layer_{layer}.safetensors",
+        metrics="<results>/probes/layer_{layer}.json",
+    log:
+        "<results>/logs/probe_{layer}.log",
+    params:
+        c=CONFIG.probe.c,
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/probe.py"
+
+
+rule vector:
+    input:
+        activations="<results>/activations/train/layer_{layer}.h5",
+        probe="<results>/probes/layer_{layer}.safetensors",
+        code=library("vectors"),
+    output:
+        "<results>/vectors/{direction}/layer_{layer}.safetensors",
+    log:
+        "<results>/logs/vector_{direction}_{layer}.log",
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/vector.py"

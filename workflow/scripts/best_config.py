@@ -1,0 +1,13 @@
+"""The best configuration of the study, with its evidence."""
+
+from snakesteer.evaluation import read_answers
+from snakesteer.files import write_json
+from snakesteer.logs import script_log
+from snakesteer.search.best import best_config
+
+with script_log(snakemake.log[0]):
+    baseline = read_answers(snakemake.input.baseline)
+    write_json(
+        snakemake.output[0],
+        best_config(snakemake.input.db, baseline, snakemake.input.probes, snakemake.params.seed),
+    )

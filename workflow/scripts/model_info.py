@@ -1,0 +1,12 @@
+"""What is known of the model before its weights are read; checks the config against it."""
+
+from snakesteer.files import write_json
+from snakesteer.from_params import model_section
+from snakesteer.layers import resolve_layers
+from snakesteer.logs import script_log
+from snakesteer.models.loading import describe_model
+
+with script_log(snakemake.log[0]):
+    info = describe_model(model_section(snakemake.params, snakemake.params.embedded_folder))
+    layers = resolve_layers(list(snakemake.params.layers), info["num_layers"])
+    write_json(snakemake.output[0], {**info, "layers": layers})

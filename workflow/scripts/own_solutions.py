@@ -1,0 +1,20 @@
+"""The model's own sampled solutions, graded, for contrast pairs."""
+
+from snakesteer.config import GenerationConfig, section
+from snakesteer.data.problem import read_problems
+from snakesteer.files import write_jsonl
+from snakesteer.from_params import open_model, open_prompter, open_sampler
+from snakesteer.logs import script_log
+from snakesteer.solutions import sample_solutions
+
+with script_log(snakemake.log[0]):
+    params = snakemake.params
+    loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
+    prompter, rest = open_prompter(params, snakemake.input.train, loaded.tokenizer)
+    train = snakemake.wildcards.split == "train"
+    problems = rest if train else read_problems(snakemake.input.problems)
+    generation = section(GenerationConfig, "generation", params)
+    engine = open_sampler(params, loaded, params.temperature)
+    generation = generation.model_copy(update={"seed": params.seed})
+    rows = sample_solutions(engine, prompter, problems, generation, params.samples)
+    write_jsonl(snakemake.output[0], rows)

@@ -1,0 +1,27 @@
+"""The one evaluation on the test split."""
+
+from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig, nested, section
+from snakesteer.data.problem import read_problems
+from snakesteer.files import write_json, write_jsonl
+from snakesteer.final_test import evaluate_test, read_best
+from snakesteer.from_params import engine_record, open_engine, open_model, open_prompter
+from snakesteer.logs import script_log
+
+with script_log(snakemake.log[0]):
+    params = snakemake.params
+    loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
+    prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
+    best = read_best(snakemake.input.best, params.vectors, params.probes)
+    results, generations = evaluate_test(
+        loaded,
+        open_engine(params, loaded),
+        prompter,
+        read_problems(snakemake.input.problems),
+        best,
+        section(GenerationConfig, "generation", params),
+        section(PairsConfig, "pairs", params),
+        section(EvaluationConfig, "evaluation", params),
+    )
+    write_jsonl(snakemake.output.generations, generations)
+    record = {**results, "config": nested(dict(params.items())), **engine_record(params, loaded)}
+    write_json(snakemake.output.results, record)

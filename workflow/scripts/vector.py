@@ -1,0 +1,13 @@
+"""One steering vector."""
+
+from snakesteer.activations_file import read_activations
+from snakesteer.logs import script_log
+from snakesteer.probes import read_probe
+from snakesteer.vectors import diagnose, make_vector, write_vector
+
+with script_log(snakemake.log[0]):
+    activations = read_activations(snakemake.input.activations)
+    probe = read_probe(snakemake.input.probe)
+    vector = make_vector(snakemake.wildcards.direction, activations, probe)
+    diagnostics = diagnose(vector, activations)
+    write_vector(snakemake.output[0], vector, diagnostics, activations.attributes)
