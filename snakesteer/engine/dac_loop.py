@@ -115,8 +115,8 @@ def _forward(loaded: LoadedModel, ids: Tensor, mask: Tensor, cache: DynamicCache
     )
     if cache.get_seq_length() != mask.shape[1]:
         raise UserError(
-            f"{type(loaded.model).__name__} does not extend the KV cache it is given, which DAC needs",
-            "Use method caa, or a model with a KV cache.",
+            f"{type(loaded.model).__name__} does not extend the KV cache it is given",
+            "Use a model with a KV cache.",
         )
     return output.logits[:, -1]
 
