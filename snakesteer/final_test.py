@@ -115,7 +115,7 @@ def compare(
         "accuracy_improvement_ci": [interval.low, interval.high],
         "confidence": evaluation.confidence,
         "mcnemar": asdict(test),
-        "verdict": verdict(interval, test, len(baseline), evaluation.confidence),
+        "verdict": verdict(interval, test.p_value, len(baseline), evaluation.confidence),
     }
 
 

@@ -25,11 +25,9 @@ Params = Mapping[str, Any]
 def model_section(params: Params, embedded_folder: str) -> ModelConfig:
     """The model section with the embedded model's name replaced by its folder."""
     model = section(ModelConfig, "model", params)
-    return (
-        model.model_copy(update={"name": embedded_folder})
-        if model.name == EMBEDDED_MODEL
-        else model
-    )
+    if model.name != EMBEDDED_MODEL:
+        return model
+    return model.model_copy(update={"name": embedded_folder})
 
 
 def open_model(params: Params, info: str | Path, gpus: int, threads: int) -> LoadedModel:

@@ -1,5 +1,6 @@
 """The search space: what a trial chooses, and the steering that it stands for."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -96,9 +97,7 @@ class Candidate:
             return None
         dac = None
         if self.method == "dac":
-            assert self.entropy_threshold is not None and self.ptop is not None
-            assert self.max_alpha is not None and self.probe_alpha is not None
-            dac = Dac(self.entropy_threshold, self.ptop, self.max_alpha, self.probe_alpha)
+            dac = self._dac()
         return Steering(
             layer=self.layer,
             vector=torch.from_numpy(vectors[self.direction, self.layer].raw),
@@ -107,6 +106,13 @@ class Candidate:
             first_k=self.first_k,
             dac=dac,
         )
+
+    def _dac(self) -> Dac:
+        values = (self.entropy_threshold, self.ptop, self.max_alpha, self.probe_alpha)
+        given = [value for value in values if value is not None]
+        if len(given) != len(values):
+            raise ValueError(f"a DAC configuration lacks a parameter: {self}")
+        return Dac(*given)
 
 
 def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
@@ -169,7 +175,7 @@ def unsteered_start(config: SteeringConfig, layers: Sequence[int]) -> dict[str, 
 
 def _suggest_layer(trial: Trial, layers: Sequence[int]) -> int:
     """Evenly spaced layers keep their order for the sampler; others are categories."""
-    steps = {b - a for a, b in zip(layers, layers[1:], strict=False)}
+    steps = {b - a for a, b in itertools.pairwise(layers)}
     if len(steps) == 1:
         return trial.suggest_int("layer_id", layers[0], layers[-1], step=steps.pop())
     return trial.suggest_categorical("layer_id", layers)

@@ -60,8 +60,8 @@ def open_study(journal: str | Path, search: SearchConfig, fingerprint: str) -> o
     study = _load(path, search)
     if study is not None and study.user_attrs.get(FINGERPRINT) != fingerprint:
         logger.warning(
-            "settings or inputs of the search have changed: starting a new study (the journal of the "
-            "old one is kept as %s.old)",
+            "settings or inputs of the search have changed: starting a new study (the journal of "
+            "the old one is kept as %s.old)",
             path.name,
         )
         path.replace(path.with_name(path.name + ".old"))
