@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import jsonschema
@@ -46,7 +47,7 @@ def test_the_generated_yaml_is_the_default_config():
 
 def test_every_key_is_explained_above_it():
     lines = config_yaml().splitlines()
-    for above, line in zip(lines, lines[1:], strict=False):
+    for above, line in pairwise(lines):
         if ":" in line and not line.lstrip().startswith("#"):
             assert above.lstrip().startswith("# "), line
     assert max(map(len, lines)) <= 100

@@ -1,0 +1,84 @@
+"""One set of versions: pyproject.toml has the ranges, requirements and conda the same pins."""
+
+import re
+import tomllib
+from importlib.metadata import requires, version
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# Packages that conda calls by another name.
+CONDA_NAMES = {"pytorch": "torch", "snakemake-minimal": "snakemake"}
+
+
+def requirements(texts: list[str]) -> dict[str, Requirement]:
+    return {canonicalize_name(each.name): each for each in map(Requirement, texts)}
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package to version of a requirements file; every line must be an exact pin."""
+    found = {}
+    for line in (ROOT / name).read_text().splitlines():
+        if line and not line.startswith(("#", "-r ")):
+            match = re.fullmatch(r"([\w.-]+)==([\w.]+)", line)
+            assert match, f"{name}: {line!r} is not an exact pin"
+            package = canonicalize_name(match[1])
+            assert package not in found, f"{name} names {package} twice"
+            found[package] = match[2]
+    return found
+
+
+def conda_pins() -> dict[str, str]:
+    environment = yaml.safe_load((ROOT / "envs" / "snakesteer.yaml").read_text())
+    found = {}
+    for entry in environment["dependencies"]:
+        package, _, pin = entry.partition(" =")
+        found[CONDA_NAMES.get(package, package)] = pin
+    return found
+
+
+RUN = pins("requirements.txt")
+DEV = pins("requirements-dev.txt")
+
+
+def test_every_direct_dependency_is_pinned_inside_its_range():
+    for name, requirement in requirements(PROJECT["dependencies"]).items():
+        assert name in RUN, f"{name} is not in requirements.txt"
+        assert requirement.specifier.contains(RUN[name]), f"{requirement} excludes {RUN[name]}"
+
+
+def test_every_test_tool_is_pinned_inside_its_range():
+    for name, requirement in requirements(PROJECT["optional-dependencies"]["dev"]).items():
+        assert name in DEV, f"{name} is not in requirements-dev.txt"
+        assert requirement.specifier.contains(DEV[name]), f"{requirement} excludes {DEV[name]}"
+    assert not DEV.keys() & RUN.keys()
+    assert "-r requirements.txt" in (ROOT / "requirements-dev.txt").read_text().splitlines()
+
+
+def test_conda_has_the_same_versions():
+    conda = conda_pins()
+    assert conda.pop("python") == "3.11.*"
+    assert conda.pop("pip") == ""
+    for name in requirements(PROJECT["dependencies"]):
+        assert name in conda, f"{name} is not in envs/snakesteer.yaml"
+    for name, pin in conda.items():
+        assert pin == RUN[name], f"envs/snakesteer.yaml has {name} {pin}, not {RUN[name]}"
+
+
+def test_pins_are_complete():
+    """What a pinned package needs is pinned too, so that two installations are the same."""
+    for name, pin in RUN.items():
+        if version(name).split("+")[0] != pin:
+            continue  # other versions are fine to run with, but say nothing about the pinned ones
+        for text in requires(name) or []:
+            requirement = Requirement(text)
+            if requirement.marker is None:
+                needed = canonicalize_name(requirement.name)
+                assert needed in RUN, f"{name} needs {needed}, which is not pinned"
+                assert requirement.specifier.contains(RUN[needed], prereleases=True), (
+                    f"{name} needs {requirement}, but {RUN[needed]} is pinned"
+                )
