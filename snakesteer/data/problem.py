@@ -1,0 +1,141 @@
+"""One word problem: how its gold answer is read, and how problems are kept in files.
+
+A gold solution has the format of GSM8K (Cobbe et al. 2021, openai/grade-school-math): prose with
+calculator marks such as ``4*7 = <<4*7=28>>28`` and a last line ``#### 28``.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from snakesteer.errors import UserError
+from snakesteer.files import read_jsonl, write_jsonl
+
+# One number: groups of three behind commas or plain digits, with an optional fraction. The
+# currency stands before or after the sign ("-$5", "$-5"). A minus right behind a digit, a letter or
+# a bracket is an operator or a hyphen. Atomic, so that no match ever ends inside a number.
+NUMBER = (
+    r"(?>(?:(?<![\w.)\]])(?P<minus>[-−])|\+)?\\?[$€£]?(?P<minus_inside>(?<=[$€£])[-−])?"
+    r"(?P<digits>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+))"
+)
+
+_LONE_NUMBER = re.compile(rf"\s*{NUMBER}(?P<unit>[^0-9]*)")
+_CALCULATOR = re.compile(r"<<[^<>]*>>")
+_FIELDS = ("id", "question", "answer", "gold")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A word problem.
+
+    Attributes:
+        id: Where it comes from, such as ``gsm8k-train-00012`` (part and row of the source).
+        question: The question.
+        answer: The full gold solution, ending in ``#### n``.
+        gold: The number after ``####`` in canonical form (see `canonical`).
+    """
+
+    id: str
+    question: str
+    answer: str
+    gold: str
+
+
+def number_of(match: re.Match[str]) -> Decimal:
+    """The exact value of a match of `NUMBER`."""
+    value = Decimal(match["digits"].replace(",", ""))
+    return value.copy_negate() if match["minus"] or match["minus_inside"] else value
+
+
+def parse_number(text: str) -> Decimal | None:
+    """Read a text that is one number and nothing else but its unit.
+
+    Commas, signs, decimals, a currency sign in front and a dot, ``%`` or words behind are allowed:
+    ``-$1,080.50``, ``18.``, ``50%`` and ``18 dollars`` are numbers; ``1/2`` and ``3 or 4`` are not.
+    """
+    match = _LONE_NUMBER.fullmatch(text)
+    return number_of(match) if match else None
+
+
+def canonical(number: Decimal) -> str:
+    """Write a number without commas, exponent or needless zeros: ``1080``, ``-0.5``, ``18``."""
+    text = format(number, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def parse_gold(answer: str) -> str:
+    """The canonical form of the number after the last ``####`` of a gold solution.
+
+    Raises:
+        ValueError: There is no ``####``, or what follows is not one number.
+    """
+    _, mark, tail = answer.rpartition("####")
+    number = parse_number(tail) if mark else None
+    if number is None:
+        raise ValueError("no number after ####" if mark else "no #### in the answer")
+    return canonical(number)
+
+
+def strip_calculator(text: str) -> str:
+    """Remove calculator marks: ``4*7 = <<4*7=28>>28`` becomes ``4*7 = 28``."""
+    return _CALCULATOR.sub("", text)
+
+
+def problem_from_row(
+    row: Mapping[str, Any], path: str | Path, line: int, id_prefix: str, index: int
+) -> Problem:
+    """Make a problem of a source row with ``question`` and ``answer``.
+
+    Args:
+        row: The row.
+        path: File or data set it comes from, for the error.
+        line: Its line there, counted from 1, for the error.
+        id_prefix: First part of the id, such as ``gsm8k-train``.
+        index: Row number in the source, counted from 0: the last part of the id.
+
+    Raises:
+        UserError: The question or answer is missing, or the answer has no number after ``####``.
+    """
+    place = f"{path}, line {line}"
+    for field in ("question", "answer"):
+        value = row.get(field)
+        if not isinstance(value, str) or not value.strip():
+            raise UserError(
+                f"{place}: {field!r} is missing, empty or not text",
+                f"Give the row a {field!r}, or remove the row.",
+            )
+    try:
+        gold = parse_gold(row["answer"])
+    except ValueError as error:
+        raise UserError(
+            f"{place}: {error} ({row['answer'][-60:]!r})",
+            "End the answer with a line '#### ' and one number, or remove the row.",
+        ) from None
+    return Problem(f"{id_prefix}-{index:05d}", row["question"], row["answer"], gold)
+
+
+def read_problems(path: str | Path) -> list[Problem]:
+    """Read a split as written by `write_problems`.
+
+    Raises:
+        UserError: The file is missing, damaged, or a row lacks one of the four fields.
+    """
+    problems = []
+    for number, row in enumerate(read_jsonl(path), start=1):
+        if set(row) != set(_FIELDS) or not all(isinstance(row[field], str) for field in _FIELDS):
+            raise UserError(
+                f"{path}, row {number}: not a problem with the texts {', '.join(_FIELDS)}",
+                "Delete the file and run snakemake again.",
+            )
+        problems.append(Problem(**row))
+    return problems
+
+
+def write_problems(path: str | Path, problems: Iterable[Problem]) -> None:
+    """Write a split: one JSON object ``{id, question, answer, gold}`` a line, atomically."""
+    write_jsonl(path, (asdict(problem) for problem in problems))

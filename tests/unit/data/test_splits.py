@@ -1,0 +1,206 @@
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snakesteer.data.problem import Problem
+from snakesteer.data.splits import (
+    carve_test,
+    carve_train_val,
+    check_disjoint,
+    duplicate_groups,
+    exact_key,
+    manifest,
+    mask_numbers,
+    near_key,
+    normalise,
+    overlaps,
+)
+from snakesteer.errors import UserError
+
+WORDS = [
+    "apple",
+    "berry",
+    "citron",
+    "date",
+    "elder",
+    "fig",
+    "grape",
+    "hazel",
+    "iris",
+    "juniper",
+    "kiwi",
+    "lemon",
+]
+
+
+def problem(name: str, question: str) -> Problem:
+    return Problem(name, question, "#### 1", "1")
+
+
+def distinct(count: int, part: str = "train") -> list[Problem]:
+    words = [f"{one} {two}" for one in WORDS for two in WORDS]
+    return [problem(f"{part}-{i}", f"{part}: has 3 {words[i]}?") for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("How many  pens?", "how many pens"),
+        ("Tom's pen – 5!", "TOM’S PEN - 5"),
+        ("ﬁve ２ Straße", "five 2 STRASSE"),
+        ("a\n\tb", "a b"),
+    ],
+)
+def test_exact_duplicates_differ_in_form_only(one, other):
+    assert normalise(one) == normalise(other)
+    assert exact_key(problem("a", one)) == exact_key(problem("b", other))
+
+
+def test_normal_form_and_hash_are_fixed():
+    text = "tom s 1 080 pens cost 3 5 each"
+    question = "Tom's 1,080 pens cost $3.5 each?"
+    assert normalise(question) == text
+    assert mask_numbers(text) == "tom s 0 pens cost 0 each"
+    assert exact_key(problem("a", question)) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_near_duplicates_differ_in_numbers_too():
+    one, other = problem("a", "Tom has 1,080.50 pens."), problem("b", "Tom has 7 pens")
+    assert exact_key(one) != exact_key(other)
+    assert near_key(one) == near_key(other)
+    assert near_key(one) != near_key(problem("c", "Tom has 7 books"))
+    assert near_key(one) != near_key(problem("d", "Tom has some pens"))
+
+
+@given(st.text(), st.text())
+def test_exact_duplicates_are_near_duplicates(one, other):
+    assert normalise(normalise(one)) == normalise(one)
+    if normalise(one) == normalise(other):
+        assert near_key(problem("a", one)) == near_key(problem("b", other))
+
+
+def test_train_and_val_are_disjoint_draws():
+    problems = distinct(100)
+    train, val = carve_train_val(problems, 60, 40, seed=0)
+    assert len(train) == 60
+    assert len(val) == 40
+    assert {each.id for each in train + val} == {each.id for each in problems}
+    assert [each.id for each in train] != [each.id for each in problems[:60]]
+
+
+def test_draw_depends_on_seed_only():
+    problems = distinct(100)
+    train, val = carve_train_val(problems, 20, 20, seed=3)
+    assert carve_train_val(problems[::-1], 20, 20, seed=3) == (train, val)
+    assert carve_train_val(problems, 20, 50, seed=3) == (
+        train,
+        val + carve_train_val(problems, 20, 50, seed=3)[1][20:],
+    )
+    assert carve_train_val(problems, 50, 20, seed=3)[0][:20] == train
+    assert carve_train_val(problems, 50, 20, seed=3)[1] == val
+    assert carve_train_val(problems, 20, 20, seed=4)[0] != train
+
+
+def test_draw_is_the_same_on_every_machine():
+    train, val = carve_train_val(distinct(10), 3, 2, seed=0)
+    expected = sorted(
+        (f"train-{i}" for i in range(10)),
+        key=lambda name: hashlib.sha256(f"0/{name}".encode()).hexdigest(),
+    )
+    assert [each.id for each in train] == expected[:3]
+    assert [each.id for each in val] == [expected[-1], expected[-2]]
+
+
+def test_near_duplicates_never_cross_train_and_val():
+    # Ten groups of four that differ in numbers; only one of each group may be drawn.
+    problems = [
+        problem(f"train-{i}-{group}", f"Anna has {i} {WORDS[group]}.")
+        for i in range(4)
+        for group in range(10)
+    ]
+    for seed in range(20):
+        train, val = carve_train_val(problems, 5, 5, seed)
+        drawn = train + val
+        assert len({near_key(each) for each in drawn}) == 10
+        assert all(each.id.startswith("train-0-") for each in drawn)
+
+
+def test_too_few_train_problems():
+    problems = [*distinct(10), problem("train-10", distinct(1)[0].question.replace("3", "4"))]
+    carve_train_val(problems, 6, 4, seed=0)
+    with pytest.raises(UserError) as caught:
+        carve_train_val(problems, 6, 5, seed=0)
+    assert "data.train + data.val is 6 + 5 = 11" in caught.value.problem
+    assert "has 10 problems, not counting 1 near duplicates" in caught.value.problem
+    assert "Lower data.train or data.val" in caught.value.remedy
+
+
+def test_test_split_is_a_sample_in_source_order():
+    problems = distinct(50, "test")
+    drawn, left_out = carve_test(problems, 20, 0, [], [])
+    assert left_out == []
+    assert len(drawn) == 20
+    assert drawn == [each for each in problems if each in drawn]
+    assert drawn != problems[:20]
+    assert {each.id for each in drawn} < {
+        each.id for each in carve_test(problems, 30, 0, [], [])[0]
+    }
+    assert drawn != carve_test(problems, 20, 1, [], [])[0]
+
+
+def test_test_side_gives_way_to_train_and_val():
+    problems = distinct(10, "test")
+    train = [problem("train-0", problems[2].question.upper())]  # exact
+    val = [problem("train-1", problems[7].question.replace("3", "1,000"))]  # near
+    drawn, left_out = carve_test(problems, 8, 0, train, val)
+    assert left_out == ["test-2", "test-7"]
+    assert [each.id for each in drawn] == [f"test-{i}" for i in (0, 1, 3, 4, 5, 6, 8, 9)]
+    with pytest.raises(UserError, match=r"data\.test is 9.*has 8 problems, not counting 2 that"):
+        carve_test(problems, 9, 0, train, val)
+
+
+def test_overlaps_are_counted_and_refused():
+    one = [problem("a", "Tom has 3 pens."), problem("b", "Eva has 3 pens.")]
+    other = [problem("c", "TOM has 3 pens"), problem("d", "Eva has 4 pens.")]
+    third = [problem("e", "Ben has 3 pens.")]
+    splits = {"train": one, "val": other, "test": third}
+    assert overlaps(splits) == {
+        "train/val": {"exact": 1, "near": 2},
+        "train/test": {"exact": 0, "near": 0},
+        "val/test": {"exact": 0, "near": 0},
+    }
+    with pytest.raises(UserError, match=r"train/val share 2 questions \(1 word for word"):
+        check_disjoint(splits)
+    check_disjoint({"train": one, "test": third})
+
+
+def test_duplicate_groups_are_listed_in_source_order():
+    problems = [
+        problem("a", "Tom has 3 pens."),
+        problem("b", "Eva has 3 pens."),
+        problem("c", "Tom has 4 pens."),
+    ]
+    assert duplicate_groups(problems) == [["a", "c"]]
+
+
+def test_manifest():
+    train, val = carve_train_val(distinct(10), 2, 1, seed=0)
+    test = distinct(2, "test")
+    hashes = {"train": "1", "val": "2", "test": "3"}
+    splits = {"train": train, "val": val, "test": test}
+    repeated = [*test, problem("test-9", test[0].question)]
+    document = manifest(splits, {"test": repeated}, ["test-5"], hashes)
+    assert document["splits"]["train"] == {
+        "size": 2,
+        "file_sha256": "1",
+        "ids": [each.id for each in train],
+        "question_sha256": [exact_key(each) for each in train],
+    }
+    assert list(document["splits"]) == ["train", "val", "test"]
+    assert set(document["overlaps"]) == {"train/val", "train/test", "val/test"}
+    assert document["left_out_of_test"] == {"count": 1, "ids": ["test-5"]}
+    assert document["near_duplicates_in_sources"] == {"test": [["test-0", "test-9"]]}
+    with pytest.raises(UserError, match="share"):
+        manifest({"train": train, "val": train}, {}, [], hashes)
