@@ -1,0 +1,152 @@
+"""How certain an accuracy is, and whether steering changed it.
+
+Both runs answer the same problems, so every comparison is paired: what counts is on which problems
+they differ.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest, bootstrap
+from statsmodels.stats.proportion import proportion_confint
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval, all as fractions (0.04 is four points)."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's exact test.
+
+    Attributes:
+        gained: Problems that only the steered run answered correctly.
+        lost: Problems that only the baseline answered correctly.
+        p_value: Two-sided, in [0, 1].
+    """
+
+    gained: int
+    lost: int
+    p_value: float
+
+
+def wilson(correct: int, n: int, confidence: float) -> tuple[float, float]:
+    """Wilson's score interval of an accuracy (Wilson 1927).
+
+    Unlike the normal approximation it stays within [0, 1] and has a width at 0 % and 100 %.
+
+    Args:
+        correct: Correct answers.
+        n: Problems, at least 1.
+        confidence: Of the interval, in (0, 1).
+
+    Raises:
+        ValueError: ``correct`` is not between 0 and ``n``, or there are no problems.
+    """
+    if n < 1 or not 0 <= correct <= n:
+        raise ValueError(f"{correct} correct of {n} problems is not an accuracy")
+    low, high = proportion_confint(correct, n, alpha=1.0 - confidence, method="wilson")
+    return float(low), float(high)
+
+
+def paired_bootstrap(
+    baseline: Sequence[bool],
+    steered: Sequence[bool],
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> Interval:
+    """Bootstrap interval of the accuracy difference, steered − baseline, over resampled problems.
+
+    Percentile method (Efron & Tibshirani 1993, ch. 13). BCa corrects for skew, of which a mean of
+    values in {−1, 0, 1} has little. In simulations at n = 50, 100 and 300 with 20–30 % of the
+    answers changed, 95 % intervals of both held the truth in 93–96 % of the runs; with few changed
+    answers (three of 50 on average) both fell short, the percentile method less (85 %, BCa 83 %).
+
+    If the difference is the same on every problem (no answer changed, say), so is every resample,
+    and the interval has no width: read it together with McNemar's test.
+
+    Args:
+        baseline: Per problem, whether the unsteered answer is correct.
+        steered: The same for the steered answer, in the same order.
+        resamples: Number of resamples.
+        confidence: Of the interval, in (0, 1).
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: The lengths differ or there are no problems.
+    """
+    difference = _difference(baseline, steered)  # [problems]
+    estimate = float(difference.mean())
+    if (difference == difference[0]).all():
+        return Interval(estimate, estimate, estimate)
+    interval = bootstrap(
+        (difference,),
+        np.mean,
+        n_resamples=resamples,
+        batch=1000,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(estimate, float(interval.low), float(interval.high))
+
+
+def mcnemar_exact(baseline: Sequence[bool], steered: Sequence[bool]) -> McNemar:
+    """McNemar's exact test of whether steering changes accuracy (McNemar 1947).
+
+    If it does not, a problem whose outcome changed is as likely gained as lost: a binomial test of
+    one half on the changed problems.
+
+    Args:
+        baseline: Per problem, whether the unsteered answer is correct.
+        steered: The same for the steered answer, in the same order.
+
+    Raises:
+        ValueError: The lengths differ or there are no problems.
+    """
+    difference = _difference(baseline, steered)
+    gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
+    changed = gained + lost
+    p_value = float(binomtest(gained, changed, 0.5).pvalue) if changed else 1.0
+    return McNemar(gained, lost, p_value)
+
+
+def verdict(interval: Interval, p_value: float, n: int, confidence: float) -> str:
+    """What the numbers allow one to say, in plain words.
+
+    An effect is only claimed if the bootstrap interval leaves out 0 *and* McNemar's test rejects at
+    the same level. The exact test keeps the false-positive rate below 1 − confidence for any n; the
+    bootstrap alone does not where few answers changed.
+
+    Args:
+        interval: Of the accuracy difference, steered − baseline.
+        p_value: Of McNemar's test.
+        n: Number of problems.
+        confidence: Of the interval.
+
+    Returns:
+        "helps", "hurts" or "no detectable effect at n = …".
+    """
+    if 1.0 - p_value > confidence:
+        if interval.low > 0.0:
+            return "helps"
+        if interval.high < 0.0:
+            return "hurts"
+    return f"no detectable effect at n = {n}"
+
+
+def _difference(baseline: Sequence[bool], steered: Sequence[bool]) -> np.ndarray:
+    """Per problem 1 (gained), 0 (unchanged) or −1 (lost), float64 ``[problems]``."""
+    if len(baseline) != len(steered) or len(baseline) == 0:
+        raise ValueError(
+            f"the runs must answer the same problems, at least one: {len(baseline)} baseline and "
+            f"{len(steered)} steered outcomes"
+        )
+    return np.asarray(steered, dtype=bool).astype(float) - np.asarray(baseline, dtype=bool)

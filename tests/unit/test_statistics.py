@@ -1,0 +1,165 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snakesteer.statistics import (
+    Interval,
+    mcnemar_exact,
+    paired_bootstrap,
+    verdict,
+    wilson,
+)
+
+outcomes = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
+
+
+def runs(gained: int, lost: int, same: int) -> tuple[list[bool], list[bool]]:
+    return (
+        [False] * gained + [True] * lost + [True] * same,
+        [True] * gained + [False] * lost + [True] * same,
+    )
+
+
+def test_wilson_against_the_formula():
+    # Wilson 1927, with z = 1.959964
+    n, p, z = 40, 0.3, 1.959963984540054
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    assert wilson(12, 40, 0.95) == pytest.approx((centre - half, centre + half), abs=1e-12)
+
+
+@given(n=st.integers(1, 500), data=st.data())
+def test_wilson_holds_the_accuracy_and_is_symmetric(n, data):
+    correct = data.draw(st.integers(0, n))
+    low, high = wilson(correct, n, 0.95)
+    assert 0 <= low <= correct / n + 1e-12
+    assert correct / n - 1e-12 <= high <= 1
+    assert high > low
+    assert wilson(n - correct, n, 0.95) == pytest.approx((1 - high, 1 - low))
+    wide_low, wide_high = wilson(correct, n, 0.99)
+    assert wide_high - wide_low > high - low
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 0), (-1, 5), (6, 5)])
+def test_wilson_refuses_what_is_no_accuracy(correct, n):
+    with pytest.raises(ValueError, match="not an accuracy"):
+        wilson(correct, n, 0.95)
+
+
+@given(outcomes)
+def test_bootstrap_holds_its_estimate_and_mirrors(pairs):
+    baseline, steered = zip(*pairs, strict=True)
+    interval = paired_bootstrap(baseline, steered, 200, 0.95, seed=0)
+    assert interval.estimate == pytest.approx(np.mean(steered) - np.mean(baseline))
+    assert -1 <= interval.low <= interval.high <= 1
+    mirrored = paired_bootstrap(steered, baseline, 200, 0.95, seed=0)
+    assert (mirrored.estimate, mirrored.low, mirrored.high) == pytest.approx(
+        (-interval.estimate, -interval.high, -interval.low)
+    )
+
+
+def test_bootstrap_is_a_function_of_its_seed():
+    baseline, steered = runs(20, 9, 71)
+    first = paired_bootstrap(baseline, steered, 2000, 0.95, seed=1)
+    assert first == paired_bootstrap(baseline, steered, 2000, 0.95, seed=1)
+    others = {paired_bootstrap(baseline, steered, 201, 0.95, seed=s) for s in range(20)}
+    assert len(others) > 1
+
+
+def test_bootstrap_is_close_to_the_normal_interval_where_that_holds():
+    baseline, steered = runs(120, 80, 300)
+    difference = np.asarray(steered, float) - np.asarray(baseline, float)
+    half = 1.959964 * difference.std() / math.sqrt(len(difference))
+    interval = paired_bootstrap(baseline, steered, 10_000, 0.95, seed=0)
+    assert interval.low == pytest.approx(0.08 - half, abs=0.004)
+    assert interval.high == pytest.approx(0.08 + half, abs=0.004)
+    wider = paired_bootstrap(baseline, steered, 10_000, 0.99, seed=0)
+    assert wider.low < interval.low < interval.high < wider.high
+
+
+@pytest.mark.parametrize(
+    ("counts", "estimate"), [((0, 0, 30), 0.0), ((7, 0, 0), 1.0), ((0, 7, 0), -1.0)]
+)
+def test_equal_differences_give_an_interval_without_width(counts, estimate):
+    interval = paired_bootstrap(*runs(*counts), 100, 0.95, seed=0)
+    assert interval == Interval(estimate, estimate, estimate)
+
+
+@pytest.mark.parametrize(("baseline", "steered"), [([], []), ([True], [True, False])])
+def test_runs_must_answer_the_same_problems(baseline, steered):
+    with pytest.raises(ValueError, match="same problems"):
+        paired_bootstrap(baseline, steered, 100, 0.95, 0)
+    with pytest.raises(ValueError, match="same problems"):
+        mcnemar_exact(baseline, steered)
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30))
+def test_mcnemar_is_the_two_sided_binomial_tail(gained, lost, same):
+    if gained + lost + same == 0:
+        return
+    result = mcnemar_exact(*runs(gained, lost, same))
+    assert (result.gained, result.lost) == (gained, lost)
+    n = gained + lost
+    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
+    assert result.p_value == pytest.approx(min(1.0, 2 * tail))
+
+
+@pytest.mark.parametrize(
+    ("interval", "p_value", "words"),
+    [
+        (Interval(0.1, 0.02, 0.18), 0.01, "helps"),
+        (Interval(-0.1, -0.18, -0.02), 0.01, "hurts"),
+        (Interval(0.1, 0.02, 0.18), 0.05, "no detectable effect at n = 100"),
+        (Interval(0.1, 0.0, 0.2), 0.01, "no detectable effect at n = 100"),
+        (Interval(-0.1, -0.2, 0.0), 0.01, "no detectable effect at n = 100"),
+        (Interval(0.0, 0.0, 0.0), 1.0, "no detectable effect at n = 100"),
+    ],
+)
+def test_verdict_needs_interval_and_test(interval, p_value, words):
+    assert verdict(interval, p_value, 100, 0.95) == words
+
+
+def test_one_gain_and_nothing_else_is_no_proof():
+    # Every resample is 1.0, so that the interval alone would claim an effect from three problems.
+    baseline, steered = runs(3, 0, 0)
+    interval = paired_bootstrap(baseline, steered, 100, 0.95, seed=0)
+    assert interval.low > 0
+    p_value = mcnemar_exact(baseline, steered).p_value
+    assert verdict(interval, p_value, 3, 0.95) == "no detectable effect at n = 3"
+
+
+def simulate(gain: float, loss: float, n: int, repetitions: int):
+    """Runs whose true accuracy difference is ``gain - loss``."""
+    generator = np.random.default_rng(0)
+    for kind in generator.choice(3, p=[gain, loss, 1 - gain - loss], size=(repetitions, n)):
+        yield kind != 0, kind != 1
+
+
+def test_bootstrap_covers_the_truth_as_often_as_it_says():
+    repetitions, covered = 2000, 0
+    for seed, (baseline, steered) in enumerate(simulate(0.2, 0.1, 100, repetitions)):
+        interval = paired_bootstrap(baseline, steered, 499, 0.95, seed)
+        covered += interval.low <= 0.1 + 1e-9 and interval.high >= 0.1 - 1e-9
+    assert 0.93 <= covered / repetitions <= 0.97
+
+
+@pytest.mark.parametrize("changed", [0.02, 0.15])
+def test_verdict_is_rarely_wrong_where_nothing_changed(changed):
+    repetitions, claims = 1000, 0
+    for seed, (baseline, steered) in enumerate(simulate(changed, changed, 100, repetitions)):
+        interval = paired_bootstrap(baseline, steered, 299, 0.95, seed)
+        p_value = mcnemar_exact(baseline, steered).p_value
+        claims += verdict(interval, p_value, 100, 0.95) != "no detectable effect at n = 100"
+    assert claims / repetitions <= 0.05
+
+
+def test_verdict_finds_a_large_effect():
+    found = 0
+    for seed, (baseline, steered) in enumerate(simulate(0.3, 0.05, 100, 200)):
+        interval = paired_bootstrap(baseline, steered, 299, 0.95, seed)
+        p_value = mcnemar_exact(baseline, steered).p_value
+        found += verdict(interval, p_value, 100, 0.95) == "helps"
+    assert found / 200 > 0.9
