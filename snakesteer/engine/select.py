@@ -1,0 +1,84 @@
+"""Which engine answers, and with which settings that are part of a result."""
+
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+from snakesteer.engine.interface import Decoding, Engine
+from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.slot_check import CannotRunExactly
+from snakesteer.engine.slots import SlotsEngine
+from snakesteer.models.loading import LoadedModel
+
+logger = logging.getLogger(__name__)
+
+EngineName = Literal["slots", "reference"]
+Compile = Literal["auto", "never", "always"]
+
+# Compiling the decode step takes about 40 s and saves about a quarter of its time.
+_WORTH_COMPILING_S = 160.0
+# Floating-point operations per second that the eager step reaches on one H100 (1.1B parameters).
+_EAGER_FLOPS = 1.8e14
+
+
+def make_engine(
+    name: EngineName,
+    loaded: LoadedModel,
+    decoding: Decoding,
+    *,
+    batch_size: int,
+    slots: int | None = None,
+    compiled: bool = False,
+    shared_prefix: Sequence[int] = (),
+    progress: bool = False,
+) -> Engine:
+    """The engine that is asked for, or the reference engine where the slots engine would not be exact.
+
+    Args:
+        name: The engine asked for.
+        loaded: The model.
+        decoding: How tokens are chosen.
+        batch_size: Of the reference engine.
+        slots: Of the slots engine; None chooses.
+        compiled: See `worth_compiling`.
+        shared_prefix: See `SlotsEngine`.
+        progress: Show a progress bar.
+    """
+    if name == "slots":
+        try:
+            return SlotsEngine(loaded, decoding, slots, compiled, shared_prefix, progress)
+        except CannotRunExactly as reason:
+            logger.warning("%s. The reference engine, which is slower, runs it.", reason.problem)
+    return ReferenceEngine(loaded, decoding, batch_size, progress)
+
+
+def engine_record(engine: Engine) -> dict[str, str | int | bool]:
+    """What of an engine belongs to a result: compare only results with equal records."""
+    if isinstance(engine, SlotsEngine):
+        return {
+            "engine": "slots",
+            "slots": engine.slots,
+            "compiled": engine.compiled,
+            "shared_prefix_tokens": len(engine.shared_prefix),
+        }
+    assert isinstance(engine, ReferenceEngine)
+    return {"engine": "reference", "batch_size": engine.batch_size}
+
+
+def worth_compiling(setting: Compile, loaded: LoadedModel, planned_tokens: int) -> bool:
+    """Whether the decode step of a whole run is compiled.
+
+    Compiled and plain results differ in their last bits, so that a run decides once, from all that
+    it plans to generate, and never by what one call holds.
+
+    Args:
+        setting: From the config.
+        loaded: The model.
+        planned_tokens: New tokens of the whole run, all trials and splits together.
+    """
+    if setting != "auto":
+        return setting == "always"
+    if loaded.device.type != "cuda":
+        return False
+    parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+    return 2 * parameters * planned_tokens / _EAGER_FLOPS > _WORTH_COMPILING_S

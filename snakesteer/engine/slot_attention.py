@@ -1,0 +1,230 @@
+"""Attention for the slots engine, put into HuggingFace's own modules through their interface.
+
+The modules project, rotate and scale as always; what is replaced is the kernel between them and
+the mask. Masks come from HuggingFace's own mask functions (causal, sliding window, chunked …), which
+are asked for each slot's own position, so that a layer sees what its architecture lets it see.
+
+Decoding follows Hydragen (Juravsky et al. 2024, arXiv 2402.05099): keys that all slots share (the
+few-shot prefix) are multiplied once with the queries of all slots, and the softmax runs over shared
+and own keys together. Own keys are worked through in blocks of a fixed size, so that a
+block that is masked as a whole adds exact zeros: a row's bits do not depend on how many blocks its
+neighbours need.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+
+NAME = "snakesteer_slots"
+BLOCK = 64  # positions per block of a slot's keys and values
+
+# Arguments of an attention function that change nothing here: the mask holds the window already.
+_HARMLESS = {"dropout", "sliding_window", "position_ids", "use_cache", "is_causal"}
+_HARMLESS |= {"output_attentions", "output_hidden_states", "return_dict", "cache_position"}
+
+
+class Blocked(NamedTuple):
+    """Keys, values or masks of a decode step.
+
+    Attributes:
+        shared: Keys ``[kv_heads, shared, head]`` of the shared prefix, None without one; for a
+            mask ``[1, slots, 1, shared]``, True where hidden.
+        own: Keys ``[blocks, slots, kv_heads, BLOCK, head]``; for a mask
+            ``[blocks, slots, 1, 1, BLOCK]``, True where hidden.
+    """
+
+    shared: Tensor | None
+    own: Tensor
+
+
+class _Positions:
+    """Where the queries and keys of the running forward pass are."""
+
+    queries: Tensor  # [rows, new], absolute
+    keys: Tensor  # [length], absolute
+    shared: int | None  # decode: length of the shared prefix; None in a prefill
+
+
+_now = _Positions()
+
+
+def set_positions(queries: Tensor, keys: Tensor, shared: int | None) -> None:
+    """Say where the tokens of the next forward pass are.
+
+    Args:
+        queries: ``[rows, new]`` absolute positions of the new tokens.
+        keys: ``[length]`` absolute positions of all keys, in the order of the cache.
+        shared: In a decode step, how many of the keys are the shared prefix; None in a prefill.
+    """
+    _now.queries, _now.keys, _now.shared = queries, keys, shared
+
+
+@contextmanager
+def slot_attention(model: Any) -> Iterator[None]:
+    """Run a model with this module's attention while the context is open.
+
+    Raises:
+        NotImplementedError: The model's attention cannot be replaced.
+    """
+    before = model.config._attn_implementation
+    pad = model.config.pad_token_id
+    if not model._can_set_attn_implementation():
+        raise NotImplementedError("its attention is not HuggingFace's exchangeable one")
+    model.set_attn_implementation(NAME)
+    # Some models search their input for padding, which would wait for the device at every step.
+    model.config.pad_token_id = None
+    try:
+        yield
+    finally:
+        model.config.pad_token_id = pad
+        model.set_attn_implementation(before)
+
+
+def _mask(*, mask_function: Callable[..., Tensor], **_others: Any) -> Tensor | Blocked:
+    """The mask of one layer type, from HuggingFace's description of it.
+
+    Returns:
+        Prefill: ``[rows, 1, new, length]``, True where visible.
+        Decode: `Blocked`, True where hidden.
+    """
+    queries = _now.queries[:, None, :, None]
+    keys = _now.keys[None, None, None, :]
+    first = queries.new_zeros(())
+    visible = mask_function(first, first, queries, keys)
+    visible = visible.expand(queries.shape[0], 1, queries.shape[2], keys.shape[3])
+    if _now.shared is None:
+        return visible
+    hidden = ~visible[:, 0, 0]  # [slots, length]
+    slots = hidden.shape[0]
+    own = hidden[:, _now.shared :].reshape(slots, 1, 1, -1, BLOCK).permute(3, 0, 1, 2, 4)
+    shared = hidden[:, : _now.shared][None, :, None] if _now.shared else None
+    return Blocked(shared, own.contiguous())
+
+
+def _attend(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor | Blocked,
+    value: Tensor | Blocked,
+    attention_mask: Any,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """HuggingFace's attention function.
+
+    Returns:
+        ``[rows, new, heads, head]`` of queries ``[rows, heads, new, head]``; no attention weights.
+    """
+    unknown = sorted(k for k, v in others.items() if v is not None and k not in _HARMLESS)
+    if unknown:
+        raise NotImplementedError(f"its attention takes {', '.join(unknown)}")
+    if attention_mask is None:
+        raise NotImplementedError("its attention layers get no mask")
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if isinstance(key, Blocked):
+        assert isinstance(value, Blocked)
+        return attend_slots(query, key, value, attention_mask, scaling, softcap), None
+    assert isinstance(value, Tensor)
+    return _attend_prompts(query, key, value, attention_mask, scaling, softcap), None
+
+
+def attend_slots(
+    query: Tensor,
+    keys: Blocked,
+    values: Blocked,
+    hidden: Blocked,
+    scaling: float,
+    softcap: float | None,
+) -> Tensor:
+    """One new token per slot against its own and the shared keys.
+
+    Query heads that share a key head are multiplied with it together; keys are never repeated.
+
+    Args:
+        query: ``[slots, heads, 1, head]``.
+        keys: See `Blocked`.
+        values: Likewise.
+        hidden: Likewise.
+        scaling: Factor on the scores.
+        softcap: Scores are ``softcap · tanh(scores / softcap)`` (Gemma 2); None leaves them.
+
+    Returns:
+        ``[slots, 1, heads, head]``.
+    """
+    blocks, slots, kv_heads, _, width = keys.own.shape
+    group = query.shape[1] // kv_heads
+    query = query.reshape(slots, kv_heads, group, width)
+
+    repeated = query.expand(blocks, slots, kv_heads, group, width)
+    scores = torch.bmm(
+        repeated.reshape(-1, group, width), keys.own.view(-1, BLOCK, width).transpose(1, 2)
+    ).view(blocks, slots, kv_heads, group, BLOCK)
+    scores = _finish_scores(scores, scaling, softcap, hidden.own)
+    largest = scores.amax(dim=(0, -1))  # [slots, kv_heads, group]
+
+    total = weighted = None
+    if keys.shared is not None:
+        assert values.shared is not None
+        assert hidden.shared is not None
+        by_head = query.transpose(0, 1).reshape(kv_heads, slots * group, width)
+        shared = torch.bmm(by_head, keys.shared.transpose(1, 2)).view(kv_heads, slots, group, -1)
+        shared = _finish_scores(shared, scaling, softcap, hidden.shared)
+        largest = torch.maximum(largest, shared.amax(dim=-1).transpose(0, 1))
+        shared = shared.sub_(largest.transpose(0, 1)[..., None]).exp_()
+        total = shared.sum(dim=-1).transpose(0, 1)  # [slots, kv_heads, group]
+        weighted = torch.bmm(
+            shared.to(query.dtype).view(kv_heads, slots * group, -1), values.shared
+        ).view(kv_heads, slots, group, width)
+        weighted = weighted.transpose(0, 1).float()  # [slots, kv_heads, group, width]
+
+    scores = scores.sub_(largest[..., None]).exp_()
+    totals = scores.sum(dim=-1)
+    parts = torch.bmm(
+        scores.to(query.dtype).view(-1, group, BLOCK), values.own.view(-1, BLOCK, width)
+    ).view(blocks, slots, kv_heads, group, width)
+    # One after the other: a row's sum must not depend on how many blocks follow its last one.
+    for block in range(blocks):
+        total = totals[block] if total is None else total + totals[block]
+        weighted = parts[block].float() if weighted is None else weighted + parts[block]
+    assert total is not None
+    assert weighted is not None
+    mixed = (weighted / total[..., None]).to(query.dtype)
+    return mixed.reshape(slots, 1, kv_heads * group, width)
+
+
+def _finish_scores(scores: Tensor, scaling: float, softcap: float | None, hidden: Tensor) -> Tensor:
+    """Scaled, capped and masked scores in float32."""
+    scores = scores.float() * scaling
+    if softcap is not None:
+        scores = (scores / softcap).tanh_().mul_(softcap)
+    return scores.masked_fill_(hidden, -torch.inf)
+
+
+def _attend_prompts(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    visible: Tensor,
+    scaling: float,
+    softcap: float | None,
+) -> Tensor:
+    """Attention of a prefill: ``[rows, heads, new, head]`` → ``[rows, new, heads, head]``."""
+    group = query.shape[1] // key.shape[1]
+    key = key.repeat_interleave(group, dim=1)
+    value = value.repeat_interleave(group, dim=1)
+    if softcap is None:
+        mixed = scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling)
+    else:
+        scores = _finish_scores(query @ key.transpose(2, 3), scaling, softcap, ~visible)
+        mixed = scores.softmax(dim=-1).to(query.dtype) @ value
+    return mixed.transpose(1, 2).contiguous()
+
+
+AttentionInterface.register(NAME, _attend)
+AttentionMaskInterface.register(NAME, _mask)

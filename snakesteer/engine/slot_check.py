@@ -1,0 +1,120 @@
+"""Whether the slots engine runs a model exactly: its structure, and one computation both ways."""
+
+import torch
+from torch import Tensor
+
+from snakesteer.engine.interface import Decoding
+from snakesteer.engine.slot_attention import slot_attention
+from snakesteer.engine.slot_cache import KvShape
+from snakesteer.engine.slot_decode import Row, SlotDecoder
+from snakesteer.engine.slot_prefill import Prefill
+from snakesteer.engine.slot_steering import RowSteering
+from snakesteer.errors import UserError
+from snakesteer.models.blocks import on_block_outputs
+from snakesteer.models.loading import LoadedModel
+from snakesteer.steering import Steering
+
+# Relative error of logits that rounding explains; a wrong mask or position gives errors near 1.
+_TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+_LENGTH, _SHARED, _READ, _SLOTS = 24, 5, 12, 4
+
+
+class CannotRunExactly(UserError):
+    """The slots engine does not run this architecture, or not exactly."""
+
+
+def supports(loaded: LoadedModel) -> str | None:
+    """Why the slots engine cannot run a model exactly, or None if it can."""
+    try:
+        examine(loaded)
+    except CannotRunExactly as reason:
+        return reason.problem
+    return None
+
+
+@torch.inference_mode()
+def examine(loaded: LoadedModel) -> KvShape:
+    """Find out the shape of a model's keys and values, and compare logits with the plain model's.
+
+    Raises:
+        CannotRunExactly: Names the reason.
+    """
+    config = loaded.model.config
+    if config.is_encoder_decoder or getattr(config, "add_cross_attention", False):
+        raise _refusal(loaded, "it has cross-attention")
+    devices = {parameter.device for parameter in loaded.model.parameters()}
+    if len(devices) > 1:
+        raise _refusal(loaded, "its weights are on several devices")
+    length = _LENGTH if loaded.context is None else min(_LENGTH, loaded.context)
+    vocabulary = config.get_text_config().vocab_size
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(vocabulary, (length,), generator=generator).tolist()
+    vector = torch.randn(config.get_text_config().hidden_size, generator=generator)
+    steering = Steering(layer=len(loaded.blocks) // 2, vector=vector, alpha=1.0)
+    wanted = _plain(loaded, ids, steering)
+    try:
+        shape, logits = _with_slots(loaded, ids, steering)
+    except torch.OutOfMemoryError:
+        raise
+    except (
+        AttributeError,
+        AssertionError,
+        IndexError,
+        KeyError,
+        NotImplementedError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        # A foreign architecture fails wherever it meets what it did not expect.
+        raise _refusal(loaded, str(error).partition("\n")[0] or type(error).__name__) from error
+    difference = ((logits - wanted).norm() / wanted.norm()).item()
+    if not difference <= _TOLERANCE.get(loaded.dtype, 1e-3):
+        raise _refusal(loaded, f"its logits come out {difference:.2g} off")
+    return shape
+
+
+def _refusal(loaded: LoadedModel, reason: str) -> CannotRunExactly:
+    return CannotRunExactly(
+        f"The slots engine cannot run {type(loaded.model).__name__}: {reason}",
+        "Set engine: reference.",
+    )
+
+
+def _plain(loaded: LoadedModel, ids: list[int], steering: Steering) -> Tensor:
+    """Logits ``[length - _READ + 1, vocab]`` of a text that is steered from a position on."""
+    delta = steering.delta().to(loaded.device, loaded.dtype)
+    steered = (torch.arange(len(ids), device=loaded.device) >= _READ - 1)[:, None]
+
+    def add(hidden: Tensor) -> Tensor:
+        return hidden + delta * steered
+
+    with on_block_outputs(loaded.blocks, {steering.layer: add}):
+        text = torch.tensor([ids], device=loaded.device)
+        output = loaded.model(text, attention_mask=torch.ones_like(text), use_cache=False)
+    return output.logits[0, _READ - 1 :].float()
+
+
+def _with_slots(loaded: LoadedModel, ids: list[int], steering: Steering) -> tuple[KvShape, Tensor]:
+    """The same logits, where a shared prefix, a prompt and a slot read the text."""
+    rows_steering = RowSteering(loaded.blocks)
+    with slot_attention(loaded.model), rows_steering.hooked():
+        prefill = Prefill(loaded, rows_steering, ids[:_SHARED], None)
+        assert prefill.prefix is not None
+        layers, _, heads, _, width = prefill.prefix.shape
+        if layers != len(loaded.blocks):
+            raise NotImplementedError(f"only {layers} of its {len(loaded.blocks)} layers have keys")
+        shape = KvShape(layers, heads, width, prefill.prefix.dtype)
+        decoder = SlotDecoder(
+            loaded, Decoding(), rows_steering, shape, _SLOTS, blocks=1, shared=_SHARED, steps=1
+        )
+        assert decoder.cache.shared is not None
+        decoder.cache.shared.copy_(prefill.prefix)
+        slot = _SLOTS - 1
+        decoder.cache.fill(slot, prefill.read([ids[:_READ]])[0])
+        rows = []
+        for position in range(_READ - 1, len(ids)):
+            row = Row(slot, ids[position], position, slot, 0, steering.layer, steering.vector, 1.0)
+            decoder.start([row], [])
+            rows.append(decoder.logits(used=1)[slot])
+    return shape, torch.stack(rows).float()

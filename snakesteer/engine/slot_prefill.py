@@ -1,0 +1,107 @@
+"""Reading prompts: keys and values of every prompt position but the last.
+
+The last prompt token is read by the slot, as step 0, because that is where most scopes start to
+steer. What is read here is thus the same for every trial (or for one trial, under scope ``all``),
+and is read once.
+
+Prompts are read in batches whose shape follows from the length of the prompts alone (never from how
+many there are), so that a prompt's bits do not depend on which others are read with it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snakesteer.engine.slot_attention import BLOCK, set_positions
+from snakesteer.engine.slot_cache import PromptCache
+from snakesteer.engine.slot_steering import RowSteering
+from snakesteer.models.loading import LoadedModel
+from snakesteer.steering import Steering
+
+TOKENS_ON_CPU = 256
+TOKENS_ON_GPU = 8192
+
+
+class Prefill:
+    """Reads prompts that start with the same tokens under the same steering.
+
+    Args:
+        loaded: The model.
+        steering: `RowSteering` of its blocks.
+        shared: Token ids that all prompts start with; may be empty.
+        everywhere: Added at every position; None for prompts that are not steered.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        steering: RowSteering,
+        shared: Sequence[int],
+        everywhere: Steering | None,
+    ) -> None:
+        self.loaded = loaded
+        self.steering = steering
+        self.everywhere = everywhere
+        self.tokens = TOKENS_ON_CPU if loaded.device.type == "cpu" else TOKENS_ON_GPU
+        self.start = 0
+        self.prefix: Tensor | None = None  # [layers, 2, kv_heads, shared, head]
+        if shared:
+            self.prefix = self._read([shared], len(shared)).squeeze(2)
+            self.start = len(shared)
+
+    def blocks(self, prompt_length: int) -> int:
+        """Blocks that a prompt fills behind the shared prefix, its last token left out."""
+        return -(-(prompt_length - 1 - self.start) // BLOCK)
+
+    def batch_rows(self, blocks: int) -> int:
+        """How many prompts of so many blocks are read together."""
+        return max(1, self.tokens // (blocks * BLOCK))
+
+    def read(self, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Keys and values of up to `batch_rows` prompts that fill the same number of blocks.
+
+        Returns:
+            For each ``[layers, 2, blocks, kv_heads, BLOCK, head]``.
+        """
+        blocks = self.blocks(len(prompts[0]))
+        rows = [prompt[self.start : -1] for prompt in prompts]
+        rows += [rows[-1]] * (self.batch_rows(blocks) - len(rows))
+        kv = self._read(rows, blocks * BLOCK)[:, :, : len(prompts)]
+        kv = kv.unflatten(4, (blocks, BLOCK))  # [layers, 2, rows, kv_heads, blocks, BLOCK, head]
+        return [row.transpose(2, 3).contiguous() for row in kv.unbind(2)]
+
+    def _read(self, rows: Sequence[Sequence[int]], length: int) -> Tensor:
+        """``[layers, 2, rows, kv_heads, length, head]`` of token ids padded on the right."""
+        device = self.loaded.device
+        ids = torch.full((len(rows), length), self.loaded.pad_id)
+        for row, token_ids in enumerate(rows):
+            ids[row, : len(token_ids)] = torch.tensor(token_ids)
+        # Padding may lie behind the last position that the model has; nothing reads what is there.
+        positions = torch.arange(self.start, self.start + length, device=device)
+        last = None if self.loaded.context is None else self.loaded.context - 1
+        positions = positions.clamp(max=last)
+        self._steer(len(rows))
+        cache = PromptCache(self.prefix)
+        set_positions(positions[None], torch.arange(self.start + length, device=device), None)
+        self.body(
+            input_ids=ids.to(device),
+            position_ids=positions.expand(len(rows), -1),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return cache.stacked()
+
+    @property
+    def body(self) -> Any:
+        """The model without its output layer, which no prompt position needs."""
+        return self.loaded.model.base_model
+
+    def _steer(self, rows: int) -> None:
+        if self.everywhere is None:
+            self.steering.set(None, None)
+            return
+        delta = self.everywhere.delta().to(self.loaded.device, self.loaded.dtype)
+        layer = torch.full((rows,), self.everywhere.layer, device=self.loaded.device)
+        self.steering.set(delta.expand(rows, -1), layer)
