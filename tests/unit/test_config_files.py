@@ -136,3 +136,11 @@ def test_chat_model():
     assert (config.model.name, config.model.num_layers) == ("microsoft/DialoGPT-medium", 24)
     assert config.prompt.template.endswith("<|endoftext|>")
     assert config.generation.max_new_tokens < 1024 / 2
+
+
+def test_the_example_of_the_readme_loads():
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    example = yaml.safe_load(readme.split("```yaml")[1].split("```")[0])
+    assert load_config(example).results == "results/my-model"
+    for name in OVERLAYS:
+        assert f"`{name}`" in readme
