@@ -121,7 +121,8 @@ def dynamic_alpha(
     union = top_p_set(unsteered, ptop) | top_p_set(probe, ptop)
     log_p = unsteered.masked_fill(~union, -torch.inf).log_softmax(dim=-1)
     log_q = probe.masked_fill(~union, -torch.inf).log_softmax(dim=-1)
-    terms = torch.where(union, log_p.exp() * (log_p - log_q), 0.0)
+    # 0·log 0 is 0: outside the union, and where the model rules a token out (logit −∞).
+    terms = torch.where(log_p > -torch.inf, log_p.exp() * (log_p - log_q), 0.0)
     divergence = terms.sum(dim=-1).clamp(min=0.0)
     entropy = torch.special.entr(unsteered.softmax(dim=-1)).sum(dim=-1)
     alpha = torch.minimum(divergence, max_alpha.float())

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import itertools
 
 import pytest
@@ -91,9 +92,15 @@ def test_patched_output_is_original_plus_alpha_v_exactly(family, scope):
             if step > 0:
                 grown = torch.cat([grown, torch.ones_like(new)], dim=1)
             positions = (grown.cumsum(-1) - 1).clamp(min=0)[:, -new.shape[1] :]
-            arguments = dict(attention_mask=grown, past_key_values=cache, position_ids=positions)
             # The recording hooks come behind the steering hook, so they see what it returned.
-            outputs.append(recorded(loaded, lambda a=arguments, n=new: loaded.model(n, **a)))
+            forward = functools.partial(
+                loaded.model,
+                new,
+                attention_mask=grown,
+                past_key_values=cache,
+                position_ids=positions,
+            )
+            outputs.append(recorded(loaded, forward))
         return outputs
 
     original = outputs_of_all_steps()
