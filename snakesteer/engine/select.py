@@ -32,7 +32,7 @@ def make_engine(
     shared_prefix: Sequence[int] = (),
     progress: bool = False,
 ) -> Engine:
-    """The engine that is asked for, or the reference engine where the slots engine would not be exact.
+    """The engine asked for, or the reference engine where the slots engine would not be exact.
 
     Args:
         name: The engine asked for.

@@ -1,7 +1,7 @@
 """Attention for the slots engine, put into HuggingFace's own modules through their interface.
 
 The modules project, rotate and scale as always; what is replaced is the kernel between them and
-the mask. Masks come from HuggingFace's own mask functions (causal, sliding window, chunked …), which
+the mask. Masks come from HuggingFace's own mask functions (causal, sliding window, chunked), which
 are asked for each slot's own position, so that a layer sees what its architecture lets it see.
 
 Decoding follows Hydragen (Juravsky et al. 2024, arXiv 2402.05099): keys that all slots share (the

@@ -255,7 +255,10 @@ class SlotsEngine:
             started.append(_Live(index, slots, position=len(request.prompt_ids) - 1))
             rows += _rows(request, slots)
             if request.steering is not None and request.steering.dac is not None:
-                streams.append(Streams(*slots, request.steering.alpha, request.steering.dac))
+                real, unsteered, probe = slots
+                streams.append(
+                    Streams(real, unsteered, probe, request.steering.alpha, request.steering.dac)
+                )
         decoder.start(rows, streams)
         return started
 
