@@ -1,0 +1,86 @@
+"""Where problems come from: generator, hub or folder. Each has a train and a test part."""
+
+from pathlib import Path
+from typing import Literal
+
+from snakesteer.config import DataConfig
+from snakesteer.data import embedded
+from snakesteer.data.problem import Problem, problem_from_row
+from snakesteer.errors import UserError
+from snakesteer.files import read_jsonl
+
+Part = Literal["train", "test"]
+
+# Cut from one generated sequence, so that no test problem is a near duplicate of a train problem.
+EMBEDDED_TRAIN = 2400
+EMBEDDED_TEST = 600
+
+
+def load_official(data: DataConfig, part: Part) -> list[Problem]:
+    """Load one part of the source, in source order.
+
+    Ids name the part and the row in it, counted from 0: ``gsm8k-train-00012`` for hub and folder
+    (which agree on the same data), ``embedded-test-00003``.
+
+    Raises:
+        UserError: The source cannot be reached, a file is missing or a row is not a problem.
+    """
+    match data.source:
+        case "embedded":
+            return _from_generator(data, part)
+        case "hub":
+            return _from_hub(data, part)
+        case "folder":
+            return _from_folder(data, part)
+
+
+def _from_generator(data: DataConfig, part: Part) -> list[Problem]:
+    pool = embedded.generate(EMBEDDED_TRAIN + EMBEDDED_TEST, data.steps, data.seed)
+    rows = pool[:EMBEDDED_TRAIN] if part == "train" else pool[EMBEDDED_TRAIN:]
+    return [
+        problem_from_row(row, f"embedded {part} part", index + 1, f"embedded-{part}", index)
+        for index, row in enumerate(rows)
+    ]
+
+
+def _from_hub(data: DataConfig, part: Part) -> list[Problem]:
+    import datasets  # takes seconds, and only this source needs it
+
+    try:
+        rows = datasets.load_dataset(
+            data.hub_id, data.hub_config, split=part, revision=data.hub_revision
+        )
+    # ConnectionError (offline) and DatasetNotFoundError are OSErrors; a configuration or split that
+    # does not exist is a ValueError; DatasetsError covers damaged and changed files.
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(
+            f"data.source is 'hub', but the {part} part of {data.hub_id!r} (configuration "
+            f"{data.hub_config!r}, revision {data.hub_revision!r}) cannot be loaded: {error}",
+            "Check data.hub_id, data.hub_config, data.hub_revision and the network. Without a "
+            "network set data.source: folder and data.folder to a folder with train.jsonl and "
+            "test.jsonl, or data.source: embedded.",
+        ) from error
+    return [
+        problem_from_row(row, f"{data.hub_id} {part} part", index + 1, f"gsm8k-{part}", index)
+        for index, row in enumerate(rows)
+    ]
+
+
+def _from_folder(data: DataConfig, part: Part) -> list[Problem]:
+    assert data.folder is not None  # DataConfig refuses a folder source without a folder
+    path = Path(data.folder) / f"{part}.jsonl"
+    if not path.is_file():
+        raise UserError(
+            f"data.folder is {data.folder!r}, but {path} is not a file",
+            "Put train.jsonl and test.jsonl there, one JSON object with question and answer a "
+            "line, or correct data.folder.",
+        )
+    lines = [
+        number
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1)
+        if line.strip()  # read_jsonl passes over blank lines
+    ]
+    return [
+        problem_from_row(row, path, line, f"gsm8k-{part}", index)
+        for index, (line, row) in enumerate(zip(lines, read_jsonl(path), strict=True))
+    ]

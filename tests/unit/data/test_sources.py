@@ -1,0 +1,128 @@
+import json
+import sys
+
+import datasets
+import pytest
+
+from snakesteer.config import DataConfig
+from snakesteer.data.problem import Problem
+from snakesteer.data.sources import EMBEDDED_TEST, EMBEDDED_TRAIN, load_official
+from snakesteer.data.splits import carve_train_val, check_disjoint
+from snakesteer.errors import UserError
+
+
+def row(number: int) -> dict[str, str]:
+    return {
+        "question": f"Tom has {number} pens. How many?",
+        "answer": f"{number} pens\n#### {number}",
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for part, count in (("train", 3), ("test", 2)):
+        lines = [json.dumps(row(number)) for number in range(count)]
+        (folder / f"{part}.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_embedded_parts_are_disjoint_pools(steps):
+    data = DataConfig(source="embedded", steps=steps, seed=5)
+    train, test = load_official(data, "train"), load_official(data, "test")
+    assert len(train) == EMBEDDED_TRAIN
+    assert len(test) == EMBEDDED_TEST
+    assert (train[12].id, test[3].id) == ("embedded-train-00012", "embedded-test-00003")
+    check_disjoint({"train": train, "test": test})
+    carve_train_val(train, EMBEDDED_TRAIN - 1, 1, seed=0)  # not one of them is a near duplicate
+
+
+def test_embedded_problems_follow_the_seed():
+    assert load_official(DataConfig(seed=0), "test") != load_official(DataConfig(seed=1), "test")
+
+
+def test_folder(folder):
+    data = DataConfig(source="folder", folder=str(folder))
+    assert [each.id for each in load_official(data, "train")] == [
+        "gsm8k-train-00000",
+        "gsm8k-train-00001",
+        "gsm8k-train-00002",
+    ]
+    assert load_official(data, "test")[1] == Problem("gsm8k-test-00001", **row(1), gold="1")
+
+
+def test_folder_without_a_part(folder):
+    (folder / "test.jsonl").unlink()
+    with pytest.raises(UserError, match=r"test\.jsonl is not a file.*correct data\.folder"):
+        load_official(DataConfig(source="folder", folder=str(folder)), "test")
+
+
+def test_folder_error_names_the_true_line(folder):
+    path = folder / "train.jsonl"
+    path.write_text(json.dumps(row(1)) + "\n\n\n" + json.dumps({"question": "q"}) + "\n")
+    with pytest.raises(UserError, match=r"train\.jsonl, line 4: 'answer' is missing"):
+        load_official(DataConfig(source="folder", folder=str(folder)), "train")
+
+
+def test_hub_is_asked_for_the_pinned_revision(monkeypatch):
+    asked = []
+
+    def load_dataset(*args, **kwargs):
+        asked.append((args, kwargs))
+        return [row(4), row(5)]
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    data = DataConfig(source="hub")
+    problems = load_official(data, "test")
+    assert problems == [
+        Problem("gsm8k-test-00000", **row(4), gold="4"),
+        Problem("gsm8k-test-00001", **row(5), gold="5"),
+    ]
+    revision = {"split": "test", "revision": data.hub_revision}
+    assert asked == [(("openai/gsm8k", "main"), revision)]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionError("Couldn't reach the Hub"),
+        FileNotFoundError("no file"),
+        ValueError("BuilderConfig 'main' not found"),
+        datasets.exceptions.DatasetNotFoundError("gone"),
+        datasets.exceptions.DatasetGenerationError("damaged"),
+    ],
+)
+def test_hub_failure_names_the_way_out(monkeypatch, error):
+    def load_dataset(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(UserError) as caught:
+        load_official(DataConfig(source="hub"), "train")
+    assert str(error) in caught.value.problem
+    assert "openai/gsm8k" in caught.value.problem
+    assert "data.source: folder" in caught.value.remedy
+    assert "data.source: embedded" in caught.value.remedy
+
+
+def test_hub_row_error_names_data_set_and_row(monkeypatch):
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda *args, **kwargs: [row(4), {"question": "q"}]
+    )
+    with pytest.raises(UserError, match="openai/gsm8k train part, line 2: 'answer' is missing"):
+        load_official(DataConfig(source="hub"), "train")
+
+
+def test_hub_and_folder_agree_through_the_real_loader(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    hub = DataConfig(source="hub", hub_id=str(folder), hub_config="default")
+    local = DataConfig(source="folder", folder=str(folder))
+    for part in ("train", "test"):
+        assert load_official(hub, part) == load_official(local, part)
+
+
+def test_other_sources_do_not_import_datasets(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # an import would raise
+    load_official(DataConfig(source="folder", folder=str(folder)), "train")
