@@ -97,7 +97,7 @@ class TestTopPSet:
 
 class TestDynamicAlpha:
     def test_a_case_by_hand(self):
-        """p = (.6, .3, .1), q = (.2, .7, .1), mass .5: sets {0} and {1}, so the third is left out."""
+        """p = (.6, .3, .1), q = (.2, .7, .1), mass .5: sets {0} and {1}."""
         p, q = probabilities(0.6, 0.3, 0.1), probabilities(0.2, 0.7, 0.1)
         by_hand = 2 / 3 * math.log((2 / 3) / (2 / 9)) + 1 / 3 * math.log((1 / 3) / (7 / 9))
         assert alpha_of(p, q, 0.5, 9.0, 0.0) == pytest.approx(by_hand, rel=1e-5)

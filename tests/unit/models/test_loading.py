@@ -1,0 +1,274 @@
+"""Models load as they are, or say in one sentence why they do not."""
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from snakesteer.config import ModelConfig
+from snakesteer.engine.interface import Decoding, Request
+from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.errors import UserError
+from snakesteer.models.loading import (
+    describe_model,
+    load_config_of,
+    load_model,
+    load_tokenizer,
+    resolve_device,
+    resolve_dtype,
+)
+from tests.loaded_models import prompt_ids, slow_generate
+from tests.tiny_models import CONTEXT, HIDDEN, NUM_LAYERS, VOCABULARY, save_tiny_model, tiny_model
+
+WEIGHT = "model.layers.1.mlp.up_proj.weight"
+
+
+@pytest.fixture
+def folder(tiny_llama_folder, tmp_path):
+    """A copy of the tiny Llama that a test may damage."""
+    return shutil.copytree(tiny_llama_folder, tmp_path / "model")
+
+
+def model_of(folder, **values):
+    return ModelConfig(name=str(folder), **values)
+
+
+def edit(path, **values):
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(content | values))
+
+
+def edit_weights(folder, change):
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def refused(load, *patterns):
+    """A `UserError` of one paragraph that says all of this."""
+    with pytest.raises(UserError) as error:
+        load()
+    message = str(error.value)
+    assert "\n" not in message
+    for pattern in patterns:
+        assert pattern in message
+    assert error.value.remedy
+
+
+class TestGood:
+    def test_a_folder(self, tiny_llama_folder):
+        loaded = load_model(model_of(tiny_llama_folder, device="cpu"))
+        assert (loaded.device, loaded.dtype) == (torch.device("cpu"), torch.float32)
+        assert (loaded.eos_ids, loaded.pad_id, loaded.context) == ({2}, 0, CONTEXT)
+        assert len(loaded.blocks) == NUM_LAYERS
+        assert not loaded.model.training
+        ids = torch.tensor([prompt_ids()[3]])
+        with torch.no_grad():
+            assert torch.equal(loaded.model(ids).logits, tiny_model("llama")(ids).logits)
+
+    @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+    def test_dtype(self, tiny_llama_folder, dtype):
+        loaded = load_model(model_of(tiny_llama_folder, device="cpu", dtype=dtype))
+        assert loaded.dtype == getattr(torch, dtype)
+        assert {p.dtype for p in loaded.model.parameters()} == {loaded.dtype}
+
+    def test_description(self, tiny_llama_folder):
+        description = describe_model(model_of(tiny_llama_folder, num_layers=NUM_LAYERS))
+        assert description == {
+            "name": str(tiny_llama_folder),
+            "revision": None,
+            "commit": None,
+            "model_type": "llama",
+            "num_layers": NUM_LAYERS,
+            "hidden_size": HIDDEN,
+            "context": CONTEXT,
+        }
+
+    def test_end_tokens_of_generation_config_and_tokenizer(self, folder):
+        edit(folder / "generation_config.json", eos_token_id=[7, 9])
+        assert load_model(model_of(folder, device="cpu")).eos_ids == {2, 7, 9}
+
+    def test_padding_without_an_embedding_of_its_own(self, folder):
+        """A padding token that was added to the tokenizer alone would be out of range."""
+        tokenizer = load_tokenizer(model_of(folder))
+        tokenizer.add_special_tokens({"pad_token": "<new pad>"})
+        tokenizer.save_pretrained(folder)
+        assert load_tokenizer(model_of(folder)).pad_token_id == len(VOCABULARY)
+        loaded = load_model(model_of(folder, device="cpu"))
+        assert loaded.pad_id == 0
+        requests = [Request(prompt, 5) for prompt in prompt_ids()]
+        assert len(ReferenceEngine(loaded, Decoding(), 4).generate(requests)) == 4
+
+    @pytest.mark.parametrize("threads", [1, 10_000])
+    def test_threads_are_capped_at_the_cores(self, tiny_llama_folder, threads):
+        try:
+            load_model(model_of(tiny_llama_folder, device="cpu"), threads=threads)
+            assert torch.get_num_threads() == min(threads, len(os.sched_getaffinity(0)))
+        finally:
+            torch.set_num_threads(1)
+
+    def test_unused_weights_are_mentioned(self, folder, caplog):
+        edit(folder / "config.json", num_hidden_layers=2)
+        load_model(model_of(folder, device="cpu"))
+        assert "model.layers.2" in caplog.text
+
+
+@pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
+def test_the_models_own_generation_settings_do_not_leak(folder, file):
+    """In a file of their own, or in the config as old models have them."""
+    settings = {"repetition_penalty": 5.0, "no_repeat_ngram_size": 2, "temperature": 0.1}
+    edit(folder / file, **settings, do_sample=True, min_new_tokens=4, max_length=3)
+    own = AutoModelForCausalLM.from_pretrained(folder)
+    loaded = load_model(model_of(folder, device="cpu"))
+    assert loaded.model.generation_config.repetition_penalty in (None, 1.0)
+    requests = [Request(prompt, 20) for prompt in prompt_ids()]
+    answers = [g.token_ids for g in ReferenceEngine(loaded, Decoding(), 4).generate(requests)]
+    assert answers == [slow_generate("llama", loaded.model, r, lambda *_: 0.0) for r in requests]
+    if file == "generation_config.json":  # with them, HuggingFace does say something else
+        ids = torch.tensor([requests[3].prompt_ids])
+        with_penalty = own.generate(ids, do_sample=False, max_new_tokens=20)[0, ids.shape[1] :]
+        assert tuple(with_penalty.tolist()[: len(answers[3])]) != answers[3]
+
+
+class TestDevice:
+    @pytest.fixture(autouse=True)
+    def machine(self, monkeypatch):
+        def with_devices(cuda, mps):
+            monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+            monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+        self.with_devices = with_devices
+
+    @pytest.mark.parametrize(
+        ("cuda", "mps", "gpus", "expected"),
+        [
+            (True, False, 1, "cuda"),
+            (True, True, 1, "cuda"),
+            (False, True, 1, "mps"),
+            (False, False, 1, "cpu"),
+            (True, True, 0, "cpu"),
+        ],
+    )
+    def test_auto(self, cuda, mps, gpus, expected):
+        self.with_devices(cuda, mps)
+        assert resolve_device("auto", gpus).type == expected
+
+    def test_by_name(self):
+        self.with_devices(True, False)
+        assert resolve_device("cpu", 1).type == "cpu"
+        assert resolve_device("cuda", 1).type == "cuda"
+        refused(lambda: resolve_device("mps", 1), "model.device is 'mps'", "model.device: auto")
+
+    def test_dtype(self):
+        assert resolve_dtype("auto", torch.device("cuda")) == torch.bfloat16
+        assert resolve_dtype("auto", torch.device("cpu")) == torch.float32
+        assert resolve_dtype("float16", torch.device("cpu")) == torch.float16
+
+
+class TestBad:
+    """Every one of these stops with a `UserError`."""
+
+    @pytest.mark.parametrize("name", ["/no/such/folder", "./no/such", "../nothing"])
+    def test_missing_folder(self, name):
+        for load in (describe_model, load_model, load_tokenizer):
+            refused(lambda load=load: load(ModelConfig(name=name)), name, "no such folder")
+
+    @pytest.mark.parametrize("name", ["no/such-model", "nosuchmodel", "a/b/c"])
+    def test_unknown_hub_id(self, name):
+        for load in (load_config_of, load_model):
+            refused(lambda load=load: load(ModelConfig(name=name)), name, "model.name", "HF_HOME")
+
+    def test_wrong_num_layers(self, folder):
+        refused(
+            lambda: describe_model(model_of(folder, num_layers=3)),
+            "model.num_layers is 3",
+            "has 4 layers",
+            "model.num_layers: 4",
+        )
+
+    @pytest.mark.parametrize("size", [0, 4, 5000])
+    def test_truncated_weights(self, folder, size):
+        os.truncate(folder / "model.safetensors", size)
+        refused(lambda: load_model(model_of(folder)), "cannot be loaded", "complete weight files")
+
+    def test_no_weights(self, folder):
+        (folder / "model.safetensors").unlink()
+        refused(lambda: load_model(model_of(folder)), "cannot be loaded", "model.safetensors")
+
+    def test_missing_weights(self, folder):
+        edit_weights(folder, lambda weights: weights.pop(WEIGHT))
+        refused(lambda: load_model(model_of(folder)), "lacks weights", WEIGHT, "random")
+
+    def test_a_config_with_more_layers_than_the_file(self, folder):
+        edit(folder / "config.json", num_hidden_layers=5)
+        refused(lambda: load_model(model_of(folder)), "lacks weights", "model.layers.4")
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+    def test_numbers_that_are_not_finite(self, folder, value):
+        edit_weights(folder, lambda weights: weights[WEIGHT][0, 3:4].fill_(value))
+        refused(lambda: load_model(model_of(folder, device="cpu")), "not finite", WEIGHT)
+
+    def test_numbers_too_large_for_the_dtype(self, folder):
+        edit_weights(folder, lambda weights: weights[WEIGHT][0, 3:4].fill_(1e9))
+        load_model(model_of(folder, device="cpu"))
+        refused(lambda: load_model(model_of(folder, device="cpu", dtype="float16")), "float32")
+
+    def test_weights_of_another_shape(self, folder):
+        edit_weights(folder, lambda weights: weights.update({WEIGHT: torch.zeros(3, 3)}))
+        refused(lambda: load_model(model_of(folder)), "cannot be loaded")
+
+    @pytest.mark.parametrize("content", ["", "{", "[]", '{"hidden_size": 3}'])
+    def test_bad_config(self, folder, content):
+        (folder / "config.json").write_text(content)
+        for load in (describe_model, load_model):
+            refused(lambda load=load: load(model_of(folder)), "cannot be loaded", "config.json")
+
+    def test_config_values_of_a_wrong_type(self, folder):
+        edit(folder / "config.json", hidden_size="wide")
+        refused(lambda: describe_model(model_of(folder)), "hidden_size")
+
+    def test_unknown_architecture(self, folder):
+        edit(folder / "config.json", model_type="no-such-type")
+        refused(lambda: describe_model(model_of(folder)), "no-such-type")
+
+    @pytest.mark.parametrize("content", ["", "{", "{}", '{"version": "1.0", "model": 3}'])
+    def test_bad_tokenizer(self, folder, content):
+        (folder / "tokenizer.json").write_text(content)
+        refused(lambda: load_tokenizer(model_of(folder)), "cannot be loaded", "tokenizer")
+
+    def test_no_tokenizer(self, folder):
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (folder / name).unlink()
+        refused(lambda: load_tokenizer(model_of(folder)), "cannot be loaded", "tokenizer")
+
+    def test_missing_gguf_file(self, folder):
+        refused(lambda: load_model(model_of(folder, gguf_file="no.gguf")), "no.gguf")
+
+    def test_code_of_a_model_does_not_run(self, folder):
+        edit(
+            folder / "config.json",
+            model_type="own",
+            auto_map={"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Model"},
+        )
+        (folder / "own.py").write_text(
+            f"open({str(folder / 'ran')!r}, 'w')\n"
+            "from transformers import LlamaConfig as Own, LlamaForCausalLM as Model\n"
+        )
+        for load in (describe_model, load_model):
+            refused(lambda load=load: load(model_of(folder)), "model.trust_remote_code: true")
+        assert not (folder / "ran").exists()
+
+    def test_a_model_that_is_no_causal_lm(self, folder):
+        edit(folder / "config.json", model_type="t5", num_layers=2)
+        refused(lambda: load_model(model_of(folder)), "AutoModelForCausalLM")
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neo", "opt"])
+def test_other_families_load(family, tmp_path):
+    loaded = load_model(model_of(save_tiny_model(tmp_path, family), device="cpu"))
+    assert loaded.context == CONTEXT
+    assert describe_model(model_of(tmp_path))["num_layers"] == NUM_LAYERS
