@@ -179,6 +179,10 @@ def _tokenizer(gguf: Path) -> PreTrainedTokenizerBase:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
         ]
     )
+    # The roles are in the file too, but older versions of transformers mix them up.
+    tokenizer.bos_token = "<|im_start|>"
+    tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
+    tokenizer.unk_token = "<|endoftext|>"
     tokenizer.model_max_length = 8192
     return tokenizer
 
