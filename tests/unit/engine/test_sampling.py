@@ -126,6 +126,15 @@ class TestSampling:
         assert first == LOGITS.argmax()
         assert last == np.where(expected > 0, expected, np.inf).argmin()
 
+    def test_an_interval_holds_its_lower_end(self):
+        assert choose_many(torch.zeros(2), Decoding(1.0), [0.5, 0.5 - 1e-12]).tolist() == [1, 0]
+
+    def test_a_number_that_float32_rounded_to_one(self):
+        uniform = torch.tensor([ALMOST_ONE], dtype=torch.float32)
+        assert uniform.item() == 1.0
+        third = LOGITS.argsort(descending=True)[2]
+        assert choose(LOGITS[None], Decoding(1.0, top_k=3), uniform).item() == third
+
     def test_impossible_tokens_are_never_chosen(self):
         logits = LOGITS.clone()
         logits[::2] = -torch.inf
