@@ -130,7 +130,7 @@ def _difference(rng: random.Random) -> Numbers:
 
 
 def _product(rng: random.Random) -> Numbers:
-    return _between(rng, 2, 9), _between(rng, 2, 6)
+    return _between(rng, 2, 9), _between(rng, 2, 7)
 
 
 def _quotient(rng: random.Random) -> Numbers:
