@@ -35,10 +35,10 @@ localrules:
 
 
 rule all:
+    default_target: True
     input:
         "<results>/test_final.json",
         "<results>/provenance.json",
-    default_target: True
 
 
 rule splits:

@@ -137,7 +137,7 @@ def capture(
         float32 on the CPU.
     """
     batches = token_batches([len(text.token_ids) for text in texts], budget)
-    for batch in tqdm(batches, unit="batch", disable=not progress, leave=False):
+    for batch in tqdm(batches, unit="batch", disable=None if progress else True, leave=False):
         chosen = [texts[index] for index in batch]
         longest = max(len(text.token_ids) for text in chosen)
         ids = torch.full((len(chosen), longest), loaded.pad_id)

@@ -48,7 +48,9 @@ class ModelConfig(Section):
     )
     gguf_file: str | None = Field(None, description="GGUF file to read inside `name`, if any.")
     dtype: Dtype = Field(
-        "auto", description="Of weights and activations; `auto` is bfloat16 on CUDA, else float32."
+        "auto",
+        description="Of weights and activations; `auto` is bfloat16 where that is fast (CUDA, "
+        "some CPUs), else float32.",
     )
     device: Device = Field("auto", description="`auto` takes CUDA, then MPS, then the CPU.")
     trust_remote_code: bool = Field(
@@ -160,7 +162,6 @@ class GenerationConfig(Section):
     top_p: float = Field(1.0, gt=0.0, le=1.0, description="Nucleus sampling; 1 keeps all tokens.")
     top_k: int = Field(0, ge=0, description="Sample from the k likeliest tokens; 0 keeps all.")
     seed: int = Field(0, ge=0, description="Random streams of sampling, one per problem.")
-    batch_size: int = Field(16, ge=1, description="Prompts decoded together.")
 
     @model_validator(mode="after")
     def _sampling_agrees(self) -> "GenerationConfig":
@@ -180,6 +181,23 @@ class GenerationConfig(Section):
                 "so it would be ignored. Set do_sample: true, or top_p: 1.0 and top_k: 0"
             )
         return self
+
+
+class EngineConfig(Section):
+    """What runs the model; part of a result, as rounding depends on the shapes of a computation."""
+
+    name: Literal["slots", "reference"] = Field(
+        "slots",
+        description="`slots` decodes many requests together and is fast; `reference` is "
+        "HuggingFace generate with hooks, for every architecture.",
+    )
+    slots: int | None = Field(
+        None, ge=1, description="Requests decoded together by `slots`; null takes what fits."
+    )
+    compile: Literal["auto", "never", "always"] = Field(
+        "auto", description="torch.compile of the decode step on CUDA; `auto` weighs the work."
+    )
+    batch_size: int = Field(16, ge=1, description="Requests decoded together by `reference`.")
 
 
 class PairsConfig(Section):
@@ -331,6 +349,7 @@ class Config(Section):
     data: DataConfig = DataConfig()
     prompt: PromptConfig = PromptConfig()
     generation: GenerationConfig = GenerationConfig()
+    engine: EngineConfig = EngineConfig()
     pairs: PairsConfig = PairsConfig()
     probe: ProbeConfig = ProbeConfig()
     steering: SteeringConfig = SteeringConfig()

@@ -6,6 +6,7 @@ from typing import Any
 
 from snakesteer.config import (
     EMBEDDED_MODEL,
+    EngineConfig,
     GenerationConfig,
     ModelConfig,
     PromptConfig,
@@ -13,7 +14,8 @@ from snakesteer.config import (
 )
 from snakesteer.data.problem import Problem, read_problems
 from snakesteer.engine.interface import Decoding, Engine
-from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.select import engine_record, make_engine, worth_compiling
+from snakesteer.errors import UserError
 from snakesteer.evaluation import decoding_of
 from snakesteer.files import read_json
 from snakesteer.models.loading import LoadedModel, load_model
@@ -54,29 +56,82 @@ def open_prompter(
     return Prompter(prompt, examples, tokenizer), rest
 
 
-def open_engine(params: Params, loaded: LoadedModel) -> Engine:
-    """The engine that the config asks for."""
+def open_engine(
+    params: Params,
+    loaded: LoadedModel,
+    prompter: Prompter,
+    baseline: Mapping[str, Any] | None = None,
+) -> Engine:
+    """The engine that the config asks for.
+
+    Args:
+        params: The rule's parameters, with the leaves of engine, generation and prompt.
+        loaded: The model.
+        prompter: Its few-shot examples are what all prompts start with.
+        baseline: The record of the unsteered answers. What it says of slots and compilation is
+            kept, so that steered answers compare with them.
+    """
     generation = section(GenerationConfig, "generation", params)
     prompt = section(PromptConfig, "prompt", params)
-    return ReferenceEngine(
-        loaded, decoding_of(generation, prompt), generation.batch_size, progress=True
+    return _engine(params, loaded, prompter, decoding_of(generation, prompt), baseline or {})
+
+
+def open_sampler(
+    params: Params, loaded: LoadedModel, prompter: Prompter, temperature: float
+) -> Engine:
+    """The engine for the model's own solutions: it samples whatever the config says otherwise."""
+    prompt = section(PromptConfig, "prompt", params)
+    decoding = Decoding(temperature=temperature, stop=tuple(prompt.stop))
+    return _engine(params, loaded, prompter, decoding, {})
+
+
+def _engine(
+    params: Params,
+    loaded: LoadedModel,
+    prompter: Prompter,
+    decoding: Decoding,
+    baseline: Mapping[str, Any],
+) -> Engine:
+    engine = section(EngineConfig, "engine", params)
+    compiled = baseline.get("compiled")
+    if compiled is None:
+        compiled = worth_compiling(engine.compile, loaded, params.get("planned_tokens", 0))
+    return make_engine(
+        engine.name,
+        loaded,
+        decoding,
+        batch_size=engine.batch_size,
+        slots=engine.slots or baseline.get("slots"),
+        compiled=compiled,
+        shared_prefix=prompter.shared_prefix(),
+        progress=True,
     )
 
 
-def engine_record(params: Params, loaded: LoadedModel) -> dict[str, Any]:
+def run_record(engine: Engine, loaded: LoadedModel) -> dict[str, Any]:
     """What of engine and machine a result depends on: two runs compare only where these agree."""
-    generation = section(GenerationConfig, "generation", params)
     return {
-        "engine": "reference",
-        "batch_size": generation.batch_size,
+        **engine_record(engine),
         "device": loaded.device.type,
         "dtype": str(loaded.dtype).removeprefix("torch."),
     }
 
 
-def open_sampler(params: Params, loaded: LoadedModel, temperature: float) -> Engine:
-    """The engine for the model's own solutions: it samples whatever the config says otherwise."""
-    generation = section(GenerationConfig, "generation", params)
-    prompt = section(PromptConfig, "prompt", params)
-    decoding = Decoding(temperature=temperature, stop=tuple(prompt.stop))
-    return ReferenceEngine(loaded, decoding, generation.batch_size, progress=True)
+def check_same_run(baseline: Mapping[str, Any], steered: Mapping[str, Any]) -> None:
+    """Refuse to compare steered with unsteered answers that were computed differently.
+
+    Args:
+        baseline: The baseline's record (and more).
+        steered: From `run_record`.
+
+    Raises:
+        UserError: Names what differs.
+    """
+    different = [key for key, value in steered.items() if baseline.get(key) != value]
+    if different:
+        text = ", ".join(f"{k} {baseline.get(k)} against {steered[k]}" for k in different)
+        raise UserError(
+            f"The baseline and the search were not computed alike ({text})",
+            "Delete baseline/val.jsonl and run again on the machine of the search; if memory ran "
+            "out, set engine.slots to the smaller number.",
+        )

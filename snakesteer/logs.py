@@ -41,7 +41,8 @@ def script_log(path: str | Path) -> Iterator[logging.Logger]:
         root.error("uncaught %s\n%s", type(error).__name__, traceback.format_exc())
         if _out_of_memory(error):
             _fail(
-                f"Out of memory: {error}. Use a smaller generation.batch_size, a smaller dtype "
+                f"Out of memory: {error}. Use fewer engine.slots (or a smaller "
+                "engine.batch_size for the reference engine), a smaller dtype "
                 "(model.dtype: bfloat16) or a smaller model, or ask for more memory."
             )
         raise

@@ -68,6 +68,11 @@ class Prompter:
             ids.pop(0)
         return tuple(ids)
 
+    def shared_prefix(self) -> tuple[int, ...]:
+        """Token ids that all prompts start with: the few-shot examples."""
+        first, second = self.ids("A"), self.ids("7")
+        return first[: common_prefix(first, second)]
+
     def fingerprint(self) -> str:
         """A hash of everything that shapes a prompt and the response behind it.
 

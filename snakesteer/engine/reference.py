@@ -54,7 +54,8 @@ class ReferenceEngine:
         """
         check_lengths(self.loaded, requests)
         results: list[Generation | None] = [None] * len(requests)
-        with tqdm(total=len(requests), unit="text", disable=not self.progress, leave=False) as bar:
+        hidden = None if self.progress else True  # None hides it where no one looks at a terminal
+        with tqdm(total=len(requests), unit="text", disable=hidden, leave=False) as bar:
             for batch in self._batches(requests):
                 chosen = [requests[index] for index in batch]
                 if chosen[0].steering is not None and chosen[0].steering.dac is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -69,10 +70,21 @@ def resolve_device(wanted: Device, gpus: int) -> torch.device:
 
 
 def resolve_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
-    """The dtype of weights and activations: ``auto`` is bfloat16 on CUDA, float32 elsewhere."""
-    if wanted == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return getattr(torch, wanted)
+    """The dtype of weights and activations.
+
+    ``auto`` is bfloat16 where the device computes in it (CUDA; CPUs with AVX512-BF16 or AMX), which
+    is two to three times as fast there, and float32 elsewhere.
+    """
+    if wanted != "auto":
+        return getattr(torch, wanted)
+    fast = device.type == "cuda" or (device.type == "cpu" and _cpu_computes_bfloat16())
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _cpu_computes_bfloat16() -> bool:
+    # torch keeps these out of its public interface; without them float32 is always right.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 def explain_load_failure(name: str, error: Exception) -> UserError:
@@ -118,6 +130,7 @@ def load_model(model: ModelConfig, gpus: int = 1, threads: int | None = None) ->
     Raises:
         UserError: The model cannot be read, is incomplete, or holds numbers that are not finite.
     """
+    transformers.utils.logging.disable_progress_bar()
     if threads is not None:
         torch.set_num_threads(max(1, min(threads, _cores())))
     device = resolve_device(model.device, gpus)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ def search(
     journal: str | Path,
     db: str | Path,
     trials: str | Path,
+    check: Callable[[], None],
 ) -> None:
     """Run the study to its end and write its results.
 
@@ -72,6 +73,7 @@ def search(
         journal: Side file that keeps finished trials through a crash.
         db: SQLite study, written at the end.
         trials: CSV of all trials, written at the end.
+        check: Raises where steered and unsteered answers do not compare; called after every round.
     """
     settings = section(SearchConfig, "search", inputs.params)
     steering = section(SteeringConfig, "steering", inputs.params)
@@ -85,9 +87,10 @@ def search(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(journal, settings, inputs.fingerprint())
-    with tqdm(total=settings.n_trials, unit="trial", desc="search") as bar:
+    with tqdm(total=settings.n_trials, unit="trial", desc="search", disable=None) as bar:
 
-        def show(study: optuna.Study) -> None:
+        def after_round(study: optuna.Study) -> None:
+            check()
             finished = [trial for trial in study.trials if trial.state.is_finished()]
             values = [trial.value for trial in finished if trial.state.name == "COMPLETE"]
             pruned = sum(trial.state.name == "PRUNED" for trial in finished)
@@ -105,7 +108,7 @@ def search(
             len(parts),
             read_answers(inputs.baseline),
             evaluate_chunk,
-            show,
+            after_round,
         )
     write_trials(trials, study)
     write_db(db, study)

@@ -79,7 +79,7 @@ def test_out_of_memory_is_named_with_what_to_do(tmp_path, capsys, error):
     assert caught.value.code == 1
     printed = capsys.readouterr().err
     assert printed.startswith(f"error: Out of memory: {error}. ")
-    assert "generation.batch_size" in printed
+    assert "engine.slots" in printed
     assert "Traceback" in path.read_text()
     assert "Out of memory" in path.read_text()
 

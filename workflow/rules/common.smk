@@ -37,17 +37,33 @@ wildcard_constraints:
     layer=r"\d+",
 
 
+def constant(value):
+    """A rule parameter as it stands: braces in it (prompt templates) are no wildcards."""
+    return lambda wildcards: value
+
+
+def section_params(name, *without):
+    """The leaves of a config section as rule parameters."""
+    section = getattr(CONFIG, name)
+    return {
+        key: constant(value) for key, value in leaves(name, section, *without).items()
+    }
+
+
 def library(*modules):
     """Library files behind a rule, so that a change of code reruns what it affects."""
     return [os.path.relpath(path) for path in code_files.library_files(*modules)]
 
 
 # What of the model section a result depends on once the first rule has checked it.
-MODEL = leaves("model", CONFIG.model, "num_layers")
+MODEL = section_params("model", "num_layers")
 MODEL_INPUT = (
     [f"{EMBEDDED_MODEL_FOLDER}/model.safetensors"]
     if CONFIG.model.name == EMBEDDED_MODEL
     else []
+)
+PLANNED_TOKENS = CONFIG.generation.max_new_tokens * (
+    CONFIG.search.n_trials * CONFIG.data.val + 2 * CONFIG.data.test
 )
 VECTOR_FILES = expand(
     "<results>/vectors/{direction}/layer_{layer}.safetensors",

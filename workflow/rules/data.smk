@@ -20,10 +20,10 @@ rule official_data:
         "<results>/data/{official}.jsonl",
     log:
         "<results>/logs/official_data_{official}.log",
-    params:
-        **leaves("data", CONFIG.data, "train", "val", "test"),
     conda:
         "../../envs/snakesteer.yaml"
+    params:
+        **section_params("data", "train", "val", "test"),
     script:
         "../scripts/official_data.py"
 
@@ -37,19 +37,20 @@ rule train_val_split:
         val="<results>/splits/val.jsonl",
     log:
         "<results>/logs/train_val_split.log",
+    conda:
+        "../../envs/snakesteer.yaml"
     params:
         train=CONFIG.data.train,
         val=CONFIG.data.val,
         seed=CONFIG.data.seed,
-    conda:
-        "../../envs/snakesteer.yaml"
     script:
         "../scripts/train_val_split.py"
 
 
 rule test_split:
     input:
-        problems="<results>/data/test.jsonl",
+        official_train="<results>/data/train.jsonl",
+        official_test="<results>/data/test.jsonl",
         train="<results>/splits/train.jsonl",
         val="<results>/splits/val.jsonl",
         code=library("data.splits"),
@@ -58,10 +59,10 @@ rule test_split:
         manifest="<results>/splits/manifest.json",
     log:
         "<results>/logs/test_split.log",
+    conda:
+        "../../envs/snakesteer.yaml"
     params:
         test=CONFIG.data.test,
         seed=CONFIG.data.seed,
-    conda:
-        "../../envs/snakesteer.yaml"
     script:
         "../scripts/test_split.py"

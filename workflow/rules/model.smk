@@ -41,11 +41,11 @@ rule model_info:
         "<results>/model/info.json",
     log:
         "<results>/logs/model_info.log",
-    params:
-        **leaves("model", CONFIG.model),
-        layers=LAYERS,
-        embedded_folder=EMBEDDED_MODEL_FOLDER,
     conda:
         "../../envs/snakesteer.yaml"
+    params:
+        **section_params("model"),
+        layers=LAYERS,
+        embedded_folder=EMBEDDED_MODEL_FOLDER,
     script:
         "../scripts/model_info.py"

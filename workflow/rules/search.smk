@@ -21,16 +21,19 @@ rule baseline:
         "<results>/logs/baseline.log",
     benchmark:
         "<results>/benchmarks/baseline.tsv"
-    params:
-        **MODEL,
-        **leaves("prompt", CONFIG.prompt),
-        **leaves("generation", CONFIG.generation),
-        chunk_size=CONFIG.search.chunk_size,
+    conda:
+        "../../envs/snakesteer.yaml"
     threads: 4
     resources:
         gpu=1,
-    conda:
-        "../../envs/snakesteer.yaml"
+    params:
+        **MODEL,
+        **section_params("prompt"),
+        **section_params("generation"),
+        **section_params("engine"),
+        chunk_size=CONFIG.search.chunk_size,
+        # Taking `input` keeps it out of the rerun triggers: more trials change no baseline.
+        planned_tokens=lambda wildcards, input: PLANNED_TOKENS,
     script:
         "../scripts/baseline.py"
 
@@ -40,6 +43,7 @@ rule search:
         problems="<results>/splits/val.jsonl",
         train="<results>/splits/train.jsonl",
         baseline="<results>/baseline/val.jsonl",
+        baseline_summary="<results>/baseline/val.json",
         vectors=VECTOR_FILES,
         info="<results>/model/info.json",
         model=MODEL_INPUT,
@@ -51,19 +55,20 @@ rule search:
         "<results>/logs/search.log",
     benchmark:
         "<results>/benchmarks/search.tsv"
-    params:
-        **MODEL,
-        **leaves("prompt", CONFIG.prompt),
-        **leaves("generation", CONFIG.generation),
-        **leaves("steering", CONFIG.steering),
-        **leaves("search", CONFIG.search),
-        layer_list=LAYERS,
-        journal=f"{CONFIG.results}/study/journal.log",
+    conda:
+        "../../envs/snakesteer.yaml"
     threads: 4
     resources:
         gpu=1,
-    conda:
-        "../../envs/snakesteer.yaml"
+    params:
+        **MODEL,
+        **section_params("prompt"),
+        **section_params("generation"),
+        **section_params("engine"),
+        **section_params("steering"),
+        **section_params("search"),
+        layer_list=LAYERS,
+        journal=f"{CONFIG.results}/study/journal.log",
     script:
         "../scripts/search.py"
 
@@ -78,9 +83,9 @@ rule best_config:
         "<results>/best_config.json",
     log:
         "<results>/logs/best_config.log",
-    params:
-        seed=CONFIG.search.seed,
     conda:
         "../../envs/snakesteer.yaml"
+    params:
+        seed=CONFIG.search.seed,
     script:
         "../scripts/best_config.py"

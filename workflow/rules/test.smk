@@ -11,6 +11,7 @@ rule test_final:
         problems="<results>/splits/test.jsonl",
         train="<results>/splits/train.jsonl",
         best="<results>/best_config.json",
+        baseline_summary="<results>/baseline/val.json",
         vectors=VECTOR_FILES,
         probes=expand("<results>/probes/layer_{layer}.safetensors", layer=LAYERS),
         info="<results>/model/info.json",
@@ -23,19 +24,20 @@ rule test_final:
         "<results>/logs/test_final.log",
     benchmark:
         "<results>/benchmarks/test_final.tsv"
-    params:
-        **MODEL,
-        **leaves("prompt", CONFIG.prompt),
-        **leaves("generation", CONFIG.generation),
-        **leaves("pairs", CONFIG.pairs),
-        **leaves("evaluation", CONFIG.evaluation),
-        vectors=f"{CONFIG.results}/vectors",
-        probes=f"{CONFIG.results}/probes",
+    conda:
+        "../../envs/snakesteer.yaml"
     threads: 4
     resources:
         gpu=1,
-    conda:
-        "../../envs/snakesteer.yaml"
+    params:
+        **MODEL,
+        **section_params("prompt"),
+        **section_params("generation"),
+        **section_params("engine"),
+        **section_params("pairs"),
+        **section_params("evaluation"),
+        vectors=f"{CONFIG.results}/vectors",
+        probes=f"{CONFIG.results}/probes",
     script:
         "../scripts/test_final.py"
 
@@ -56,9 +58,9 @@ rule provenance:
         "<results>/provenance.json",
     log:
         "<results>/logs/provenance.log",
-    params:
-        config=CONFIG.model_dump_json(),
     conda:
         "../../envs/snakesteer.yaml"
+    params:
+        config=constant(CONFIG.model_dump_json()),
     script:
         "../scripts/provenance.py"

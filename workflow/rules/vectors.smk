@@ -20,18 +20,19 @@ rule own_solutions:
         "<results>/solutions/{split}.jsonl",
     log:
         "<results>/logs/own_solutions_{split}.log",
-    params:
-        **MODEL,
-        **leaves("prompt", CONFIG.prompt),
-        **leaves("generation", CONFIG.generation),
-        samples=CONFIG.pairs.samples,
-        temperature=CONFIG.pairs.temperature,
-        seed=CONFIG.pairs.seed,
+    conda:
+        "../../envs/snakesteer.yaml"
     threads: 4
     resources:
         gpu=1,
-    conda:
-        "../../envs/snakesteer.yaml"
+    params:
+        **MODEL,
+        **section_params("prompt"),
+        **section_params("generation"),
+        **section_params("engine"),
+        samples=CONFIG.pairs.samples,
+        temperature=CONFIG.pairs.temperature,
+        seed=CONFIG.pairs.seed,
     script:
         "../scripts/own_solutions.py"
 
@@ -49,13 +50,13 @@ rule contrast_pairs:
         "<results>/pairs/{split}.jsonl",
     log:
         "<results>/logs/contrast_pairs_{split}.log",
+    conda:
+        "../../envs/snakesteer.yaml"
     params:
         shots=CONFIG.prompt.shots,
         shots_seed=CONFIG.prompt.shots_seed,
         seed=CONFIG.pairs.seed,
         min_pairs=CONFIG.pairs.min_pairs,
-    conda:
-        "../../envs/snakesteer.yaml"
     script:
         "../scripts/contrast_pairs.py"
 
@@ -73,16 +74,16 @@ rule activations:
         "<results>/logs/activations_{split}.log",
     benchmark:
         "<results>/benchmarks/activations_{split}.tsv"
-    params:
-        **MODEL,
-        **leaves("prompt", CONFIG.prompt, "stop"),
-        read=CONFIG.pairs.read,
-        layers=LAYERS,
+    conda:
+        "../../envs/snakesteer.yaml"
     threads: 4
     resources:
         gpu=1,
-    conda:
-        "../../envs/snakesteer.yaml"
+    params:
+        **MODEL,
+        **section_params("prompt", "stop"),
+        read=CONFIG.pairs.read,
+        layers=LAYERS,
     script:
         "../scripts/activations.py"
 
@@ -97,10 +98,10 @@ rule probe:
         metrics="<results>/probes/layer_{layer}.json",
     log:
         "<results>/logs/probe_{layer}.log",
-    params:
-        c=CONFIG.probe.c,
     conda:
         "../../envs/snakesteer.yaml"
+    params:
+        c=CONFIG.probe.c,
     script:
         "../scripts/probe.py"
 

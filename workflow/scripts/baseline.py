@@ -4,14 +4,14 @@ from snakesteer.config import GenerationConfig, section
 from snakesteer.data.problem import read_problems
 from snakesteer.evaluation import answer_all, chunks, summary, write_answers
 from snakesteer.files import write_json
-from snakesteer.from_params import engine_record, open_engine, open_model, open_prompter
+from snakesteer.from_params import open_engine, open_model, open_prompter, run_record
 from snakesteer.logs import script_log
 
 with script_log(snakemake.log[0]):
     params = snakemake.params
     loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
     prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
-    engine = open_engine(params, loaded)
+    engine = open_engine(params, loaded, prompter)
     generation = section(GenerationConfig, "generation", params)
     # In the search's chunks, so that steered and unsteered answers come from the same batches.
     answers = [
@@ -20,4 +20,4 @@ with script_log(snakemake.log[0]):
         for answer in answer_all(engine, prompter, chunk, [None], generation)[0]
     ]
     write_answers(snakemake.output.answers, answers)
-    write_json(snakemake.output.summary, {**summary(answers), **engine_record(params, loaded)})
+    write_json(snakemake.output.summary, {**summary(answers), **run_record(engine, loaded)})

@@ -14,7 +14,7 @@ with script_log(snakemake.log[0]):
     train = snakemake.wildcards.split == "train"
     problems = rest if train else read_problems(snakemake.input.problems)
     generation = section(GenerationConfig, "generation", params)
-    engine = open_sampler(params, loaded, params.temperature)
+    engine = open_sampler(params, loaded, prompter, params.temperature)
     generation = generation.model_copy(update={"seed": params.seed})
     rows = sample_solutions(engine, prompter, problems, generation, params.samples)
     write_jsonl(snakemake.output[0], rows)

@@ -1,6 +1,13 @@
 """The Optuna study on the validation split."""
 
-from snakesteer.from_params import open_engine, open_model, open_prompter
+from snakesteer.files import read_json
+from snakesteer.from_params import (
+    check_same_run,
+    open_engine,
+    open_model,
+    open_prompter,
+    run_record,
+)
 from snakesteer.logs import script_log
 from snakesteer.search.run import SearchInputs, search
 
@@ -8,6 +15,8 @@ with script_log(snakemake.log[0]):
     params = snakemake.params
     loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
     prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
+    record = read_json(snakemake.input.baseline_summary)
+    engine = open_engine(params, loaded, prompter, record)
     search(
         SearchInputs(
             problems=snakemake.input.problems,
@@ -17,8 +26,9 @@ with script_log(snakemake.log[0]):
             params=dict(params.items()),
         ),
         prompter,
-        open_engine(params, loaded),
+        engine,
         journal=params.journal,
         db=snakemake.output.db,
         trials=snakemake.output.trials,
+        check=lambda: check_same_run(record, run_record(engine, loaded)),
     )

@@ -2,9 +2,9 @@
 
 from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig, nested, section
 from snakesteer.data.problem import read_problems
-from snakesteer.files import write_json, write_jsonl
+from snakesteer.files import read_json, write_json, write_jsonl
 from snakesteer.final_test import evaluate_test, read_best
-from snakesteer.from_params import engine_record, open_engine, open_model, open_prompter
+from snakesteer.from_params import open_engine, open_model, open_prompter, run_record
 from snakesteer.logs import script_log
 
 with script_log(snakemake.log[0]):
@@ -12,9 +12,10 @@ with script_log(snakemake.log[0]):
     loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
     prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
     best = read_best(snakemake.input.best, params.vectors, params.probes)
+    engine = open_engine(params, loaded, prompter, read_json(snakemake.input.baseline_summary))
     results, generations = evaluate_test(
         loaded,
-        open_engine(params, loaded),
+        engine,
         prompter,
         read_problems(snakemake.input.problems),
         best,
@@ -23,5 +24,5 @@ with script_log(snakemake.log[0]):
         section(EvaluationConfig, "evaluation", params),
     )
     write_jsonl(snakemake.output.generations, generations)
-    record = {**results, "config": nested(dict(params.items())), **engine_record(params, loaded)}
+    record = {**results, "config": nested(dict(params.items())), **run_record(engine, loaded)}
     write_json(snakemake.output.results, record)

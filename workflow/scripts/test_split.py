@@ -1,19 +1,17 @@
 """The test split, and the manifest that shows that no two splits share a problem."""
 
 from snakesteer.data.problem import read_problems, write_problems
-from snakesteer.data.splits import carve_test, check_disjoint, manifest
+from snakesteer.data.splits import carve_test, manifest
 from snakesteer.files import sha256_file, write_json
 from snakesteer.logs import script_log
 
 with script_log(snakemake.log[0]):
-    official = read_problems(snakemake.input.problems)
-    splits = {name: read_problems(snakemake.input[name]) for name in ("train", "val")}
-    splits["test"] = carve_test(
-        official, snakemake.params.test, snakemake.params.seed, splits["train"], splits["val"]
-    )
-    write_problems(snakemake.output.test, splits["test"])
-    files = {"train": snakemake.input.train, "val": snakemake.input.val}
-    files["test"] = snakemake.output.test
-    record = manifest(splits, official, {name: sha256_file(path) for name, path in files.items()})
-    check_disjoint(record)
-    write_json(snakemake.output.manifest, record)
+    inputs, params = snakemake.input, snakemake.params
+    sources = {name: read_problems(inputs[f"official_{name}"]) for name in ("train", "test")}
+    train, val = read_problems(inputs.train), read_problems(inputs.val)
+    test, left_out = carve_test(sources["test"], params.test, params.seed, train, val)
+    write_problems(snakemake.output.test, test)
+    files = {"train": inputs.train, "val": inputs.val, "test": snakemake.output.test}
+    hashes = {name: sha256_file(path) for name, path in files.items()}
+    splits = {"train": train, "val": val, "test": test}
+    write_json(snakemake.output.manifest, manifest(splits, sources, left_out, hashes))

@@ -34,7 +34,7 @@ def folder(tiny_llama_folder, tmp_path):
 
 
 def model_of(folder, **values):
-    return ModelConfig(name=str(folder), **values)
+    return ModelConfig(name=str(folder), **{"dtype": "float32", **values})
 
 
 def edit(path, **values):
@@ -165,8 +165,15 @@ class TestDevice:
 
     def test_dtype(self):
         assert resolve_dtype("auto", torch.device("cuda")) == torch.bfloat16
-        assert resolve_dtype("auto", torch.device("cpu")) == torch.float32
+        assert resolve_dtype("auto", torch.device("mps")) == torch.float32
+        assert resolve_dtype("float32", torch.device("cuda")) == torch.float32
         assert resolve_dtype("float16", torch.device("cpu")) == torch.float16
+
+    @pytest.mark.parametrize(("computes", "dtype"), [(True, "bfloat16"), (False, "float32")])
+    def test_bfloat16_where_the_cpu_computes_in_it(self, monkeypatch, computes, dtype):
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+            monkeypatch.setattr(torch.cpu, name, lambda: computes, raising=False)
+        assert resolve_dtype("auto", torch.device("cpu")) == getattr(torch, dtype)
 
 
 class TestBad:
