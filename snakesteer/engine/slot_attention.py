@@ -121,7 +121,7 @@ def _attend(
     Returns:
         ``[rows, new, heads, head]`` of queries ``[rows, heads, new, head]``; no attention weights.
     """
-    unknown = sorted(k for k, v in others.items() if v is not None and k not in _HARMLESS)
+    unknown = sorted(k for k in others if k not in _HARMLESS and others[k] not in (None, False))
     if unknown:
         raise NotImplementedError(f"its attention takes {', '.join(unknown)}")
     if attention_mask is None:

@@ -15,7 +15,7 @@ from snakesteer.models.loading import LoadedModel
 from snakesteer.steering import Steering
 
 # Relative error of logits that rounding explains; a wrong mask or position gives errors near 1.
-_TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+_TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.3}
 _LENGTH, _SHARED, _READ, _SLOTS = 24, 5, 12, 4
 
 

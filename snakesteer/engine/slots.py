@@ -1,8 +1,9 @@
 """The slots engine: a fixed number of slots decoded together, refilled from a queue.
 
 Every step computes all slots, whatever they hold, so that a row's result depends on neither its
-neighbours nor its slot. It does depend on the number of slots (in the last bits, and in reduced
-precision therefore in tokens), which is part of a result: compare only what ran with one number.
+neighbours nor its slot (a mixture of experts excepted, whose experts gather rows). It does depend on
+the number of slots (in the last bits, and in reduced precision therefore in tokens), which is part
+of a result: compare only what ran with one number.
 
 A prompt is read once for all requests that share it, and the tokens that all prompts start with are
 read once for all prompts. Requests whose steering reaches prompt positions (scope ``all``) bring
@@ -10,6 +11,7 @@ their own prompt pass, and run by themselves, a steering at a time.
 """
 
 import logging
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -68,6 +70,8 @@ class SlotsEngine:
 
     Attributes:
         slots: Number of slots. Halved where a call runs out of memory on the GPU.
+        steps: Decode steps so far.
+        step_seconds: Time that they took, reading their tokens included.
 
     Raises:
         CannotRunExactly: An architecture that only the reference engine runs.
@@ -98,6 +102,8 @@ class SlotsEngine:
         self.stop_rule = StopRule(loaded.tokenizer, loaded.eos_ids, decoding.stop)
         self.steering = RowSteering(loaded.blocks)
         self.ticks = TICKS_ON_GPU if loaded.device.type == "cuda" else 1
+        self.steps = 0
+        self.step_seconds = 0.0
         self._decoder: SlotDecoder | None = None
         self._stores: dict[int, PromptStore] = {}  # length of the shared prefix → unsteered prompts
         self._may_end: dict[int, bool] = {}
@@ -188,7 +194,10 @@ class SlotsEngine:
         while queue or live:
             live += self._refill(decoder, store, requests, queue, free)
             last = max(one.position for one in live) + self.ticks
+            started = time.perf_counter()
             tokens = decoder.run(self.ticks, self._used(decoder, last - shared))
+            self.step_seconds += time.perf_counter() - started
+            self.steps += self.ticks
             ended = []
             for one in live:
                 request = requests[one.index]

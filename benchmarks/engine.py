@@ -1,0 +1,96 @@
+"""Slots against HuggingFace ``generate``: the same model, prompts and steering in one run.
+
+    python benchmarks/engine.py --shape rho-1b
+    python benchmarks/engine.py --model FOLDER --slots 32
+
+(a) ``generate`` with a hook at batch 8, (b) ``generate`` at its best of several batch sizes,
+(c) the slots engine. The slow ones answer only as many requests as their option says; rates are
+tokens per second of the whole call, prompts included.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from benchmarks import common
+from snakesteer.engine.interface import Decoding, Engine, Request
+from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.slots import SlotsEngine, common_prefix
+
+
+def rate(engine: Engine, requests: list[Request], device: torch.device) -> float:
+    """New tokens per second."""
+    common.synchronize(device)
+    started = time.perf_counter()
+    generations = engine.generate(requests)
+    common.synchronize(device)
+    return sum(g.num_tokens for g in generations) / (time.perf_counter() - started)
+
+
+def main() -> None:
+    """Run the three and print their rates."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    common.add_model_arguments(parser)
+    parser.add_argument("--slots", type=int, default=None)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--prompts", type=int, default=1024)
+    parser.add_argument("--alphas", type=int, default=4, help="strengths every prompt runs with")
+    parser.add_argument("--shared-tokens", type=int, default=0, help="of a few-shot prefix")
+    parser.add_argument("--own-tokens", type=int, default=128, help="of a prompt behind it")
+    parser.add_argument("--new-tokens", type=int, default=128)
+    parser.add_argument("--peer-requests", type=int, default=16)
+    parser.add_argument("--batch-sizes", type=int, nargs="*", default=[64, 256, 1024])
+    options = parser.parse_args()
+
+    loaded = common.load(options)
+    print(common.describe(loaded))
+    prompts = common.make_prompts(
+        loaded, options.prompts, options.shared_tokens, options.own_tokens
+    )
+    alphas = [float(alpha) for alpha in range(options.alphas)]
+    requests = common.make_requests(loaded, prompts, alphas, options.new_tokens)
+
+    slots = SlotsEngine(
+        loaded,
+        Decoding(),
+        options.slots,
+        compiled=options.compile,
+        shared_prefix=common_prefix(prompts) if options.shared_tokens else (),
+    )
+    slots.generate(requests[: slots.slots])  # captures, compiles and reads the shared prefix
+    slots.steps, slots.step_seconds = 0, 0.0
+    fast = rate(slots, requests, loaded.device)
+    print(f"(c) slots, {slots.slots} of them: {fast:,.0f} tok/s ({len(requests)} requests)")
+    memory = common.peak_memory(loaded.device)
+    step = slots.step_seconds / slots.steps
+    own = options.own_tokens + options.new_tokens // 2
+    floor, limit = common.floor_seconds(
+        loaded, slots.shape, slots.slots, options.shared_tokens, own
+    )
+    print(
+        f"    step {step * 1e3:.2f} ms, floor {floor * 1e3:.2f} ms ({limit}): {step / floor:.2f}×"
+    )
+    print(f"    peak memory {memory:.2f} GB")
+
+    peer = requests[: options.peer_requests]
+    ReferenceEngine(loaded, Decoding(), 8).generate(
+        common.make_requests(loaded, prompts[:8], alphas[:1], 2)
+    )
+    slow = rate(ReferenceEngine(loaded, Decoding(), 8), peer, loaded.device)
+    print(f"(a) generate, batch 8: {slow:,.0f} tok/s; slots are {fast / slow:,.1f}×")
+    best = (slow, 8)
+    for batch_size in options.batch_sizes:
+        some = requests[:batch_size]
+        if len(some) == batch_size:
+            engine = ReferenceEngine(loaded, Decoding(), batch_size)
+            best = max(best, (rate(engine, some, loaded.device), batch_size))
+    print(f"(b) generate, batch {best[1]}: {best[0]:,.0f} tok/s; slots are {fast / best[0]:,.1f}×")
+
+
+if __name__ == "__main__":
+    main()

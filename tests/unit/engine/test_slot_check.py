@@ -1,0 +1,116 @@
+"""Which models the slots engine runs, and what happens to those that it does not."""
+
+import dataclasses
+import logging
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from snakesteer.engine.interface import Decoding, Request
+from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.select import engine_record, make_engine, worth_compiling
+from snakesteer.engine.slot_check import supports
+from snakesteer.engine.slots import SlotsEngine
+from snakesteer.models.blocks import decoder_blocks
+from tests.loaded_models import loaded_model, prompt_ids
+from tests.tiny_models import FAMILIES, VOCABULARY
+
+GREEDY = Decoding()
+
+
+def other_model(model_type, **config):
+    """A tiny model of a family that the rest of the tests do not use."""
+    config = AutoConfig.for_model(model_type, vocab_size=len(VOCABULARY), **config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    return dataclasses.replace(loaded_model("llama"), model=model, blocks=decoder_blocks(model))
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "gpt_neo"])
+def test_supported_families(family):
+    assert supports(loaded_model(family)) is None
+
+
+def test_gpt_neo_is_refused_and_answered_by_the_reference(caplog):
+    loaded = loaded_model("gpt_neo")
+    assert "exchangeable" in supports(loaded)
+    with caplog.at_level(logging.WARNING):
+        engine = make_engine("slots", loaded, GREEDY, batch_size=3)
+    assert isinstance(engine, ReferenceEngine)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "GPTNeoForCausalLM" in caplog.text
+    requests = [Request(prompt, 5) for prompt in prompt_ids()]
+    assert engine.generate(requests) == ReferenceEngine(loaded, GREEDY, 3).generate(requests)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "config"),
+    [
+        ("mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
+        ("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 4}),
+        (
+            "gpt_oss",
+            {
+                "hidden_size": 32,
+                "intermediate_size": 32,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                "head_dim": 8,
+                "num_local_experts": 4,
+                "num_experts_per_tok": 2,
+            },
+        ),
+    ],
+)
+def test_foreign_architectures_are_refused(model_type, config):
+    """State that is not keys and values; biases on scores; learned attention sinks."""
+    assert "cannot run" in supports(other_model(model_type, **config))
+
+
+def test_a_mixture_of_experts_runs():
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    loaded = other_model("mixtral", num_local_experts=3, **sizes, **heads)
+    assert supports(loaded) is None
+    requests = [Request(prompt, 8) for prompt in prompt_ids()]
+    wanted = ReferenceEngine(loaded, GREEDY, 4).generate(requests)
+    assert SlotsEngine(loaded, GREEDY, 4).generate(requests) == wanted
+
+
+def test_wrong_logits_are_noticed(monkeypatch):
+    """The check computes: an attention without the scores' scale does not pass."""
+    from snakesteer.engine import slot_attention
+
+    right = slot_attention.attend_slots
+    monkeypatch.setattr(
+        slot_attention,
+        "attend_slots",
+        lambda q, k, v, hidden, scaling, softcap: right(q, k, v, hidden, 2 * scaling, softcap),
+    )
+    assert "logits" in supports(loaded_model("llama"))
+
+
+def test_engines_are_chosen_by_name():
+    loaded = loaded_model("llama")
+    slots = make_engine("slots", loaded, GREEDY, batch_size=3, slots=5, shared_prefix=(1, 2))
+    assert engine_record(slots) == {
+        "engine": "slots",
+        "slots": 5,
+        "compiled": False,
+        "shared_prefix_tokens": 2,
+    }
+    reference = make_engine("reference", loaded, GREEDY, batch_size=3)
+    assert engine_record(reference) == {"engine": "reference", "batch_size": 3}
+
+
+def test_compiling_is_decided_by_setting_device_and_work():
+    loaded = loaded_model("llama")
+    assert worth_compiling("always", loaded, 1)
+    assert not worth_compiling("never", loaded, 10**15)
+    assert not worth_compiling("auto", loaded, 10**15)
+    on_gpu = dataclasses.replace(loaded, device=torch.device("cuda"))
+    assert not worth_compiling("auto", on_gpu, 10**6)
+    assert worth_compiling("auto", on_gpu, 10**15)

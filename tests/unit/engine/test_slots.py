@@ -1,0 +1,189 @@
+"""The slots engine gives the reference engine's tokens, whatever it holds in its slots."""
+
+import dataclasses
+import random
+
+import pytest
+import torch
+
+from snakesteer.engine.interface import Decoding, Request
+from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.slots import SlotsEngine, common_prefix
+from snakesteer.errors import UserError
+from snakesteer.steering import Dac, Steering
+from tests.loaded_models import direction, loaded_model, prompt_ids
+from tests.tiny_models import CONTEXT, FAMILIES, NUM_LAYERS, SLIDING_WINDOW
+
+K = 3
+SCOPES = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k")
+DAC = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=3.0, probe_alpha=2.0)
+# GPT-Neo computes its attention itself; test_slot_check.py holds that it goes to the reference.
+SLOT_FAMILIES = tuple(family for family in FAMILIES if family != "gpt_neo")
+# Prompts that begin alike, as few-shot prompts do; longer than a sliding window.
+SHOTS = "Q: 1+1? A: 2. Q: 2+3? A: 5. "
+FEW_SHOT = prompt_ids([SHOTS + text for text in ("4+4?", "Tom has 9 apples.", "7", "4+4 is?")])
+# 70 tokens: with its answer it needs more than one block.
+LONG = prompt_ids(["Mia reads 12 pages a day, and 20 on Sundays. How many pages in 3 weeks?"])
+
+
+def steering(scope="from_last_prompt_token", alpha=1.5, layer=1, seed=0):
+    return Steering(layer, direction(seed), alpha, scope, K if scope == "first_k" else None)
+
+
+def dac(alpha=1.0, layer=1, dac=DAC):
+    return Steering(layer, direction(2), alpha, dac=dac)
+
+
+def reference(family, requests, decoding=Decoding()):  # noqa: B008
+    return ReferenceEngine(loaded_model(family), decoding, batch_size=4).generate(requests)
+
+
+def slots(family, requests, decoding=Decoding(), number=8, shared=()):  # noqa: B008
+    engine = SlotsEngine(loaded_model(family), decoding, number, shared_prefix=shared)
+    return engine.generate(requests)
+
+
+def mixed_requests(prompts, new=12, sampled=False):
+    """Every method, scope and several layers and strengths; in no particular order."""
+    steerings = [None, steering("all", 0.8, NUM_LAYERS - 1, 5), dac(), dac(0.5, NUM_LAYERS - 1)]
+    steerings += [
+        steering(scope, alpha, layer, layer)
+        for scope in SCOPES
+        for alpha, layer in ((1.5, 0), (-0.7, 2))
+    ]
+    requests = [
+        Request(prompt, new + len(prompt) % 3, one, seed=index if sampled else 0)
+        for index, one in enumerate(steerings)
+        for prompt in prompts
+    ]
+    random.Random(0).shuffle(requests)
+    return requests
+
+
+@pytest.mark.parametrize("family", SLOT_FAMILIES)
+def test_mixed_trials_equal_the_reference(family):
+    """One queue, much longer than the slots, of every method over ragged prompts."""
+    requests = mixed_requests(prompt_ids())
+    wanted = reference(family, requests)
+    assert len({generation.token_ids for generation in wanted}) > len(wanted) // 4
+    assert slots(family, requests) == wanted
+
+
+@pytest.mark.parametrize("family", SLOT_FAMILIES)
+def test_a_shared_prefix_changes_no_token(family):
+    requests = mixed_requests(FEW_SHOT)
+    shared = common_prefix(FEW_SHOT)
+    assert len(shared) > SLIDING_WINDOW
+    assert slots(family, requests, shared=shared) == reference(family, requests)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
+def test_answers_over_several_blocks(family):
+    requests = [Request(prompt, 80, s) for prompt in LONG + FEW_SHOT for s in (None, steering())]
+    loaded = dataclasses.replace(loaded_model(family), eos_ids=frozenset())
+    wanted = ReferenceEngine(loaded, Decoding(), 4).generate(requests)
+    assert {len(generation.token_ids) for generation in wanted} == {80}
+    assert SlotsEngine(loaded, Decoding(), 8).generate(requests) == wanted
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "opt"])
+def test_an_answer_may_fill_the_context(family):
+    prompt = LONG[0]
+    loaded = dataclasses.replace(loaded_model(family), eos_ids=frozenset())
+    requests = [Request(prompt, CONTEXT - len(prompt)), Request(prompt[:3], 5)]
+    wanted = ReferenceEngine(loaded, Decoding(), 2).generate(requests)
+    assert SlotsEngine(loaded, Decoding(), 4).generate(requests) == wanted
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt_neox"])
+def test_sampling_equals_the_reference(family):
+    decoding = Decoding(temperature=1.2, top_p=0.9, top_k=20)
+    requests = mixed_requests(FEW_SHOT, sampled=True)
+    wanted = reference(family, requests, decoding)
+    assert slots(family, requests, decoding, shared=common_prefix(FEW_SHOT)) == wanted
+
+
+def test_a_sample_depends_on_its_seed_alone():
+    decoding = Decoding(temperature=1.5)
+    request = Request(FEW_SHOT[0], 20, seed=7)
+    others = [Request(prompt, 9, seed=seed) for prompt in FEW_SHOT for seed in range(5)]
+    alone = slots("llama", [request], decoding)[0]
+    assert slots("llama", [*others, request], decoding)[-1] == alone
+    assert slots("llama", [*others, request], decoding, number=19)[-1] == alone
+    assert slots("llama", [dataclasses.replace(request, seed=8)], decoding)[0] != alone
+
+
+def test_stop_strings_and_limits_equal_the_reference():
+    texts = [generation.text for generation in reference("llama", mixed_requests(FEW_SHOT))]
+    stop = (texts[0][2:4], texts[1][5:6], " ")
+    assert all(stop)
+    requests = [dataclasses.replace(r, max_new_tokens=30) for r in mixed_requests(FEW_SHOT)]
+    wanted = reference("llama", requests, Decoding(stop=stop))
+    assert {generation.finish for generation in wanted} >= {"stop", "length"}
+    assert slots("llama", requests, Decoding(stop=stop)) == wanted
+
+
+def test_one_token_prompts_and_answers():
+    requests = [Request(prompt_ids()[0], 1), Request(prompt_ids()[0], 1, steering("all"))]
+    assert slots("llama", requests) == reference("llama", requests)
+
+
+def test_no_requests():
+    assert slots("llama", []) == []
+
+
+@pytest.mark.parametrize("family", SLOT_FAMILIES)
+def test_the_number_of_slots_changes_no_float32_token(family):
+    requests = mixed_requests(prompt_ids(), new=8)
+    few, many = slots(family, requests, number=4), slots(family, requests, number=23)
+    assert few == many
+
+
+def test_calls_do_not_disturb_each_other():
+    """One engine, used again with longer, shorter and differently steered requests."""
+    engine = SlotsEngine(loaded_model("mistral"), Decoding(), 5, shared_prefix=FEW_SHOT[0][:9])
+    first = [Request(prompt, 6) for prompt in prompt_ids()]
+    calls = [first, mixed_requests(FEW_SHOT), [Request(LONG[0], 70, dac())], first]
+    for requests in calls:
+        assert engine.generate(requests) == reference("mistral", requests)
+
+
+def test_the_model_is_left_as_it_was():
+    model = loaded_model("gemma2").model
+    before = (model.config._attn_implementation, model.config.pad_token_id)
+    slots("gemma2", mixed_requests(prompt_ids()[:1]))
+    assert (model.config._attn_implementation, model.config.pad_token_id) == before
+    assert not any(block._forward_hooks for block in loaded_model("gemma2").blocks)
+
+
+def test_a_prompt_that_does_not_fit_is_refused():
+    with pytest.raises(UserError, match="context"):
+        slots("llama", [Request(LONG[0], CONTEXT)])
+
+
+def test_too_few_slots_are_refused():
+    with pytest.raises(UserError, match="at least 4"):
+        slots("llama", [], number=3)
+
+
+def test_common_prefix_leaves_each_prompt_a_token():
+    assert common_prefix([(1, 2, 3, 4), (1, 2, 5)]) == (1, 2)
+    assert common_prefix([(1, 2), (1, 2, 3)]) == (1,)
+    assert common_prefix([(1, 2, 3)]) == (1, 2)
+    assert common_prefix([(4,), (5, 6)]) == ()
+
+
+def test_a_huge_strength_ruins_no_other_row():
+    """NaN from one row must not reach the next one in its slot, nor its neighbours."""
+    wild = Steering(0, torch.full_like(direction(), 1e38), 1e3, "all")
+    clean = [Request(prompt, 6) for prompt in prompt_ids()]
+    wild_requests = [Request(prompt, 9, wild) for prompt in prompt_ids() + FEW_SHOT]
+    wild_requests += [
+        Request(r.prompt_ids, 9, dataclasses.replace(wild, scope="generated_only"))
+        for r in wild_requests
+    ]
+    engine = SlotsEngine(loaded_model("llama"), Decoding(), 4)
+    results = engine.generate([*wild_requests, *clean, *wild_requests, *clean])
+    wanted = reference("llama", clean)
+    assert results[-len(clean) :] == wanted
+    assert results[len(wild_requests) :][: len(clean)] == wanted

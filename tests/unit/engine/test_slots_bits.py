@@ -1,0 +1,147 @@
+"""What a row computes depends on its own request and on the number of slots, down to the bit."""
+
+import copy
+import dataclasses
+import functools
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from snakesteer.engine.interface import Decoding, Request
+from snakesteer.engine.slots import SlotsEngine
+from snakesteer.models.blocks import decoder_blocks
+from snakesteer.steering import Dac, Steering
+from tests.loaded_models import direction, loaded_model, prompt_ids
+from tests.tiny_models import NUM_LAYERS
+
+SLOTS = 8
+SHOTS = "Q: 1+1? A: 2. Q: 2+3? A: 5. "
+PROMPTS = prompt_ids([SHOTS + text for text in ("4+4?", "Tom has 9 apples.", "7", "x" * 60)])
+SHARED = PROMPTS[0][: len(prompt_ids([SHOTS])[0]) - 1]
+DAC = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=3.0, probe_alpha=2.0)
+DTYPES = (torch.float32, torch.bfloat16)
+KINDS = ("llama", "gemma2", "gpt2")
+
+
+@functools.cache
+def loaded_in(family, dtype):
+    loaded = loaded_model(family)
+    if dtype == torch.float32:
+        return loaded
+    model = copy.deepcopy(loaded.model).to(dtype)
+    return dataclasses.replace(loaded, model=model, blocks=decoder_blocks(model), dtype=dtype)
+
+
+class Recorder(SlotsEngine):
+    """Keeps the logits of every token that a request gets."""
+
+    def generate(self, requests):
+        self.seen = {index: [] for index in range(len(requests))}
+        return super().generate(requests)
+
+    def _refill(self, decoder, *arguments):
+        started = super()._refill(decoder, *arguments)
+        if not hasattr(decoder, "recorded"):
+            decoder.recorded = True
+            logits = decoder.logits
+
+            def keep(used):
+                decoder.last_logits = logits(used).clone()
+                return decoder.last_logits
+
+            decoder.logits = keep
+        return started
+
+    def _extend(self, one, tokens, request):
+        if tokens != [-1]:
+            self.seen[one.index].append(self._decoder.last_logits[one.slots[0]])
+        return super()._extend(one, tokens, request)
+
+
+@functools.cache
+def engine_for(family, dtype, number=SLOTS):
+    return Recorder(loaded_in(family, dtype), Decoding(), number, shared_prefix=SHARED)
+
+
+def record(family, dtype, requests, number=SLOTS):
+    """For every request its generation and the logits behind each of its tokens."""
+    engine = engine_for(family, dtype, number)
+    generations = engine.generate(requests)
+    return [(g, torch.stack(engine.seen[index])) for index, g in enumerate(generations)]
+
+
+def equal(one, other):
+    return one[0] == other[0] and torch.equal(one[1], other[1])
+
+
+def steerings():
+    caa = st.builds(
+        lambda layer, alpha, scope, seed: Steering(
+            layer, direction(seed), alpha, scope, 2 if scope == "first_k" else None
+        ),
+        st.integers(0, NUM_LAYERS - 1),
+        st.sampled_from([-1.0, 0.5, 3.0, 1e30]),
+        st.sampled_from(["from_last_prompt_token", "all", "generated_only", "first_k"]),
+        st.integers(0, 3),
+    )
+    dac = st.builds(lambda layer: Steering(layer, direction(), 1.0, dac=DAC), st.integers(0, 3))
+    return st.one_of(st.none(), caa, dac)
+
+
+def requests(limit=12):
+    return st.lists(
+        st.builds(Request, st.sampled_from(PROMPTS), st.integers(1, limit), steerings()),
+        min_size=0,
+        max_size=12,
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("family", KINDS)
+@settings(
+    max_examples=8,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_neighbours_and_order_change_no_bit(family, dtype, data):
+    watched = [Request(PROMPTS[1], 6, data.draw(steerings())), Request(PROMPTS[3], 8)]
+    first = [*watched, *data.draw(requests())]
+    wanted = record(family, dtype, first)[:2]
+    second = [*data.draw(requests()), *watched]
+    order = data.draw(st.permutations(range(len(second))))
+    results = record(family, dtype, [second[index] for index in order])
+    for index, one in enumerate(wanted):
+        assert equal(results[order.index(len(second) - 2 + index)], one)
+
+
+def zero_steerings():
+    scopes = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token")
+    zeros = [Steering(2, direction(), 0.0, scope) for scope in scopes]
+    return [*zeros, Steering(1, direction(), 0.0, dac=DAC)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("family", [*KINDS, "qwen2", "opt"])
+def test_zero_strength_is_the_unsteered_model(family, dtype):
+    unsteered = [Request(prompt, 20) for prompt in PROMPTS]
+    zeros = [Request(p, 20, zero) for zero in zero_steerings() for p in PROMPTS]
+    other = [Request(p, 20, Steering(1, direction(), 2.0)) for p in PROMPTS]
+    results = record(family, dtype, [*unsteered, *other, *zeros])
+    baseline = results[: len(unsteered)]
+    for index, result in enumerate(results[len(unsteered) + len(other) :]):
+        assert equal(result, baseline[index % len(baseline)])
+    # The comparison can fail: steering does change logits.
+    assert not equal(results[len(unsteered)], baseline[0])
+    for again, one in zip(record(family, dtype, unsteered), baseline, strict=True):
+        assert equal(again, one)
+
+
+def test_bfloat16_stays_near_float32():
+    exact = record("llama", torch.float32, [Request(p, 1) for p in PROMPTS])
+    rounded = record("llama", torch.bfloat16, [Request(p, 1) for p in PROMPTS])
+    for (_, wanted), (_, got) in zip(exact, rounded, strict=True):
+        assert (got.float() - wanted).norm() < 0.1 * wanted.norm()
