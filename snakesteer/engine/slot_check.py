@@ -1,5 +1,7 @@
 """Whether the slots engine runs a model exactly: its structure, and one computation both ways."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,8 @@ from snakesteer.steering import Steering
 # Relative error of logits that rounding explains; a wrong mask or position gives errors near 1.
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.3}
 _LENGTH, _SHARED, _READ, _SLOTS = 24, 5, 12, 4
+
+_ROPE_BY_BATCH = {"dynamic", "longrope"}
 
 
 class CannotRunExactly(UserError):
@@ -45,6 +49,8 @@ def examine(loaded: LoadedModel) -> KvShape:
     devices = {parameter.device for parameter in loaded.model.parameters()}
     if len(devices) > 1:
         raise _refusal(loaded, "its weights are on several devices")
+    if _rope_types(getattr(config.get_text_config(), "rope_parameters", None)) & _ROPE_BY_BATCH:
+        raise _refusal(loaded, "its rotary embedding changes with the longest text of a batch")
     length = _LENGTH if loaded.context is None else min(_LENGTH, loaded.context)
     vocabulary = config.get_text_config().vocab_size
     generator = torch.Generator().manual_seed(0)
@@ -72,6 +78,14 @@ def examine(loaded: LoadedModel) -> KvShape:
     if not difference <= _TOLERANCE.get(loaded.dtype, 1e-3):
         raise _refusal(loaded, f"its logits come out {difference:.2g} off")
     return shape
+
+
+def _rope_types(parameters: Any) -> set[str]:
+    """Kinds of rotary embedding in a config's parameters, which may be given per layer type."""
+    if not isinstance(parameters, dict):
+        return set()
+    nested = set[str]().union(*(_rope_types(value) for value in parameters.values()))
+    return nested | ({parameters["rope_type"]} if "rope_type" in parameters else set())
 
 
 def _refusal(loaded: LoadedModel, reason: str) -> CannotRunExactly:

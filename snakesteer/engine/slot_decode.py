@@ -154,6 +154,7 @@ class SlotDecoder:
         if compiled:
             self._forward = torch.compile(self._model_logits, dynamic=False)
         self._graphs: dict[tuple[int, bool], tuple[Any, Tensor]] = {}
+        self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
     def fits(self, blocks: int, shared: int, steps: int) -> bool:
         """Whether requests of this size can run in it."""
@@ -285,7 +286,8 @@ class SlotDecoder:
                 self._tick(used)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # One pool of memory for all: they never run at once, and results are copied out.
+        with torch.cuda.graph(graph, pool=self._pool):
             result = self._tick(used)
         # What the warm-up wrote into the cache is written again from the restored state.
         for tensor, saved in zip(state, before, strict=True):

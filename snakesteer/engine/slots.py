@@ -1,9 +1,9 @@
 """The slots engine: a fixed number of slots decoded together, refilled from a queue.
 
 Every step computes all slots, whatever they hold, so that a row's result depends on neither its
-neighbours nor its slot (a mixture of experts excepted, whose experts gather rows). It does depend on
-the number of slots (in the last bits, and in reduced precision therefore in tokens), which is part
-of a result: compare only what ran with one number.
+neighbours nor its slot (but for a mixture of experts, whose experts gather rows). It does depend on
+the number of slots, in the last bits, and in reduced precision therefore in tokens: the number is
+part of a result, and only what ran with one number may be compared.
 
 A prompt is read once for all requests that share it, and the tokens that all prompts start with are
 read once for all prompts. Requests whose steering reaches prompt positions (scope ``all``) bring
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 TICKS_ON_GPU = 8  # steps between two looks at the tokens; even, as DAC takes two ticks a token
 
 
-@dataclass
+@dataclass(eq=False)
 class _Live:
     """A request that is being decoded.
 

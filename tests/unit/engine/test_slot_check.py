@@ -70,6 +70,28 @@ def test_foreign_architectures_are_refused(model_type, config):
     assert "cannot run" in supports(other_model(model_type, **config))
 
 
+@pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
+def test_rotary_embeddings_that_depend_on_the_batch_are_refused(rope_type):
+    rope = {"rope_type": rope_type, "factor": 2.0, "rope_theta": 1e4}
+    rope |= {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4} if rope_type == "longrope" else {}
+    rope |= {"original_max_position_embeddings": 128}
+    loaded = other_model(
+        "llama",
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        rope_parameters=rope,
+    )
+    assert "rotary" in supports(loaded)
+
+
+def test_weights_on_several_devices_are_refused():
+    loaded = other_model("llama", hidden_size=32, num_hidden_layers=2, num_attention_heads=4)
+    loaded.model.lm_head.to("meta")
+    assert "several devices" in supports(loaded)
+
+
 def test_a_mixture_of_experts_runs():
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2}

@@ -1,0 +1,169 @@
+"""How the slots engine uses memory and devices."""
+
+import copy
+import dataclasses
+import gc
+import logging
+
+import pytest
+import torch
+
+from snakesteer.engine import slots as slots_module
+from snakesteer.engine.interface import Decoding, Request
+from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.slot_cache import KvShape
+from snakesteer.engine.slot_count import MOST, ON_CPU, choose_slots
+from snakesteer.engine.slot_decode import SlotDecoder
+from snakesteer.engine.slots import SlotsEngine
+from snakesteer.errors import UserError
+from snakesteer.models.blocks import decoder_blocks
+from snakesteer.steering import Dac, Steering
+from tests.loaded_models import direction, loaded_model, prompt_ids
+from tests.tiny_models import CONTEXT
+
+GREEDY = Decoding()
+PROMPTS = prompt_ids([f"{n} apples and {n * 7} pears?" for n in range(40)])
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+def live_bytes():
+    gc.collect()
+    tensors = (item for item in gc.get_objects() if issubclass(type(item), torch.Tensor))
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(storages.values())
+
+
+def test_memory_does_not_grow_over_a_thousand_requests():
+    engine = SlotsEngine(loaded_model("llama"), GREEDY, 8)
+    steering = Steering(1, direction(), 1.0)
+    requests = [Request(prompt, 3, s) for prompt in PROMPTS[:25] for s in (None, steering)]
+    engine.generate(requests)
+    before = live_bytes()
+    for _ in range(20):
+        engine.generate(requests)
+    assert live_bytes() <= before
+
+
+def test_prompts_are_read_once_and_kept_within_the_limit(monkeypatch):
+    reads = []
+    read = slots_module.Prefill.read
+
+    def counting(self, prompts):
+        reads.extend(prompts)
+        return read(self, prompts)
+
+    monkeypatch.setattr(slots_module.Prefill, "read", counting)
+    steerings = [None, *(Steering(1, direction(), alpha) for alpha in (0.5, 1.0, 2.0))]
+    requests = [Request(prompt, 3, steering) for steering in steerings for prompt in PROMPTS]
+    engine = SlotsEngine(loaded_model("llama"), GREEDY, 8)
+    reads.clear()  # of the engine's own check
+    first = engine.generate(requests)
+    assert sorted(reads) == sorted(set(PROMPTS))
+    assert engine.generate(requests) == first
+    assert len(reads) == len(PROMPTS)
+
+    one_prompt = engine.shape.bytes_per_token * 64
+    monkeypatch.setattr(slots_module, "kept_bytes", lambda _device: 3 * one_prompt)
+    small = SlotsEngine(loaded_model("llama"), GREEDY, 8)
+    assert small.generate(requests) == first
+    store = small._stores[0]
+    assert len(store._kept) == 3
+    assert not store._waiting
+
+
+def test_out_of_memory_starts_again_with_fewer_slots(monkeypatch, caplog):
+    """A stand-in for a GPU that holds 8 slots: every request is answered, by 8 slots."""
+    run = SlotDecoder.run
+
+    def limited(self, ticks, used):
+        if self.slots > 8 and int(self.step.max()) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run(self, ticks, used)
+
+    monkeypatch.setattr(SlotDecoder, "run", limited)
+    requests = [Request(prompt, 6) for prompt in PROMPTS]
+    engine = SlotsEngine(loaded_model("llama"), GREEDY, 32)
+    with caplog.at_level(logging.WARNING):
+        results = engine.generate(requests)
+    assert engine.slots == 8
+    assert "16 slots" in caplog.text
+    assert "8 slots" in caplog.text
+    assert results == ReferenceEngine(loaded_model("llama"), GREEDY, 8).generate(requests)
+
+
+def test_out_of_memory_with_the_fewest_slots_is_an_error(monkeypatch):
+    def never(_self, _ticks, _used):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(SlotDecoder, "run", never)
+    with pytest.raises(UserError, match="do not fit"):
+        SlotsEngine(loaded_model("llama"), GREEDY, 8).generate([Request(PROMPTS[0], 3)])
+
+
+def test_several_steps_between_two_looks_change_nothing():
+    """What a GPU does: rows run on behind their end until the tokens are looked at."""
+    dac = Steering(1, direction(), 1.0, dac=Dac(0.5, 0.8, 3.0, 2.0))
+    requests = [
+        Request(prompt, 5 + index % 7, steering)
+        for index, prompt in enumerate(PROMPTS[:12])
+        for steering in (None, Steering(2, direction(), 1.0), dac)
+    ]
+    requests.append(Request(PROMPTS[0], CONTEXT - len(PROMPTS[0])))
+    one = SlotsEngine(loaded_model("gpt2"), GREEDY, 9)
+    many = SlotsEngine(loaded_model("gpt2"), GREEDY, 9)
+    many.ticks = 8
+    assert many.generate(requests) == one.generate(requests)
+
+
+def test_the_number_of_slots_depends_on_the_machine_and_the_model(monkeypatch):
+    loaded = loaded_model("llama")
+    shape = KvShape(layers=22, heads=4, width=64, dtype=torch.bfloat16)
+    assert choose_slots(loaded, shape) == ON_CPU
+    gpu = dataclasses.replace(loaded, device=torch.device("cuda"), context=2048)
+
+    def with_memory(gigabytes):
+        properties = type("Properties", (), {"total_memory": gigabytes * 2**30})
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: properties)
+        return choose_slots(gpu, shape)
+
+    # Half of 8 GiB holds 182 slots of 1024 tokens with 22.5 kB each.
+    assert with_memory(8) == 128
+    assert with_memory(80) == MOST
+
+
+def test_a_progress_bar_is_shown_when_asked_for(capsys):
+    SlotsEngine(loaded_model("llama"), GREEDY, 4, progress=True).generate([Request(PROMPTS[0], 2)])
+    assert "/1" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def on_gpu():
+    loaded = loaded_model("llama")
+    device = torch.device("cuda")
+    model = copy.deepcopy(loaded.model).to(device)
+    return dataclasses.replace(loaded, model=model, blocks=decoder_blocks(model), device=device)
+
+
+@needs_cuda
+@pytest.mark.parametrize("compiled", [False, True])
+def test_captured_steps_equal_the_reference(on_gpu, compiled):
+    dac = Steering(1, direction(), 1.0, dac=Dac(0.5, 0.8, 3.0, 2.0))
+    kinds = (None, dac, Steering(1, direction(), 1.0), Steering(2, direction(), 1.0, "all"))
+    requests = [Request(prompt, 70, kind) for prompt in PROMPTS[:10] for kind in kinds]
+    wanted = ReferenceEngine(on_gpu, GREEDY, 8).generate(requests)
+    engine = SlotsEngine(on_gpu, GREEDY, 16, compiled=compiled)
+    assert engine.generate(requests) == wanted
+    assert engine._decoder._graphs
+
+
+@needs_cuda
+def test_neighbours_change_no_token_in_bfloat16_on_a_gpu(on_gpu):
+    model = on_gpu.model.to(torch.bfloat16)
+    loaded = dataclasses.replace(on_gpu, model=model, dtype=torch.bfloat16)
+    engine = SlotsEngine(loaded, GREEDY, 64)
+    watched = [Request(prompt, 60) for prompt in PROMPTS[:10]]
+    zeros = [Request(prompt, 60, Steering(1, direction(), 0.0, "all")) for prompt in PROMPTS[:10]]
+    others = [Request(prompt, 30, Steering(2, direction(), 2.0)) for prompt in PROMPTS]
+    alone = engine.generate(watched)
+    assert engine.generate([*others, *watched])[-10:] == alone
+    assert engine.generate([*zeros, *others])[:10] == alone
