@@ -16,7 +16,7 @@ with script_log(snakemake.log[0]):
         "versions": versions(),
         "machine": machine(),
         "model": read_json(snakemake.input.info),
-        **{key: results[key] for key in ("engine", "batch_size", "device", "dtype")},
+        "run": results["run"],
         "seeds": {
             f"{name}.{key}": value
             for name, section in config.items()

@@ -24,5 +24,5 @@ with script_log(snakemake.log[0]):
         section(EvaluationConfig, "evaluation", params),
     )
     write_jsonl(snakemake.output.generations, generations)
-    record = {**results, "config": nested(dict(params.items())), **run_record(engine, loaded)}
+    record = {**results, "config": nested(dict(params.items())), "run": run_record(engine, loaded)}
     write_json(snakemake.output.results, record)
