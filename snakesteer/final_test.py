@@ -40,24 +40,29 @@ class Best:
     probe: Probe
 
 
-def read_best(path: str | Path, vectors: str | Path, probes: str | Path) -> Best:
+def read_best(path: str | Path, vectors: Sequence[str], probes: Sequence[str]) -> Best:
     """Read best_config.json with the vector and the probe that it names.
 
     Args:
         path: best_config.json.
-        vectors: Folder of vector files.
-        probes: Folder of probe files.
+        vectors: All vector files, ``…/{direction}/layer_{L}.safetensors``.
+        probes: All probe files, ``…/layer_{L}.safetensors``.
     """
     record = read_json(path)
     candidate = candidate_from_params(record["best_trial_params"])
     name = f"layer_{candidate.layer}.safetensors"
-    vector = read_vector(Path(vectors) / candidate.direction / name)
+    vector = read_vector(_ending(vectors, candidate.direction, name))
     return Best(
         record=record,
         candidate=candidate,
         steering=candidate.steering({(candidate.direction, candidate.layer): vector}),
-        probe=read_probe(Path(probes) / name),
+        probe=read_probe(_ending(probes, name)),
     )
+
+
+def _ending(files: Sequence[str], *parts: str) -> str:
+    """The one file whose path ends in these parts."""
+    return next(file for file in files if Path(file).parts[-len(parts) :] == parts)
 
 
 def evaluate_test(

@@ -1,6 +1,6 @@
 """What a script works with, from its rule's parameters and inputs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,17 @@ from snakesteer.prompts import Prompter, split_examples
 Params = Mapping[str, Any]
 
 
-def model_section(params: Params, embedded_folder: str) -> ModelConfig:
-    """The model section with the embedded model's name replaced by its folder."""
+def model_section(params: Params, embedded: Sequence[str]) -> ModelConfig:
+    """The model section with the embedded model's name replaced by its folder.
+
+    Args:
+        params: The rule's parameters, with the model section's leaves.
+        embedded: The embedded model's weight file; empty for other models.
+    """
     model = section(ModelConfig, "model", params)
     if model.name != EMBEDDED_MODEL:
         return model
-    return model.model_copy(update={"name": embedded_folder})
+    return model.model_copy(update={"name": str(Path(embedded[0]).parent)})
 
 
 def open_model(params: Params, info: str | Path, gpus: int, threads: int) -> LoadedModel:

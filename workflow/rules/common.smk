@@ -38,7 +38,7 @@ wildcard_constraints:
 
 
 def constant(value):
-    """A rule parameter as it stands: braces in it (prompt templates) are no wildcards."""
+    """A parameter as it stands; braces in it (prompt templates) are no wildcards."""
     return lambda wildcards: value
 
 

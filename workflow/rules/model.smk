@@ -46,6 +46,5 @@ rule model_info:
     params:
         **section_params("model"),
         layers=LAYERS,
-        embedded_folder=EMBEDDED_MODEL_FOLDER,
     script:
         "../scripts/model_info.py"

@@ -36,8 +36,6 @@ rule test_final:
         **section_params("engine"),
         **section_params("pairs"),
         **section_params("evaluation"),
-        vectors=f"{CONFIG.results}/vectors",
-        probes=f"{CONFIG.results}/probes",
     script:
         "../scripts/test_final.py"
 

@@ -7,6 +7,6 @@ from snakesteer.logs import script_log
 from snakesteer.models.loading import describe_model
 
 with script_log(snakemake.log[0]):
-    info = describe_model(model_section(snakemake.params, snakemake.params.embedded_folder))
+    info = describe_model(model_section(snakemake.params, snakemake.input.model))
     layers = resolve_layers(list(snakemake.params.layers), info["num_layers"])
     write_json(snakemake.output[0], {**info, "layers": layers})

@@ -11,7 +11,7 @@ with script_log(snakemake.log[0]):
     params = snakemake.params
     loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
     prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
-    best = read_best(snakemake.input.best, params.vectors, params.probes)
+    best = read_best(snakemake.input.best, snakemake.input.vectors, snakemake.input.probes)
     engine = open_engine(params, loaded, prompter, read_json(snakemake.input.baseline_summary))
     results, generations = evaluate_test(
         loaded,
