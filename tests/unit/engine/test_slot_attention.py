@@ -1,0 +1,67 @@
+"""Attention over shared and own keys is plain attention over both; blocks change no bit."""
+
+import pytest
+import torch
+
+from snakesteer.engine.slot_attention import BLOCK, Blocked, attend_slots
+
+SLOTS, KV_HEADS, GROUP, WIDTH, SHARED, BLOCKS = 5, 2, 3, 16, 21, 3
+
+
+def inputs(dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape):
+        return torch.randn(*shape, generator=generator).to(dtype)
+
+    def keys():
+        shared = random(KV_HEADS, SHARED, WIDTH)
+        return Blocked(shared, random(BLOCKS, SLOTS, KV_HEADS, BLOCK, WIDTH))
+
+    query = random(SLOTS, KV_HEADS * GROUP, 1, WIDTH)
+    lengths = torch.tensor([1, 17, 64, 65, 130])  # own positions that each slot sees
+    hidden = torch.arange(BLOCKS * BLOCK) >= lengths[:, None]
+    own = hidden.view(SLOTS, 1, 1, BLOCKS, BLOCK).permute(3, 0, 1, 2, 4).contiguous()
+    # As in a sliding window: some of the shared keys are out of sight.
+    shared = (torch.arange(SHARED) < torch.arange(SLOTS)[:, None])[None, :, None]
+    return query, keys(), keys(), Blocked(shared, own)
+
+
+def plain(query, keys, values, hidden, softcap):
+    """One slot after the other, keys repeated, in float64."""
+    rows = []
+    for slot in range(SLOTS):
+
+        def whole(kv, slot=slot):
+            own = kv.own[:, slot].transpose(0, 1).reshape(KV_HEADS, BLOCKS * BLOCK, WIDTH)
+            kv = torch.cat([kv.shared, own], dim=1)
+            return kv.repeat_interleave(GROUP, dim=0).double()
+
+        mask = torch.cat([hidden.shared[0, slot, 0], hidden.own[:, slot, 0, 0].reshape(-1)])
+        scores = query[slot].double() @ whole(keys).transpose(1, 2) * 0.3
+        scores = scores if softcap is None else softcap * (scores / softcap).tanh()
+        weights = scores.masked_fill(mask, -torch.inf).softmax(dim=-1)
+        rows.append((weights @ whole(values))[:, 0])
+    return torch.stack(rows)[:, None].float()
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+def test_it_is_plain_attention(softcap):
+    query, keys, values, hidden = inputs()
+    mixed = attend_slots(query, keys, values, hidden, 0.3, softcap)
+    assert torch.allclose(mixed, plain(query, keys, values, hidden, softcap), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_hidden_blocks_change_no_bit(dtype):
+    query, keys, values, hidden = inputs(dtype)
+    whole = attend_slots(query, keys, values, hidden, 0.3, None)
+
+    def first(kv, blocks):
+        return Blocked(kv.shared, kv.own[:blocks])
+
+    two = attend_slots(query, first(keys, 2), first(values, 2), first(hidden, 2), 0.3, None)
+    one = attend_slots(query, first(keys, 1), first(values, 1), first(hidden, 1), 0.3, None)
+    assert torch.equal(two[:4], whole[:4])
+    assert torch.equal(one[:3], whole[:3])
+    assert not torch.equal(two[4], whole[4])
