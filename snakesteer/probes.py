@@ -1,13 +1,12 @@
 """Linear probes: can a layer's activations tell right from wrong solutions?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import (
     accuracy_score,
@@ -20,8 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from snakesteer.activations_file import Activations
-from snakesteer.errors import UserError
-from snakesteer.files import atomic_path
+from snakesteer.tensor_files import read_tensors, write_tensors
 
 Array = NDArray[np.float32]
 
@@ -87,11 +85,10 @@ def _examples(activations: Activations) -> tuple[NDArray[np.float64], NDArray[np
     return features, labels
 
 
-def write_probe(path: str | Path, probe: Probe, metadata: dict[str, Any]) -> None:
-    """Write a probe as safetensors, atomically; metadata go into the header as strings."""
+def write_probe(path: str | Path, probe: Probe, header: Mapping[str, Any]) -> None:
+    """Write a probe as safetensors, atomically; the header says where it comes from."""
     tensors = {"weight": probe.weight, "bias": np.array([probe.bias], dtype=np.float32)}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {key: str(value) for key, value in metadata.items()})
+    write_tensors(path, tensors, header)
 
 
 def read_probe(path: str | Path) -> Probe:
@@ -100,11 +97,5 @@ def read_probe(path: str | Path) -> Probe:
     Raises:
         UserError: The file is missing, damaged, or no probe.
     """
-    try:
-        tensors = load_file(path)
-        return Probe(tensors["weight"], float(tensors["bias"][0]))
-    except (OSError, SafetensorError, KeyError) as error:
-        raise UserError(
-            f"{path} is not a readable probe ({error})",
-            "Delete it and run snakemake again; it will be made anew.",
-        ) from error
+    tensors, _ = read_tensors(path, "weight", "bias")
+    return Probe(tensors["weight"], float(tensors["bias"][0]))

@@ -5,21 +5,19 @@ A vector file holds ``raw`` (``[hidden]`` float32; α multiplies it) and ``unit`
 of the residual stream where it is added. α = dose · mean residual norm / ‖raw‖.
 """
 
-import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from snakesteer.activations_file import Activations
 from snakesteer.config import Direction
 from snakesteer.errors import UserError
-from snakesteer.files import atomic_path
 from snakesteer.probes import Probe
+from snakesteer.tensor_files import read_tensors, write_tensors
 
 Array = NDArray[np.float32]
 
@@ -136,7 +134,7 @@ def diagnose(vector: Vector, activations: Activations) -> Diagnostics:
 
 
 def write_vector(
-    path: str | Path, vector: Vector, diagnostics: Diagnostics, provenance: dict[str, Any]
+    path: str | Path, vector: Vector, diagnostics: Diagnostics, provenance: Mapping[str, Any]
 ) -> None:
     """Write a vector as safetensors, atomically; the header says what it is.
 
@@ -156,9 +154,7 @@ def write_vector(
         "norm": vector.norm,
         "mean_residual_norm": vector.mean_residual_norm,
     }
-    text = {key: json.dumps(value) for key, value in header.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, text)
+    write_tensors(path, tensors, header)
 
 
 def read_vector(path: str | Path) -> Vector:
@@ -167,17 +163,10 @@ def read_vector(path: str | Path) -> Vector:
     Raises:
         UserError: The file is missing, damaged, or no steering vector.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = {key: json.loads(value) for key, value in file.metadata().items()}
-            return Vector(
-                direction=header["direction"],
-                layer=header["layer"],
-                raw=file.get_tensor("raw"),
-                mean_residual_norm=header["mean_residual_norm"],
-            )
-    except (OSError, SafetensorError, KeyError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{path} is not a readable steering vector ({error})",
-            "Delete it and run snakemake again; it will be made anew.",
-        ) from error
+    tensors, header = read_tensors(path, "raw", "unit")
+    return Vector(
+        direction=header["direction"],
+        layer=header["layer"],
+        raw=tensors["raw"],
+        mean_residual_norm=header["mean_residual_norm"],
+    )

@@ -1,0 +1,43 @@
+"""safetensors files with a header: written atomically, the same bytes for the same content."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from snakesteer.errors import UserError
+from snakesteer.files import atomic_path
+
+Tensors = dict[str, NDArray[np.float32]]
+
+
+def write_tensors(path: str | Path, tensors: Tensors, header: Mapping[str, Any]) -> None:
+    """Write tensors with a header, atomically.
+
+    The header is one metadata entry, ``header``, in JSON: safetensors writes several in an order
+    that changes from call to call, and files that hold the same would differ.
+    """
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, {"header": json.dumps(header, sort_keys=True)})
+
+
+def read_tensors(path: str | Path, *names: str) -> tuple[Tensors, dict[str, Any]]:
+    """Read tensors by name, with their header.
+
+    Raises:
+        UserError: The file is missing, damaged, or holds something else.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = json.loads((file.metadata() or {})["header"])
+            return {name: file.get_tensor(name) for name in names}, header
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} is not a readable file of {' and '.join(names)} ({error})",
+            "Delete it and run snakemake again; it will be made anew.",
+        ) from error
