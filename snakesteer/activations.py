@@ -135,7 +135,17 @@ def capture(
         Indices of the texts of a batch, and for each layer the mean activation over the read span
         (``[batch, hidden]``) and the mean residual norm over the steered span (``[batch]``), both
         float32 on the CPU.
+
+    Raises:
+        UserError: A text that is longer than the model's context.
     """
+    longest_text = max((len(text.token_ids) for text in texts), default=0)
+    if loaded.context is not None and longest_text > loaded.context:
+        raise UserError(
+            f"A prompt with its solution has {longest_text} tokens and does not fit into the "
+            f"model's context of {loaded.context}",
+            "Lower prompt.shots.",
+        )
     batches = token_batches([len(text.token_ids) for text in texts], budget)
     for batch in tqdm(batches, unit="batch", disable=None if progress else True, leave=False):
         chosen = [texts[index] for index in batch]
@@ -210,26 +220,29 @@ def write_activations(
         files = {}
         for layer in layers:
             path = stack.enter_context(atomic_path(Path(folder) / f"layer_{layer}.h5"))
-            file = stack.enter_context(h5py.File(path, "w"))
+            # With checksums on everything, HDF5 refuses a damaged file; without, it may crash.
+            file = stack.enter_context(h5py.File(path, "w", libver="v110"))
             file.attrs.update({**attributes, "layer": layer, "tensor": "block output"})
-            file["id"] = np.array(ids, dtype=h5py.string_dtype())
+            names = np.array([id_.encode() for id_ in ids])
+            file.create_dataset("id", data=names, fletcher32=True)
             for name in ("positive", "negative"):
+                shape, chunk = (len(pairs), width), (1, width)
                 file.create_dataset(
-                    name, (len(pairs), width), "f4", chunks=(1, width), compression="gzip"
+                    name, shape, "f4", chunks=chunk, compression="gzip", fletcher32=True
                 )
-            file.create_dataset("residual_norm", (len(pairs), 2), "f4")
+            file.create_dataset("residual_norm", (len(pairs), 2), "f4", fletcher32=True)
             files[layer] = file
         for batch, found in capture(loaded, texts, layers, progress=progress):
             for layer, (means, norms) in found.items():
-                _check_finite(means, layer)
+                _check_finite(means, norms, layer)
                 for index, mean, norm in zip(batch, means, norms, strict=True):
                     pair, member = divmod(index, 2)
                     files[layer][("positive", "negative")[member]][pair] = mean.numpy()
                     files[layer]["residual_norm"][pair, member] = float(norm)
 
 
-def _check_finite(means: Tensor, layer: int) -> None:
-    if not torch.isfinite(means).all():
+def _check_finite(means: Tensor, norms: Tensor, layer: int) -> None:
+    if not (torch.isfinite(means).all() and torch.isfinite(norms).all()):
         raise UserError(
             f"Activations of layer {layer} are not finite",
             "The dtype is too small for this model; try model.dtype: bfloat16 or float32.",

@@ -48,7 +48,7 @@ def read_activations(path: str | Path) -> Activations:
                     for key, value in file.attrs.items()
                 },
             )
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{path} is not a readable activation file ({error})",
             "Delete it and run snakemake again; it will be made anew.",
