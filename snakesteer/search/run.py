@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 import pandas as pd
+from optuna.trial import TrialState
 from tqdm import tqdm
 
 from snakesteer.config import GenerationConfig, SearchConfig, SteeringConfig, section
@@ -37,6 +38,7 @@ class SearchInputs:
         problems: The validation split.
         baseline: Unsteered answers to it.
         vectors: All vector files.
+        others: Further files: the baseline's record of engine and machine, and the code.
         layers: Layers to choose from.
         params: The rule's parameters.
     """
@@ -44,14 +46,16 @@ class SearchInputs:
     problems: str
     baseline: str
     vectors: tuple[str, ...]
+    others: tuple[str, ...]
     layers: tuple[int, ...]
     params: Mapping[str, Any]
 
     def fingerprint(self) -> str:
         """A hash of parameters and file contents; a study goes on only where it is the same."""
         params = {k: v for k, v in self.params.items() if k not in NOT_IN_FINGERPRINT}
-        files = [sha256_file(path) for path in (self.problems, self.baseline, *self.vectors)]
-        text = json.dumps([params, self.layers, files], sort_keys=True, default=list)
+        paths = (self.problems, self.baseline, *self.vectors, *self.others)
+        files = [sha256_file(path) for path in paths]
+        text = json.dumps([params, self.layers, files], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -73,7 +77,8 @@ def search(
         journal: Side file that keeps finished trials through a crash.
         db: SQLite study, written at the end.
         trials: CSV of all trials, written at the end.
-        check: Raises where steered and unsteered answers do not compare; called after every round.
+        check: Raises where steered and unsteered answers do not compare; called whenever some have
+            come, so that they never become a score.
     """
     settings = section(SearchConfig, "search", inputs.params)
     steering = section(SteeringConfig, "steering", inputs.params)
@@ -83,21 +88,20 @@ def search(
 
     def evaluate_chunk(candidates: Sequence[Candidate], chunk: int) -> list[list[Answer]]:
         steerings = [candidate.steering(vectors) for candidate in candidates]
-        return answer_all(engine, prompter, parts[chunk], steerings, generation)
+        answers = answer_all(engine, prompter, parts[chunk], steerings, generation)
+        check()
+        return answers
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(journal, settings, inputs.fingerprint())
     with tqdm(total=settings.n_trials, unit="trial", desc="search", disable=None) as bar:
 
         def after_round(study: optuna.Study) -> None:
-            check()
-            finished = [trial for trial in study.trials if trial.state.is_finished()]
-            values = [trial.value for trial in finished if trial.state.name == "COMPLETE"]
-            pruned = sum(trial.state.name == "PRUNED" for trial in finished)
-            bar.n = len(values) + pruned
-            best = max(value for value in values if value is not None) if values else float("nan")
-            bar.set_postfix_str(f"best {best:.1%}, pruned {pruned}")
-            logger.info("%d trials, best %.4f, pruned %d", bar.n, best, pruned)
+            trials = study.get_trials(deepcopy=False)
+            pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
+            bar.n = sum(trial.state == TrialState.COMPLETE for trial in trials) + pruned
+            bar.set_postfix_str(f"best {study.best_value:.1%}, pruned {pruned}")
+            logger.info("%d trials, best %.4f, pruned %d", bar.n, study.best_value, pruned)
 
         run_study(
             study,
@@ -118,7 +122,7 @@ def write_trials(path: str | Path, study: optuna.Study) -> None:
     """Write all trials as CSV, atomically; accuracies per chunk as one JSON list."""
     rows = trial_rows(study.trials)
     for row in rows:
-        row["accuracy_by_chunk"] = json.dumps(row.get("accuracy_by_chunk", []))
+        row["accuracy_by_chunk"] = json.dumps(row["accuracy_by_chunk"])
     with atomic_path(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
 

@@ -8,7 +8,7 @@ one seed, one study.
 """
 
 import logging
-import math
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +21,18 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from snakesteer.config import SearchConfig, SteeringConfig
+from snakesteer.errors import UserError
 from snakesteer.evaluation import Answer, accuracy
-from snakesteer.search.space import Candidate, VectorKey, suggest, unsteered_start
+from snakesteer.search.space import PARAM_NAMES, Candidate, VectorKey, suggest, unsteered_start
 from snakesteer.vectors import Vector
 
 logger = logging.getLogger(__name__)
 
 STUDY_NAME = "snakesteer"
 FINGERPRINT = "fingerprint"
+
+# What a finished trial keeps beside its parameters.
+COSTS = ("accuracy_by_chunk", "problems", "new_tokens", "invalid")
 
 # Candidates and the number of a chunk in, each candidate's answers to that chunk out.
 EvaluateChunk = Callable[[Sequence[Candidate], int], list[list[Answer]]]
@@ -54,6 +58,9 @@ def open_study(journal: str | Path, search: SearchConfig, fingerprint: str) -> o
         journal: The side file.
         search: Pruner and seed.
         fingerprint: Of everything that the study's results depend on.
+
+    Raises:
+        UserError: The journal is damaged.
     """
     path = Path(journal)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,8 +102,9 @@ def run_study(
 ) -> None:
     """Run trials until the study has as many finished ones as the config asks for.
 
-    A trial without steering is answered from the baseline. A failure marks the round's trials as
-    failed, with its message, and is raised again: it is never a score.
+    The first trial is no steering, and where it failed, so is the next one: it can always win. A
+    trial without steering is answered from the baseline and is never pruned. A failure marks the
+    round's trials as failed, with its message, and is raised again: it is never a score.
 
     Args:
         study: From `open_study`.
@@ -109,7 +117,7 @@ def run_study(
         evaluate_chunk: Answers one chunk under several candidates.
         on_round: Called after every round.
     """
-    if not study.trials:
+    if not _has_unsteered(study):
         study.enqueue_trial(unsteered_start(steering, layers))
     while (missing := search.n_trials - len(_finished(study))) > 0:
         running = [
@@ -135,7 +143,8 @@ def _ask(
     layers: Sequence[int],
     vectors: Mapping[VectorKey, Vector],
 ) -> _Running:
-    study.sampler = _sampler(search, len(study.trials))
+    asked = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+    study.sampler = _sampler(search, len(asked))
     trial = study.ask()
     candidate = suggest(trial, steering, layers, vectors)
     for name, value in candidate.params().items():
@@ -165,15 +174,20 @@ def _evaluate_round(
             member.accuracies.append(accuracy(member.answers))
             member.trial.report(member.accuracies[-1], step=chunk)
             last = chunk == num_chunks - 1
-            member.pruned = not last and member.trial.should_prune()
+            prunable = not last and member.candidate.alpha != 0.0
+            member.pruned = prunable and member.trial.should_prune()
 
 
 def _tell(study: optuna.Study, member: _Running) -> None:
     trial, answers = member.trial, member.answers
-    trial.set_user_attr("accuracy_by_chunk", member.accuracies)
-    trial.set_user_attr("problems", len(answers))
-    trial.set_user_attr("new_tokens", sum(answer.new_tokens for answer in answers))
-    trial.set_user_attr("invalid", sum(answer.extracted is None for answer in answers))
+    values = (
+        member.accuracies,
+        len(answers),
+        sum(answer.new_tokens for answer in answers),
+        sum(answer.extracted is None for answer in answers),
+    )
+    for name, value in zip(COSTS, values, strict=True):
+        trial.set_user_attr(name, value)
     if member.pruned:
         study.tell(trial, state=TrialState.PRUNED)
     else:
@@ -197,7 +211,7 @@ def trial_rows(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
             "number": trial.number,
             "state": trial.state.name,
             "accuracy": _value(trial),
-            **{key: value for key, value in trial.user_attrs.items() if key != "error"},
+            **{name: trial.user_attrs.get(name) for name in (*PARAM_NAMES, *COSTS)},
             "seconds": trial.duration.total_seconds() if trial.duration else None,
             "error": trial.user_attrs.get("error"),
         }
@@ -207,12 +221,18 @@ def trial_rows(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
 
 def _value(trial: FrozenTrial) -> float | None:
     """The accuracy of a finished trial; for a pruned one over the problems it was given."""
-    if trial.value is not None and math.isfinite(trial.value):
+    if trial.value is not None:
         return float(trial.value)
-    return (
-        trial.intermediate_values[max(trial.intermediate_values)]
-        if (trial.intermediate_values)
-        else None
+    steps = trial.intermediate_values
+    return steps[max(steps)] if steps else None
+
+
+def _has_unsteered(study: optuna.Study) -> bool:
+    """Whether the unsteered trial is complete, or waits to be run."""
+    return any(
+        trial.state == TrialState.WAITING
+        or (trial.state == TrialState.COMPLETE and trial.user_attrs["steering_alpha"] == 0.0)
+        for trial in study.get_trials(deepcopy=False)
     )
 
 
@@ -223,12 +243,26 @@ def _finished(study: optuna.Study) -> list[FrozenTrial]:
 def _load(path: Path, search: SearchConfig) -> optuna.Study | None:
     if not path.exists():
         return None
+    _drop_half_line(path)
     try:
         return optuna.load_study(
             study_name=STUDY_NAME, storage=_storage(path), pruner=_pruner(search)
         )
     except KeyError:  # killed before the study was created
         return None
+    except ValueError as error:
+        raise UserError(
+            f"The journal of the search, {path}, is damaged ({error})",
+            "Delete it; the search starts anew.",
+        ) from error
+
+
+def _drop_half_line(path: Path) -> None:
+    """Cut off what a process wrote when it died: Optuna appends to it, and then reads nonsense."""
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
 
 
 def _storage(path: Path) -> JournalStorage:

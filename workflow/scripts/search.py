@@ -22,6 +22,7 @@ with script_log(snakemake.log[0]):
             problems=snakemake.input.problems,
             baseline=snakemake.input.baseline,
             vectors=tuple(snakemake.input.vectors),
+            others=(snakemake.input.baseline_summary, *snakemake.input.code),
             layers=tuple(params.layer_list),
             params=dict(params.items()),
         ),
