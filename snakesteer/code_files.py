@@ -46,10 +46,10 @@ def _file(module: str) -> Path:
 def _imports(module: str) -> list[str]:
     """Library modules that a module imports, also inside its functions."""
     tree = ast.parse(_file(module).read_text(encoding="utf-8"))
-    return [
-        node.module
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        and node.module is not None
-        and node.module.startswith("snakesteer.")
-    ]
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "snakesteer":
+            # What is imported may be a module itself, as in `from snakesteer.data import embedded`.
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [name for name in (node.module, *names) if name and _file(name).exists()]
+    return found

@@ -40,7 +40,12 @@ def git_state(folder: str | Path) -> dict[str, Any]:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False
+                ["git", *arguments],
+                cwd=folder,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",  # a diff may hold any bytes
+                check=False,
             )
         except FileNotFoundError:
             return None
