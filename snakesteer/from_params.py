@@ -1,8 +1,8 @@
 """What a script works with, from its rule's parameters and inputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from snakesteer.config import (
     EMBEDDED_MODEL,
@@ -22,6 +22,7 @@ from snakesteer.models.loading import LoadedModel, load_model
 from snakesteer.prompts import Prompter, split_examples
 
 Params = Mapping[str, Any]
+T = TypeVar("T")
 
 
 def model_section(params: Params, embedded: Sequence[str]) -> ModelConfig:
@@ -111,6 +112,23 @@ def _engine(
         shared_prefix=prompter.shared_prefix(),
         progress=True,
     )
+
+
+def settled(engine: Engine, work: Callable[[], T]) -> T:
+    """Work whose answers all come from one setting of the engine.
+
+    An engine that runs out of memory goes on with fewer slots. Answers from before and after do not
+    compare, so that the work is then done again.
+
+    Args:
+        engine: The engine.
+        work: What to do with it; gives the same when called again.
+    """
+    while True:
+        before = engine_record(engine)
+        result = work()
+        if engine_record(engine) == before:
+            return result
 
 
 def run_record(engine: Engine, loaded: LoadedModel) -> dict[str, Any]:

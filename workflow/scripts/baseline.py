@@ -4,7 +4,7 @@ from snakesteer.config import GenerationConfig, section
 from snakesteer.data.problem import read_problems
 from snakesteer.evaluation import answer_all, chunks, summary, write_answers
 from snakesteer.files import write_json
-from snakesteer.from_params import open_engine, open_model, open_prompter, run_record
+from snakesteer.from_params import open_engine, open_model, open_prompter, run_record, settled
 from snakesteer.logs import script_log
 
 with script_log(snakemake.log[0]):
@@ -14,10 +14,14 @@ with script_log(snakemake.log[0]):
     engine = open_engine(params, loaded, prompter)
     generation = section(GenerationConfig, "generation", params)
     # In the search's chunks, so that steered and unsteered answers come from the same batches.
-    answers = [
-        answer
-        for chunk in chunks(read_problems(snakemake.input.problems), params.chunk_size)
-        for answer in answer_all(engine, prompter, chunk, [None], generation)[0]
-    ]
+    parts = chunks(read_problems(snakemake.input.problems), params.chunk_size)
+    answers = settled(
+        engine,
+        lambda: [
+            answer
+            for part in parts
+            for answer in answer_all(engine, prompter, part, [None], generation)[0]
+        ],
+    )
     write_answers(snakemake.output.answers, answers)
     write_json(snakemake.output.summary, {**summary(answers), **run_record(engine, loaded)})

@@ -4,7 +4,7 @@ from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig, n
 from snakesteer.data.problem import read_problems
 from snakesteer.files import read_json, write_json, write_jsonl
 from snakesteer.final_test import evaluate_test, read_best
-from snakesteer.from_params import open_engine, open_model, open_prompter, run_record
+from snakesteer.from_params import open_engine, open_model, open_prompter, run_record, settled
 from snakesteer.logs import script_log
 
 with script_log(snakemake.log[0]):
@@ -13,15 +13,18 @@ with script_log(snakemake.log[0]):
     prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
     best = read_best(snakemake.input.best, snakemake.input.vectors, snakemake.input.probes)
     engine = open_engine(params, loaded, prompter, read_json(snakemake.input.baseline_summary))
-    results, generations = evaluate_test(
-        loaded,
+    results, generations = settled(
         engine,
-        prompter,
-        read_problems(snakemake.input.problems),
-        best,
-        section(GenerationConfig, "generation", params),
-        section(PairsConfig, "pairs", params),
-        section(EvaluationConfig, "evaluation", params),
+        lambda: evaluate_test(
+            loaded,
+            engine,
+            prompter,
+            read_problems(snakemake.input.problems),
+            best,
+            section(GenerationConfig, "generation", params),
+            section(PairsConfig, "pairs", params),
+            section(EvaluationConfig, "evaluation", params),
+        ),
     )
     write_jsonl(snakemake.output.generations, generations)
     record = {**results, "config": nested(dict(params.items())), "run": run_record(engine, loaded)}
