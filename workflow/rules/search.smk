@@ -83,6 +83,7 @@ rule best_config:
         "<results>/best_config.json",
     log:
         "<results>/logs/best_config.log",
+    localrule: True
     conda:
         "../../envs/snakesteer.yaml"
     params:

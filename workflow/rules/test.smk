@@ -56,6 +56,7 @@ rule provenance:
         "<results>/provenance.json",
     log:
         "<results>/logs/provenance.log",
+    localrule: True
     conda:
         "../../envs/snakesteer.yaml"
     params:

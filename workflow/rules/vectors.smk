@@ -50,6 +50,7 @@ rule contrast_pairs:
         "<results>/pairs/{split}.jsonl",
     log:
         "<results>/logs/contrast_pairs_{split}.log",
+    localrule: True
     conda:
         "../../envs/snakesteer.yaml"
     params:
