@@ -55,6 +55,19 @@ def library(*modules):
     return [os.path.relpath(path) for path in code_files.library_files(*modules)]
 
 
+def source_file(wildcards):
+    """The file of the data folder that an official part is read from."""
+    if CONFIG.data.source != "folder":
+        return []
+    path = f"{CONFIG.data.folder}/{wildcards.official}.jsonl"
+    if not Path(path).is_file():
+        raise WorkflowError(
+            f"data.folder is {CONFIG.data.folder!r}, but {path} is not a file. Put train.jsonl "
+            "and test.jsonl there, or correct data.folder."
+        )
+    return path
+
+
 # What of the model section a result depends on once the first rule has checked it.
 MODEL = section_params("model", "num_layers")
 MODEL_INPUT = (

@@ -10,16 +10,13 @@ The test part meets the others only in `test_split`, which nothing before the fi
 
 rule official_data:
     input:
-        folder=lambda wildcards: (
-            f"{CONFIG.data.folder}/{wildcards.official}.jsonl"
-            if CONFIG.data.source == "folder"
-            else []
-        ),
+        folder=source_file,
         code=library("data.sources"),
     output:
         "<results>/data/{official}.jsonl",
     log:
         "<results>/logs/official_data_{official}.log",
+    localrule: True
     conda:
         "../../envs/snakesteer.yaml"
     params:
@@ -37,6 +34,7 @@ rule train_val_split:
         val="<results>/splits/val.jsonl",
     log:
         "<results>/logs/train_val_split.log",
+    localrule: True
     conda:
         "../../envs/snakesteer.yaml"
     params:
@@ -59,6 +57,7 @@ rule test_split:
         manifest="<results>/splits/manifest.json",
     log:
         "<results>/logs/test_split.log",
+    localrule: True
     conda:
         "../../envs/snakesteer.yaml"
     params:
