@@ -27,7 +27,7 @@ from snakesteer.vectors import read_vector
 logger = logging.getLogger(__name__)
 
 # More trials extend a study; everything else about it makes another study.
-NOT_IN_FINGERPRINT = ("search__n_trials", "journal")
+NOT_IN_FINGERPRINT = ("search__n_trials", "journal", "record")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Inputs: the merged config. Outputs: none. Steps: validate, resolve the layers, name the files.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -37,17 +38,26 @@ wildcard_constraints:
     layer=r"\d+",
 
 
+def named(**values):
+    """Parameters, and one more, `record`, that says which value has which name.
+
+    Snakemake compares parameters as a set of values without names: a seed that goes from 0 to 1
+    would change nothing where another parameter is 1 already, and another one 0.
+    """
+    return {
+        **{key: constant(value) for key, value in values.items()},
+        "record": constant(json.dumps(values, sort_keys=True)),
+    }
+
+
 def constant(value):
-    """A parameter as it stands; braces in it (prompt templates) are no wildcards."""
+    """A parameter as it stands: braces in it (prompt templates) are no wildcards."""
     return lambda wildcards: value
 
 
 def section_params(name, *without):
-    """The leaves of a config section as rule parameters."""
-    section = getattr(CONFIG, name)
-    return {
-        key: constant(value) for key, value in leaves(name, section, *without).items()
-    }
+    """The leaves of a config section by parameter name."""
+    return leaves(name, getattr(CONFIG, name), *without)
 
 
 def library(*modules):

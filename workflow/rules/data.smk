@@ -20,7 +20,7 @@ rule official_data:
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        **section_params("data", "train", "val", "test"),
+        **named(**section_params("data", "train", "val", "test")),
     script:
         "../scripts/official_data.py"
 
@@ -38,9 +38,7 @@ rule train_val_split:
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        train=CONFIG.data.train,
-        val=CONFIG.data.val,
-        seed=CONFIG.data.seed,
+        **named(train=CONFIG.data.train, val=CONFIG.data.val, seed=CONFIG.data.seed),
     script:
         "../scripts/train_val_split.py"
 
@@ -61,7 +59,6 @@ rule test_split:
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        test=CONFIG.data.test,
-        seed=CONFIG.data.seed,
+        **named(test=CONFIG.data.test, seed=CONFIG.data.seed),
     script:
         "../scripts/test_split.py"

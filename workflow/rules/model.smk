@@ -46,7 +46,9 @@ rule model_info:
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        **section_params("model"),
-        layers=LAYERS,
+        **named(
+            **section_params("model"),
+            layers=LAYERS,
+        ),
     script:
         "../scripts/model_info.py"

@@ -27,11 +27,13 @@ rule baseline:
     resources:
         gpu=1,
     params:
-        **MODEL,
-        **section_params("prompt"),
-        **section_params("generation"),
-        **section_params("engine"),
-        chunk_size=CONFIG.search.chunk_size,
+        **named(
+            **MODEL,
+            **section_params("prompt"),
+            **section_params("generation"),
+            **section_params("engine"),
+            chunk_size=CONFIG.search.chunk_size,
+        ),
         # Taking `input` keeps it out of the rerun triggers: more trials change no baseline.
         planned_tokens=lambda wildcards, input: PLANNED_TOKENS,
     script:
@@ -61,13 +63,15 @@ rule search:
     resources:
         gpu=1,
     params:
-        **MODEL,
-        **section_params("prompt"),
-        **section_params("generation"),
-        **section_params("engine"),
-        **section_params("steering"),
-        **section_params("search"),
-        layer_list=LAYERS,
+        **named(
+            **MODEL,
+            **section_params("prompt"),
+            **section_params("generation"),
+            **section_params("engine"),
+            **section_params("steering"),
+            **section_params("search"),
+            layer_list=LAYERS,
+        ),
         journal=f"{CONFIG.results}/study/journal.log",
     script:
         "../scripts/search.py"

@@ -30,12 +30,14 @@ rule test_final:
     resources:
         gpu=1,
     params:
-        **MODEL,
-        **section_params("prompt"),
-        **section_params("generation"),
-        **section_params("engine"),
-        **section_params("pairs"),
-        **section_params("evaluation"),
+        **named(
+            **MODEL,
+            **section_params("prompt"),
+            **section_params("generation"),
+            **section_params("engine"),
+            **section_params("pairs", "kind", "samples", "temperature", "min_pairs"),
+            **section_params("evaluation"),
+        ),
     script:
         "../scripts/test_final.py"
 

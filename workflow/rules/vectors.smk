@@ -26,13 +26,15 @@ rule own_solutions:
     resources:
         gpu=1,
     params:
-        **MODEL,
-        **section_params("prompt"),
-        **section_params("generation"),
-        **section_params("engine"),
-        samples=CONFIG.pairs.samples,
-        temperature=CONFIG.pairs.temperature,
-        seed=CONFIG.pairs.seed,
+        **named(
+            **MODEL,
+            **section_params("prompt"),
+            **section_params("generation"),
+            **section_params("engine"),
+            samples=CONFIG.pairs.samples,
+            temperature=CONFIG.pairs.temperature,
+            seed=CONFIG.pairs.seed,
+        ),
     script:
         "../scripts/own_solutions.py"
 
@@ -54,10 +56,12 @@ rule contrast_pairs:
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        shots=CONFIG.prompt.shots,
-        shots_seed=CONFIG.prompt.shots_seed,
-        seed=CONFIG.pairs.seed,
-        min_pairs=CONFIG.pairs.min_pairs,
+        **named(
+            shots=CONFIG.prompt.shots,
+            shots_seed=CONFIG.prompt.shots_seed,
+            seed=CONFIG.pairs.seed,
+            min_pairs=CONFIG.pairs.min_pairs,
+        ),
     script:
         "../scripts/contrast_pairs.py"
 
@@ -81,10 +85,12 @@ rule activations:
     resources:
         gpu=1,
     params:
-        **MODEL,
-        **section_params("prompt", "stop"),
-        read=CONFIG.pairs.read,
-        layers=LAYERS,
+        **named(
+            **MODEL,
+            **section_params("prompt", "stop"),
+            read=CONFIG.pairs.read,
+            layers=LAYERS,
+        ),
     script:
         "../scripts/activations.py"
 
