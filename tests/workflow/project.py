@@ -39,6 +39,7 @@ CONFIG: dict[str, Any] = {
     "search": {"n_trials": 5, "chunk_size": 4, "n_startup_trials": 2},
     "evaluation": {"bootstrap_resamples": 200},
 }
+TARGETS = ("all", "splits", "vectors", "study")  # rules that make nothing
 LAYERS, DIRECTIONS = (1, 2), ("caa", "probe")
 
 
@@ -54,7 +55,7 @@ class Run:
         """Jobs per rule, from the last table of job counts; empty where nothing is to be done."""
         tables = re.findall(r"^job +count\n-+ +-+\n(.*?)^total +\d+$", self.text, re.M | re.S)
         rows = (line.split() for line in tables[-1].splitlines()) if tables else ()
-        return Counter({rule: int(count) for rule, count in rows if rule != "all"})
+        return Counter({rule: int(count) for rule, count in rows if rule not in TARGETS})
 
     @property
     def idle(self) -> bool:

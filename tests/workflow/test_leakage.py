@@ -1,0 +1,113 @@
+"""The test split has no way to the search: shown by the graph, and by runs without a test part."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pytest
+
+from tests.workflow.conftest import Finished
+from tests.workflow.project import Project
+
+pytestmark = pytest.mark.workflow
+
+TEST_PART = frozenset(
+    {
+        "problems/test.jsonl",
+        "results/data/test.jsonl",
+        "results/splits/test.jsonl",
+        "results/splits/manifest.json",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A planned job."""
+
+    rule: str
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+
+
+def graph(project: Project, *targets: str) -> list[Job]:
+    """All jobs behind some targets, done or not."""
+    run = project.snakemake(*targets, "-n", "--forceall")
+    assert run.code == 0, run.text
+    jobs = []
+    for block in re.finditer(
+        r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?: {4}.*\n)+)", run.text, re.M
+    ):
+        files = dict(re.findall(r"^ {4}(input|output): (.*)$", block[2], re.M))
+        split = {key: frozenset(value.split(", ")) for key, value in files.items()}
+        none: frozenset[str] = frozenset()
+        jobs.append(Job(block[1], split.get("input", none), split.get("output", none)))
+    assert len(jobs) == sum(run.jobs.values()) + ("all" in {job.rule for job in jobs})
+    return jobs
+
+
+def ancestors(jobs: Iterable[Job], target: str) -> set[str]:
+    """All files that a file is made from, itself included."""
+    made_by = {path: job for job in jobs for path in job.outputs}
+    found: set[str] = set()
+    waiting = [target]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += made_by[path].inputs | made_by[path].outputs if path in made_by else ()
+    return found
+
+
+def readers(jobs: Iterable[Job], path: str) -> set[str]:
+    """Rules that read a file."""
+    return {job.rule for job in jobs if path in job.inputs}
+
+
+def test_nothing_before_the_choice_comes_from_the_test_part(fresh: Project):
+    found = ancestors(graph(fresh), "results/best_config.json")
+    assert not found & TEST_PART
+    # The graph was read at all, down to the source.
+    assert {"results/study/study.db", "results/splits/val.jsonl", "problems/train.jsonl"} <= found
+
+
+def test_who_reads_the_test_part(fresh: Project):
+    jobs = graph(fresh)
+    assert readers(jobs, "problems/test.jsonl") == {"official_data"}
+    assert readers(jobs, "results/data/test.jsonl") == {"test_split"}
+    assert readers(jobs, "results/splits/test.jsonl") == {"test_final"}
+    assert readers(jobs, "results/splits/manifest.json") == {"provenance"}
+
+
+def test_own_solutions_leave_the_test_part_alone(fresh: Project):
+    overlay = {"pairs": {"kind": "model_correct_vs_wrong"}}
+    run = fresh.snakemake("results/best_config.json", "-n", overlay=overlay)
+    assert run.jobs["own_solutions"] == 2
+    assert run.jobs["official_data"] == 1
+    assert "test_split" not in run.jobs
+
+
+@pytest.mark.parametrize(
+    ("file", "rule"),
+    [("search", "search"), ("vectors", "contrast_pairs"), ("data", "train_val_split")],
+)
+def test_a_leak_would_be_seen(fresh_copy: Project, file: str, rule: str):
+    path = fresh_copy.folder / "workflow" / "rules" / f"{file}.smk"
+    text = path.read_text(encoding="utf-8")
+    leak = "<results>/data/test.jsonl" if file == "data" else "<results>/splits/test.jsonl"
+    head = f"rule {rule}:\n    input:\n"
+    assert head in text
+    path.write_text(text.replace(head, f'{head}        leak="{leak}",\n'), encoding="utf-8")
+    targets = ["results/best_config.json"]
+    assert ancestors(graph(fresh_copy, *targets), targets[0]) & TEST_PART
+
+
+def test_the_search_ran_before_there_was_a_test_part(finished: Finished):
+    assert finished.search.jobs["search"] == 1
+    assert finished.search.jobs["official_data"] == 1  # train alone
+    assert finished.rest.jobs == {
+        "official_data": 1,
+        "test_split": 1,
+        "test_final": 1,
+        "provenance": 1,
+    }

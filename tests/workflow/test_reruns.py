@@ -1,0 +1,129 @@
+"""Which rules a changed config value reruns: all that it affects, and no other."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.workflow.conftest import Finished
+from tests.workflow.project import CONFIG, Project
+
+pytestmark = pytest.mark.workflow
+
+TEST = Counter(test_final=1, provenance=1)
+CHOICE = Counter(best_config=1) + TEST
+SEARCH = Counter(search=1) + CHOICE
+ANSWERS = Counter(baseline=1) + SEARCH
+VECTORS = Counter(probe=2, vector=4) + SEARCH
+ACTIVATIONS = Counter(activations=2) + VECTORS
+PAIRS = Counter(contrast_pairs=2) + ACTIVATIONS
+SPLITS = Counter(train_val_split=1, test_split=1, baseline=1) + PAIRS
+MODEL = Counter(model_info=1, baseline=1) + ACTIVATIONS
+ALL = Counter(official_data=2, model_info=1) + SPLITS
+# A value that cannot matter is recorded all the same.
+RECORD = Counter(provenance=1)
+
+# Values of all kinds, zeros and ones among them: Snakemake compares parameters without names.
+TABLE: dict[str, tuple[Any, Counter[str]]] = {
+    "search.seed": (1, Counter(search=1) + CHOICE),
+    "search.n_trials": (6, SEARCH),
+    "search.trials_per_round": (3, SEARCH),
+    "search.pruner": ("none", SEARCH),
+    "search.chunk_size": (3, SEARCH),
+    "steering.strength": ([-0.4, 0.4], SEARCH),
+    "steering.directions": (["caa"], SEARCH),
+    "steering.scope": ("all", SEARCH),
+    "steering.layers": ([1, 3], MODEL),
+    "probe.c": (0.5, VECTORS),
+    "pairs.read": ("last_token", ACTIVATIONS),
+    "pairs.seed": (1, PAIRS),
+    "pairs.samples": (4, RECORD),
+    "prompt.stop": (["Q"], ANSWERS),
+    "prompt.template": ("Q {question}\nA", Counter(baseline=1) + ACTIVATIONS),
+    "prompt.shots_seed": (1, Counter(baseline=1) + PAIRS),
+    "generation.max_new_tokens": (5, ANSWERS),
+    "engine.slots": (4, ANSWERS),
+    "engine.name": ("reference", ANSWERS),
+    "model.dtype": ("bfloat16", MODEL),
+    "data.test": (7, Counter(test_split=1) + TEST),
+    "data.val": (7, SPLITS),
+    "data.seed": (1, ALL - Counter(model_info=1)),
+    "evaluation.bootstrap_resamples": (300, TEST),
+}
+
+
+@pytest.mark.parametrize("leaf", TABLE)
+def test_a_leaf_reruns_what_it_affects(finished: Finished, leaf: str):
+    value, rules = TABLE[leaf]
+    section, key = leaf.split(".")
+    run = finished.project.snakemake("-n", overlay={section: {key: value}})
+    assert run.code == 0, run.text
+    assert run.jobs == rules
+
+
+def test_equal_configs_rerun_nothing(finished: Finished):
+    one_for_one = {
+        "evaluation": {"confidence": 0.95, "bootstrap_resamples": 200.0},
+        "probe": {"c": 1},
+        "steering": {"strength": ["-0.5", "0.5"], "layers": "1-2"},
+        "model": {"revision": None, "device": "cpu"},
+    }
+    assert finished.project.snakemake("-n", overlay=one_for_one).idle
+
+
+def test_the_order_of_keys_reruns_nothing(finished: Finished, tmp_path: Path):
+    turned = {name: dict(reversed(section.items())) for name, section in reversed(CONFIG.items())}
+    assert list(turned) != list(CONFIG)
+    project = finished.project.copy(tmp_path / "turned")
+    text = yaml.safe_dump(turned, allow_unicode=True, sort_keys=False)
+    (project.folder / "config" / "config.yaml").write_text(text, encoding="utf-8")
+    assert project.snakemake("-n").idle
+
+
+def test_later_config_files_and_config_win(finished: Finished, tmp_path: Path):
+    def jobs(*arguments: str) -> Counter[str]:
+        run = finished.project.snakemake("-n", *arguments)
+        assert run.code == 0, run.text
+        return run.jobs
+
+    trials = tmp_path / "trials.yaml"
+    trials.write_text("search: {n_trials: 6}\nprobe: {c: 0.5}\n", encoding="utf-8")
+    as_before = tmp_path / "as_before.yaml"
+    as_before.write_text("search: {n_trials: 5}\n", encoding="utf-8")
+    assert jobs("--configfile", str(trials), str(as_before)) == VECTORS
+    assert jobs("--configfile", str(as_before), "--config", "search={n_trials: 6}") == SEARCH
+
+
+def edit(project: Project, module: str) -> Counter[str]:
+    """Jobs that a dry run plans after a change in a library module."""
+    path = project.folder / "snakesteer" / module
+    path.write_text(path.read_text(encoding="utf-8") + "\n# Edited.\n", encoding="utf-8")
+    run = project.snakemake("-n")
+    assert run.code == 0, run.text
+    return run.jobs
+
+
+def test_code_reruns_what_it_affects(finished_copy: Project):
+    grading = finished_copy.folder / "snakesteer" / "grading.py"
+    grading.touch()
+    assert finished_copy.snakemake("-n").idle
+    planned = edit(finished_copy, "summary.py")  # what is printed at the end is no result
+    assert not planned
+    planned = edit(finished_copy, "statistics.py")
+    assert planned == TEST
+    planned = edit(finished_copy, "grading.py")
+    assert planned == ANSWERS
+
+
+def test_deleted_files_are_made_anew_where_they_are_needed(finished_copy: Project):
+    results = finished_copy.results
+    (results / "pairs" / "train.jsonl").unlink()
+    assert finished_copy.snakemake("-n").idle  # all that was made from it is there
+    assert finished_copy.snakemake("-n", "results/pairs/train.jsonl").jobs == {"contrast_pairs": 1}
+    (results / "activations" / "train" / "layer_2.h5").unlink()
+    (results / "vectors" / "caa" / "layer_2.safetensors").unlink()
+    wanted = "results/vectors/caa/layer_2.safetensors"
+    planned = finished_copy.snakemake("-n", wanted).jobs
+    assert planned == {"contrast_pairs": 1, "activations": 1, "vector": 1}
