@@ -58,6 +58,7 @@ def choose(logits: Tensor, decoding: Decoding, uniform: Tensor | None = None) ->
     cumulative = probabilities.cumsum(dim=-1)
     target = uniform.to(cumulative)[:, None] * cumulative[:, -1:]
     rank = (cumulative <= target).sum(dim=-1, keepdim=True)
-    # Rounding may put the target at the total: the last token with any mass is meant then.
-    last = (probabilities > 0).sum(dim=-1, keepdim=True) - 1
+    # Rounding may put the target at the total: the last token with any mass is meant then. A row
+    # of NaN has none; it gets some token, so that it does not take the other rows down with it.
+    last = ((probabilities > 0).sum(dim=-1, keepdim=True) - 1).clamp(min=0)
     return ids.gather(-1, torch.minimum(rank, last))[:, 0]

@@ -91,7 +91,7 @@ def _rope_types(parameters: Any) -> set[str]:
 def _refusal(loaded: LoadedModel, reason: str) -> CannotRunExactly:
     return CannotRunExactly(
         f"The slots engine cannot run {type(loaded.model).__name__}: {reason}",
-        "Set engine: reference.",
+        "Set engine.name: reference.",
     )
 
 

@@ -136,9 +136,13 @@ def load_model(model: ModelConfig, gpus: int = 1, threads: int | None = None) ->
     device = resolve_device(model.device, gpus)
     dtype = resolve_dtype(model.dtype, device)
     tokenizer = load_tokenizer(model)
+    arguments = _arguments(model)
+    if getattr(load_config_of(model).get_text_config(), "attn_logit_softcapping", None):
+        # Not every kernel caps the scores (transformers 5.10's SDPA leaves it out silently).
+        arguments["attn_implementation"] = "eager"
     with _explained(model.name):
         network, report = AutoModelForCausalLM.from_pretrained(
-            model.name, dtype=dtype, output_loading_info=True, **_arguments(model)
+            model.name, dtype=dtype, output_loading_info=True, **arguments
         )
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:3])
