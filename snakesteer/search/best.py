@@ -1,41 +1,43 @@
 """The choice of the best configuration, and the evidence for it."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from snakesteer.evaluation import Answer, accuracy
 from snakesteer.files import read_json
 from snakesteer.provenance import git_state, timestamp, versions
 from snakesteer.search.run import read_db
 from snakesteer.search.space import PARAM_NAMES
-from snakesteer.search.study import choose_best
 
 RUNNERS_UP = 5
 
 
 def best_config(
-    db: str | Path, baseline: Sequence[Answer], probe_files: Sequence[str | Path], seed: int
+    db: str | Path,
+    baseline: Sequence[Answer],
+    probe_files: Sequence[str | Path],
+    seed: int,
+    one_standard_error: bool,
 ) -> dict[str, Any]:
     """Choose the best trial of a study.
-
-    The highest validation accuracy wins; of equals the smaller dose, so that no steering wins where
-    steering does not help.
 
     Args:
         db: The study.
         baseline: Unsteered answers to the validation split.
         probe_files: Probe metrics of all layers.
         seed: Of the study.
+        one_standard_error: See `rank_trials`.
 
     Returns:
         The content of best_config.json.
     """
     trials = read_db(db).trials
-    ranked = choose_best(trials)
+    ranked = rank_trials(trials, len(baseline), one_standard_error)
     best = ranked[0]
     params = trial_params(best)
     probes = {record["layer"]: record for record in map(read_json, probe_files)}
@@ -59,6 +61,41 @@ def best_config(
     }
 
 
+def rank_trials(
+    trials: Sequence[FrozenTrial], problems: int, one_standard_error: bool
+) -> list[FrozenTrial]:
+    """Complete trials, the chosen one first, then by accuracy.
+
+    The highest accuracy wins, of equals the smaller dose, then the earlier trial. Under the
+    one-standard-error rule (Breiman et al. 1984, "Classification and Regression Trees") all trials
+    within one binomial standard error of the highest accuracy count as equals: a larger dose must
+    earn its place, and no steering wins where steering does not clearly help.
+
+    Args:
+        trials: Of the study.
+        problems: Validation problems behind an accuracy.
+        one_standard_error: Whether that rule holds.
+    """
+
+    def dose(trial: FrozenTrial) -> float:
+        return abs(trial.user_attrs["steering_dose"])
+
+    def value(trial: FrozenTrial) -> float:
+        assert trial.value is not None  # complete trials have one
+        return trial.value
+
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    ranked = sorted(complete, key=lambda trial: (-value(trial), dose(trial), trial.number))
+    if one_standard_error:
+        top = value(ranked[0])
+        least = top - math.sqrt(top * (1.0 - top) / problems)
+        equals = [trial for trial in ranked if value(trial) >= least]
+        chosen = min(equals, key=lambda trial: (dose(trial), -value(trial), trial.number))
+        ranked.remove(chosen)
+        ranked.insert(0, chosen)
+    return ranked
+
+
 def trial_params(trial: FrozenTrial) -> dict[str, Any]:
     """A trial's configuration under the names that results use."""
     return {name: trial.user_attrs[name] for name in PARAM_NAMES if name in trial.user_attrs}
@@ -66,7 +103,13 @@ def trial_params(trial: FrozenTrial) -> dict[str, Any]:
 
 def _why(best: FrozenTrial, ranked: Sequence[FrozenTrial], problems: int) -> str:
     """The choice in one sentence."""
-    ties = sum(trial.value == best.value for trial in ranked) - 1
     what = "no steering" if best.user_attrs["steering_alpha"] == 0.0 else f"trial {best.number}"
+    top = max(ranked, key=lambda trial: trial.value or 0.0)
+    if top.value != best.value:
+        return (
+            f"{what} has the smallest dose within one standard error of the highest accuracy "
+            f"({top.value:.1%}, trial {top.number}) on {problems} validation problems."
+        )
     text = f"{what} has the highest accuracy on {problems} validation problems"
-    return f"{text}, and the smallest dose of {ties + 1} equals." if ties else f"{text}."
+    ties = sum(trial.value == best.value for trial in ranked)
+    return f"{text}, and the smallest dose of {ties} equals." if ties > 1 else f"{text}."

@@ -16,6 +16,7 @@ from snakesteer.config_load import load_config
 from snakesteer.errors import UserError
 from snakesteer.layers import resolve_layers
 from snakesteer.models.depth import depth_before_download
+from snakesteer.search.grid import check_sampler
 from snakesteer.summary import final_summary
 
 EMBEDDED_MODEL_FOLDER = "resources/smollm2-135m-instruct"
@@ -23,6 +24,7 @@ EMBEDDED_MODEL_FOLDER = "resources/smollm2-135m-instruct"
 try:
     CONFIG = load_config(config)
     LAYERS = resolve_layers(CONFIG.steering.layers, depth_before_download(CONFIG.model))
+    check_sampler(CONFIG.search, CONFIG.steering, LAYERS)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -36,6 +38,7 @@ wildcard_constraints:
     split="train|val",
     direction="|".join(CONFIG.steering.directions),
     layer=r"\d+",
+    worker=r"\d+",
 
 
 def named(**values):
@@ -93,4 +96,5 @@ VECTOR_FILES = expand(
     direction=CONFIG.steering.directions,
     layer=LAYERS,
 )
+JOURNAL = f"{CONFIG.results}/study/journal.log"
 PROBE_METRICS = expand("<results>/probes/layer_{layer}.json", layer=LAYERS)

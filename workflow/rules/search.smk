@@ -1,9 +1,11 @@
 """The search on the validation split.
 
 Inputs: splits/{train,val}.jsonl, vectors, model/info.json.
-Outputs: baseline/val.jsonl, study/study.db, study/trials.csv, best_config.json.
-Steps: answer the validation split unsteered; run the Optuna study, journaled in study/journal.log
-(which is no declared output, so that a failed or killed job leaves it); choose the best trial.
+Outputs: baseline/val.jsonl, study/worker_{worker}.json, study/study.db, study/trials.csv,
+best_config.json.
+Steps: answer the validation split unsteered; run the Optuna study in one or more jobs, journaled in
+study/journal.log (which is no declared output, so that a failed or killed job leaves it); write its
+tables; choose the best trial.
 """
 
 
@@ -51,12 +53,11 @@ rule search:
         model=MODEL_INPUT,
         code=library("from_params", "search.study"),
     output:
-        db="<results>/study/study.db",
-        trials="<results>/study/trials.csv",
+        "<results>/study/worker_{worker}.json",
     log:
-        "<results>/logs/search.log",
+        "<results>/logs/search_{worker}.log",
     benchmark:
-        "<results>/benchmarks/search.tsv"
+        "<results>/benchmarks/search_{worker}.tsv"
     conda:
         "../../envs/snakesteer.yaml"
     threads: 4
@@ -69,12 +70,33 @@ rule search:
             **section_params("generation"),
             **section_params("engine"),
             **section_params("steering"),
-            **section_params("search"),
+            **section_params("search", "one_standard_error"),
             layer_list=LAYERS,
         ),
-        journal=f"{CONFIG.results}/study/journal.log",
+        journal=JOURNAL,
     script:
         "../scripts/search.py"
+
+
+rule trials:
+    input:
+        workers=expand(
+            "<results>/study/worker_{worker}.json", worker=range(CONFIG.search.workers)
+        ),
+        code=library("search.run"),
+    output:
+        db="<results>/study/study.db",
+        trials="<results>/study/trials.csv",
+    log:
+        "<results>/logs/trials.log",
+    localrule: True
+    conda:
+        "../../envs/snakesteer.yaml"
+    params:
+        n_trials=CONFIG.search.n_trials,
+        journal=JOURNAL,
+    script:
+        "../scripts/trials.py"
 
 
 rule best_config:
@@ -91,6 +113,6 @@ rule best_config:
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        seed=CONFIG.search.seed,
+        **named(seed=CONFIG.search.seed, one_se=CONFIG.search.one_standard_error),
     script:
         "../scripts/best_config.py"

@@ -7,7 +7,10 @@ from snakesteer.search.best import best_config
 
 with script_log(snakemake.log[0]):
     baseline = read_answers(snakemake.input.baseline)
+    params = snakemake.params
     write_json(
         snakemake.output[0],
-        best_config(snakemake.input.db, baseline, snakemake.input.probes, snakemake.params.seed),
+        best_config(
+            snakemake.input.db, baseline, snakemake.input.probes, params.seed, params.one_se
+        ),
     )

@@ -17,6 +17,7 @@ with script_log(snakemake.log[0]):
     prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
     record = read_json(snakemake.input.baseline_summary)
     engine = open_engine(params, loaded, prompter, record)
+    run = run_record(engine, loaded)
     search(
         SearchInputs(
             problems=snakemake.input.problems,
@@ -28,8 +29,9 @@ with script_log(snakemake.log[0]):
         ),
         prompter,
         engine,
+        rows=run.get("slots") or run["batch_size"],
         journal=params.journal,
-        db=snakemake.output.db,
-        trials=snakemake.output.trials,
+        worker=int(snakemake.wildcards.worker),
+        output=snakemake.output[0],
         check=lambda: check_same_run(record, run_record(engine, loaded)),
     )

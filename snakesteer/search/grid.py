@@ -1,0 +1,66 @@
+"""Which samplers fit which search spaces, and the grid. Imported while the Snakefile is read."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from snakesteer.config import Range, SearchConfig, SteeringConfig
+from snakesteer.errors import UserError
+
+
+def check_sampler(search: SearchConfig, steering: SteeringConfig, layers: Sequence[int]) -> None:
+    """Refuse a sampler that would silently fall back to random choices in this space.
+
+    Args:
+        search: Names the sampler.
+        steering: The space.
+        layers: The layers to choose from.
+
+    Raises:
+        UserError: Names what of the space the sampler cannot handle.
+    """
+    problems = []
+    if search.sampler in ("gp", "qmc", "cmaes", "grid") and len(steering.methods) > 1:
+        problems.append("parameters that exist for one method alone (steering.methods)")
+    if search.sampler in ("qmc", "cmaes"):
+        if len(steering.directions) > 1:
+            problems.append("choices without an order (steering.directions)")
+        if len({b - a for a, b in itertools.pairwise(layers)}) > 1:
+            problems.append("layers that are not evenly spaced (steering.layers)")
+    if problems:
+        raise UserError(
+            f"search.sampler is {search.sampler!r}, which cannot handle {' and '.join(problems)}",
+            "Use search.sampler: tpe or random, or a smaller space.",
+        )
+    if search.sampler != "grid":
+        return
+    points = math.prod(len(values) for values in grid(search, steering, layers).values())
+    if search.n_trials > points:
+        raise UserError(
+            f"search.n_trials is {search.n_trials}, but the grid has {points} points",
+            f"Set search.n_trials: {points} or less, or raise search.grid_points.",
+        )
+
+
+def grid(
+    search: SearchConfig, steering: SteeringConfig, layers: Sequence[int]
+) -> dict[str, list[Any]]:
+    """The values of every searched parameter, by its name in the study."""
+    values: dict[str, list[Any]] = {
+        "steering_method": list(steering.methods),
+        "steering_direction": list(steering.directions),
+        "layer_id": list(layers),
+        f"steering_{steering.unit}": _points(steering.strength, search.grid_points),
+    }
+    if "dac" in steering.methods:
+        values["entropy_threshold"] = _points(steering.dac_entropy_threshold, search.grid_points)
+        values["ptop"] = _points(steering.dac_ptop, search.grid_points)
+        values["max_alpha"] = _points(steering.dac_max_alpha, search.grid_points)
+    return values
+
+
+def _points(span: Range, count: int) -> list[float]:
+    """Evenly spaced values from end to end."""
+    low, high = span
+    return sorted({low + (high - low) * step / (count - 1) for step in range(count)})
