@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -151,11 +152,8 @@ def capture(
         chosen = [texts[index] for index in batch]
         longest = max(len(text.token_ids) for text in chosen)
         ids = torch.full((len(chosen), longest), loaded.pad_id)
-        mask = torch.zeros_like(ids)
         for row, text in enumerate(chosen):
-            # Padding on the right: causal attention never looks there, and positions need no care.
             ids[row, : len(text.token_ids)] = torch.tensor(text.token_ids)
-            mask[row, : len(text.token_ids)] = 1
         read = _weights([text.read for text in chosen], longest)
         steered = _weights([text.steered for text in chosen], longest)
         found: dict[int, tuple[Tensor, Tensor]] = {}
@@ -177,7 +175,9 @@ def capture(
             # The stack of blocks alone: logits of every position would be the largest tensor here.
             loaded.model.base_model(
                 input_ids=ids.to(loaded.device),
-                attention_mask=mask.to(loaded.device),
+                # Padding is on the right, where causal attention never looks. Masking it would
+                # leave padding with nothing to see in a sliding window, and NaN in some models.
+                attention_mask=torch.ones_like(ids).to(loaded.device),
                 use_cache=False,
             )
         yield batch, found
@@ -220,9 +220,11 @@ def write_activations(
         files = {}
         for layer in layers:
             path = stack.enter_context(atomic_path(Path(folder) / f"layer_{layer}.h5"))
-            # With checksums on everything, HDF5 refuses a damaged file; without, it may crash.
+            # With checksums on everything, HDF5 refuses a damaged file; without, it may crash or
+            # hang. They leave out texts of variable length, so that there are none here.
             file = stack.enter_context(h5py.File(path, "w", libver="v110"))
-            file.attrs.update({**attributes, "layer": layer, "tensor": "block output"})
+            for key, value in {**attributes, "layer": layer, "tensor": "block output"}.items():
+                file.attrs[key] = _fixed_length(value) if isinstance(value, str) else value
             names = np.array([id_.encode() for id_ in ids])
             file.create_dataset("id", data=names, fletcher32=True)
             for name in ("positive", "negative"):
@@ -239,6 +241,12 @@ def write_activations(
                     pair, member = divmod(index, 2)
                     files[layer][("positive", "negative")[member]][pair] = mean.numpy()
                     files[layer]["residual_norm"][pair, member] = float(norm)
+
+
+def _fixed_length(text: str) -> NDArray[Any]:
+    """A text as HDF5 keeps it in place."""
+    content = text.encode()
+    return np.array(content, dtype=h5py.string_dtype("utf-8", max(len(content), 1)))
 
 
 def _check_finite(means: Tensor, norms: Tensor, layer: int) -> None:

@@ -43,13 +43,14 @@ def read_activations(path: str | Path) -> Activations:
                 positive=file["positive"][:],
                 negative=file["negative"][:],
                 residual_norm=file["residual_norm"][:],
-                attributes={
-                    key: value.item() if isinstance(value, np.generic) else value
-                    for key, value in file.attrs.items()
-                },
+                attributes={key: _plain(value.item()) for key, value in file.attrs.items()},
             )
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{path} is not a readable activation file ({error})",
             "Delete it and run snakemake again; it will be made anew.",
         ) from error
+
+
+def _plain(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
