@@ -13,6 +13,7 @@ from snakesteer.config import (
     section,
 )
 from snakesteer.data.problem import Problem, read_problems
+from snakesteer.devices import lease_gpu
 from snakesteer.engine.interface import Decoding, Engine
 from snakesteer.engine.select import engine_record, make_engine, worth_compiling
 from snakesteer.errors import UserError
@@ -50,7 +51,8 @@ def open_model(params: Params, info: str | Path, gpus: int, threads: int) -> Loa
     found = read_json(info)
     model = section(ModelConfig, "model", params)
     pinned = {"name": found["name"], "revision": found["commit"] or model.revision}
-    return load_model(model.model_copy(update=pinned), gpus, threads)
+    lease = lease_gpu() if gpus > 0 and model.device in ("auto", "cuda") else None
+    return load_model(model.model_copy(update=pinned), gpus, threads, lease)
 
 
 def open_prompter(

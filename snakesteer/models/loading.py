@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from snakesteer.config import Device, Dtype, ModelConfig
+from snakesteer.devices import Lease
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import decoder_blocks, num_layers
 
@@ -34,6 +35,7 @@ class LoadedModel:
         eos_ids: Token ids that end a text.
         pad_id: A valid id for padding; what it stands for never matters, as padding is masked.
         context: Longest sequence the positions allow, None where the config states none.
+        lease: Keeps other jobs of the workflow off the model's GPU.
     """
 
     model: Any
@@ -44,6 +46,7 @@ class LoadedModel:
     eos_ids: frozenset[int]
     pad_id: int
     context: int | None
+    lease: Lease | None = None
 
 
 def resolve_device(wanted: Device, gpus: int) -> torch.device:
@@ -119,13 +122,16 @@ def load_tokenizer(model: ModelConfig) -> Any:
         return AutoTokenizer.from_pretrained(model.name, **_arguments(model))
 
 
-def load_model(model: ModelConfig, gpus: int = 1, threads: int | None = None) -> LoadedModel:
+def load_model(
+    model: ModelConfig, gpus: int = 1, threads: int | None = None, lease: Lease | None = None
+) -> LoadedModel:
     """Load a model and its tokenizer.
 
     Args:
         model: The model section, with the name resolved to a hub id or folder.
         gpus: GPUs that the workflow granted.
         threads: CPU threads for torch, capped at the cores there are; None leaves torch's choice.
+        lease: The GPU to use where there are several; kept as long as the model.
 
     Raises:
         UserError: The model cannot be read, is incomplete, or holds numbers that are not finite.
@@ -134,6 +140,8 @@ def load_model(model: ModelConfig, gpus: int = 1, threads: int | None = None) ->
     if threads is not None:
         torch.set_num_threads(max(1, min(threads, _cores())))
     device = resolve_device(model.device, gpus)
+    if lease is not None:
+        device = torch.device(device.type, lease.index)
     dtype = resolve_dtype(model.dtype, device)
     tokenizer = load_tokenizer(model)
     arguments = _arguments(model)
@@ -167,6 +175,7 @@ def load_model(model: ModelConfig, gpus: int = 1, threads: int | None = None) ->
         tokenizer=tokenizer,
         blocks=decoder_blocks(network),
         device=device,
+        lease=lease,
         dtype=dtype,
         eos_ids=eos_ids,
         pad_id=pad_id,
