@@ -1,0 +1,270 @@
+"""The study with evaluations made by hand: what it runs, keeps, resumes and chooses."""
+
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+
+from snakesteer.config import SearchConfig, SteeringConfig
+from snakesteer.errors import UserError
+from snakesteer.files import write_json
+from snakesteer.search.best import rank_trials
+from snakesteer.search.journal import open_study
+from snakesteer.search.run import collect, read_db
+from snakesteer.search.samplers import make_pruner
+from snakesteer.search.space import PARAM_NAMES
+from snakesteer.search.study import Plan, run_study, trial_rows
+from tests.unit.search.fakes import LAYERS, VECTORS, answers_of
+
+CHUNKS, CHUNK = 3, 4
+BASELINE = answers_of([1, 0, 1, 0] * CHUNKS)  # accuracy 0.5
+STEERING = SteeringConfig(methods=["caa", "dac"], directions=["caa", "probe"], strength=(-0.5, 0.5))
+
+
+def settings(**changes):
+    fixed = {"n_trials": 8, "chunk_size": CHUNK, "pruner": "none", "trials_per_round": 2}
+    return SearchConfig(**{**fixed, **changes})
+
+
+class Evaluator:
+    """Gives every candidate the answers that a function of it says; counts the work."""
+
+    def __init__(self, correct=lambda candidate: candidate.dose > 0.1, fail_at=None):
+        self.correct, self.fail_at, self.calls = correct, fail_at, []
+
+    def __call__(self, candidates, chunk):
+        self.calls.append((chunk, list(candidates)))
+        if self.fail_at is not None and len(self.calls) == self.fail_at[0]:
+            raise self.fail_at[1]
+        return [answers_of([self.correct(candidate)] * CHUNK) for candidate in candidates]
+
+
+def reopen(journal, search, fingerprint="x"):
+    return open_study(journal, fingerprint, make_pruner(search, CHUNKS), worker=0, workers=1)
+
+
+def run(journal, search, evaluate, baseline=BASELINE, fingerprint="x"):
+    study = reopen(journal, search, fingerprint)
+    per_round = search.trials_per_round
+    plan = Plan(search, STEERING, LAYERS, VECTORS, baseline, CHUNKS, per_round)
+    run_study(study, plan, evaluate)
+    return study
+
+
+def choose_best(trials):
+    return rank_trials(trials, CHUNKS * CHUNK, one_standard_error=False)
+
+
+def points(study):
+    """What decides a trial and what came out of it, without times."""
+    return [(t.number, t.state, t.params, t.values, t.user_attrs) for t in study.trials]
+
+
+def configuration(trial):
+    return tuple(trial.user_attrs.get(name) for name in PARAM_NAMES)
+
+
+def test_the_first_trial_is_the_baseline_and_costs_nothing(tmp_path):
+    evaluate = Evaluator()
+    study = run(tmp_path / "j", settings(), evaluate)
+    first = study.trials[0]
+    assert (first.value, first.user_attrs["steering_alpha"]) == (0.5, 0.0)
+    assert first.user_attrs["accuracy_by_chunk"] == [0.5] * CHUNKS
+    assert all(c.alpha != 0.0 for _, candidates in evaluate.calls for c in candidates)
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 8
+    for trial in study.trials[1:]:
+        assert trial.value == float(trial.user_attrs["steering_dose"] > 0.1)
+        assert trial.user_attrs["problems"] == CHUNKS * CHUNK
+
+
+def test_parameters_of_dac_exist_for_dac_alone(tmp_path):
+    study = run(tmp_path / "j", settings(n_trials=16), Evaluator())
+    own = {"entropy_threshold", "ptop", "max_alpha"}
+    by_method = {"caa": [], "dac": []}
+    for trial in study.trials:
+        by_method[trial.params["steering_method"]].append(trial)
+    assert all(own.isdisjoint(t.params) for t in by_method["caa"])
+    assert all(own <= set(t.params) for t in by_method["dac"])
+    assert all(own.isdisjoint(t.user_attrs) for t in by_method["caa"])
+    assert all({*own, "probe_alpha"} <= set(t.user_attrs) for t in by_method["dac"])
+    assert len(by_method["caa"]) > 1
+    assert by_method["dac"]
+
+
+def test_bad_trials_are_pruned_early(tmp_path):
+    search = settings(n_trials=12, pruner="median", pruner_startup_trials=1, pruner_warmup_chunks=0)
+    evaluate = Evaluator()
+    study = run(tmp_path / "j", search, evaluate)
+    pruned = [t for t in study.trials if t.state == TrialState.PRUNED]
+    assert pruned
+    for trial in pruned:
+        assert trial.user_attrs["steering_dose"] <= 0.1
+        assert trial.user_attrs["problems"] < CHUNKS * CHUNK
+    answered = sum(len(candidates) * CHUNK for _, candidates in evaluate.calls)
+    steered = [t for t in study.trials if t.user_attrs["steering_alpha"] != 0.0]
+    assert answered == sum(t.user_attrs["problems"] for t in steered)
+    rows = {row["number"]: row for row in trial_rows(study.trials)}
+    assert all(rows[t.number]["accuracy"] == 0.0 for t in pruned)
+    assert all(t.state == TrialState.COMPLETE for t in choose_best(study.trials))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt(), UserError("a", "b")])
+def test_a_failure_is_kept_raised_and_made_up_for(tmp_path, error):
+    search = settings(trials_per_round=2)
+    # Each round asks for three chunks: the fifth call is in the middle of the second round.
+    with pytest.raises(type(error)):
+        run(tmp_path / "j", search, Evaluator(fail_at=(5, error)))
+    study = reopen(tmp_path / "j", search)
+    states = [t.state for t in study.trials]
+    assert states == [TrialState.COMPLETE] * 2 + [TrialState.FAIL] * 2
+    for trial in study.trials[2:]:
+        assert trial.user_attrs["error"] == f"{type(error).__name__}: {error}"
+        assert trial.values is None
+    study = run(tmp_path / "j", search, Evaluator())
+    assert sum(t.state == TrialState.COMPLETE for t in study.trials) == 8
+    assert len(study.trials) == 10
+    drawn = [tuple(sorted(t.params.items())) for t in study.trials]
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_the_unsteered_trial_is_run_again_where_it_failed(tmp_path):
+    search = settings(n_trials=4, pruner="median", pruner_startup_trials=0, pruner_warmup_chunks=0)
+    with pytest.raises(RuntimeError):
+        run(tmp_path / "j", search, Evaluator(fail_at=(1, RuntimeError("boom"))))
+    assert reopen(tmp_path / "j", search).trials[0].state == TrialState.FAIL
+    # Nothing helps, so that no steering must win.
+    study = run(tmp_path / "j", search, Evaluator(lambda _: False))
+    best = choose_best(study.trials)[0]
+    assert (best.user_attrs["steering_alpha"], best.value) == (0.0, 0.5)
+    unsteered = [t for t in study.trials if t.user_attrs["steering_alpha"] == 0.0]
+    assert [t.state for t in unsteered] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_trials_of_a_killed_process_become_failed(tmp_path):
+    search = settings(n_trials=6)
+    study = run(tmp_path / "j", search.model_copy(update={"n_trials": 2}), Evaluator())
+    study.ask()  # and the process is gone
+    study = reopen(tmp_path / "j", search)
+    assert study.trials[2].state == TrialState.FAIL
+    study = run(tmp_path / "j", search, Evaluator())
+    assert sum(t.state == TrialState.COMPLETE for t in study.trials) == 6
+
+
+def test_half_a_line_at_the_end_of_the_journal(tmp_path):
+    journal, search = tmp_path / "j", settings(n_trials=4)
+    before = points(run(journal, search.model_copy(update={"n_trials": 2}), Evaluator()))
+    with journal.open("ab") as file:
+        file.write(b'{"op_code": 5, "worker')
+    study = run(journal, search, Evaluator())
+    assert points(study)[:2] == before
+    assert points(reopen(journal, search)) == points(study)
+    assert len(study.trials) == 4
+
+
+def test_a_damaged_journal_is_named(tmp_path):
+    journal = tmp_path / "journal.log"
+    run(journal, settings(n_trials=2), Evaluator())
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[3] = b"not json\n"
+    journal.write_bytes(b"".join(lines))
+    with pytest.raises(UserError, match=r"journal\.log, is damaged.*Delete it"):
+        reopen(journal, settings(n_trials=2))
+
+
+def test_other_settings_start_a_new_study_and_keep_the_old_journal(tmp_path):
+    journal, search = tmp_path / "j", settings(n_trials=3)
+    run(journal, search, Evaluator(), fingerprint="one")
+    old = journal.read_bytes()
+    evaluate = Evaluator()
+    study = run(journal, search, evaluate, fingerprint="two")
+    assert evaluate.calls
+    assert len(study.trials) == 3
+    assert (tmp_path / "j.old").read_bytes() == old
+
+
+def test_a_finished_study_runs_nothing_and_more_trials_extend_it(tmp_path):
+    journal = tmp_path / "j"
+    first = points(run(journal, settings(n_trials=4), Evaluator()))
+    idle = Evaluator()
+    assert points(run(journal, settings(n_trials=4), idle)) == first
+    assert idle.calls == []
+    longer = points(run(journal, settings(n_trials=7), Evaluator()))
+    assert longer[:4] == first
+    assert len(longer) == 7
+    # Extended after whole rounds, it is the study that runs through.
+    assert points(run(tmp_path / "k", settings(n_trials=7), Evaluator())) == longer
+
+
+def test_a_configuration_that_comes_again_is_answered_from_memory(tmp_path):
+    search = settings(n_trials=2, trials_per_round=1)
+    study, evaluate = reopen(tmp_path / "j", search), Evaluator()
+    point = {"steering_method": "caa", "steering_direction": "caa", "layer_id": 2}
+    for _ in range(2):
+        study.enqueue_trial({**point, "steering_dose": 0.25})
+    plan = Plan(search, STEERING, LAYERS, VECTORS, BASELINE, CHUNKS, 1)
+    run_study(study, plan, evaluate)
+    assert [t.value for t in study.trials] == [1.0, 1.0]
+    assert configuration(study.trials[0]) == configuration(study.trials[1])
+    assert len(evaluate.calls) == CHUNKS
+
+
+@pytest.mark.parametrize("per_round", [1, 3])
+def test_one_seed_is_one_study(tmp_path, per_round):
+    search = settings(n_trials=10, trials_per_round=per_round, pruner="median")
+    one = run(tmp_path / "a", search, Evaluator())
+    two = run(tmp_path / "b", search, Evaluator())
+    other = run(tmp_path / "c", search.model_copy(update={"seed": 1}), Evaluator())
+    assert points(one) == points(two)
+    assert points(one)[1:] != points(other)[1:]
+
+
+def test_a_resumed_study_repeats_no_point(tmp_path):
+    for n_trials in range(1, 9):
+        study = run(tmp_path / "j", settings(n_trials=n_trials, n_startup_trials=20), Evaluator())
+    drawn = [t.params["steering_dose"] for t in study.trials]
+    assert len(set(drawn)) == 8
+
+
+def test_of_equals_the_smaller_dose_wins(tmp_path):
+    study = run(tmp_path / "j", settings(), Evaluator(lambda _: True))
+    best = choose_best(study.trials)
+    doses = [abs(t.user_attrs["steering_dose"]) for t in best[:-1]]
+    assert doses == sorted(doses)
+    assert best[0].value == 1.0
+    assert best[-1].user_attrs["steering_alpha"] == 0.0
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_no_steering_wins_where_nothing_helps(tmp_path, always):
+    # All as good as the baseline, or all worse.
+    baseline = answers_of([1] * CHUNKS * CHUNK)
+    study = run(tmp_path / "j", settings(), Evaluator(lambda _: always), baseline=baseline)
+    assert choose_best(study.trials)[0].number == 0
+
+
+def test_study_db_and_trials_csv_hold_all_trials(tmp_path):
+    search = settings(n_trials=5)
+    with pytest.raises(RuntimeError):
+        run(tmp_path / "j", search, Evaluator(fail_at=(5, RuntimeError("boom, twice"))))
+    study = run(tmp_path / "j", search, Evaluator())
+    write_json(tmp_path / "worker.json", {"fingerprint": "x"})
+    tables = tmp_path / "out" / "study.db", tmp_path / "out" / "trials.csv"
+    with pytest.raises(UserError, match="fewer than 6 finished trials"):
+        collect(tmp_path / "j", [str(tmp_path / "worker.json")], 6, *tables)
+    collect(tmp_path / "j", [str(tmp_path / "worker.json")], 5, *tables)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["study.db", "trials.csv"]
+    copy = read_db(tables[0])
+    assert points(copy) == points(study)
+    assert [t.intermediate_values for t in copy.trials] == [
+        t.intermediate_values for t in study.trials
+    ]
+    table = pd.read_csv(tables[1])
+    names = ["number", "state", "accuracy", *PARAM_NAMES, "accuracy_by_chunk", "problems"]
+    assert list(table.columns) == [*names, "new_tokens", "invalid", "worker", "seconds", "error"]
+    assert list(table.number) == list(range(7))
+    assert list(table.state) == [t.state.name for t in study.trials]
+    failed = table[table.state == "FAIL"]
+    assert set(failed.error) == {"RuntimeError: boom, twice"}
+    finished = table[table.state == "COMPLETE"]
+    assert list(finished.accuracy) == [t.value for t in study.trials if t.value is not None]
+    for row in finished.itertuples():
+        assert row.steering_alpha == study.trials[row.number].user_attrs["steering_alpha"]
