@@ -27,11 +27,11 @@ RECORD = Counter(provenance=1)
 
 # Values of all kinds, zeros and ones among them: Snakemake compares parameters without names.
 TABLE: dict[str, tuple[Any, Counter[str]]] = {
-    "search.seed": (1, Counter(search=1) + CHOICE),
+    "search.seed": (1, SEARCH),
     "search.n_trials": (6, SEARCH),
     "search.trials_per_round": (3, SEARCH),
     "search.pruner": ("none", SEARCH),
-    "search.chunk_size": (3, SEARCH),
+    "search.chunk_size": (3, ANSWERS),
     "steering.strength": ([-0.4, 0.4], SEARCH),
     "steering.directions": (["caa"], SEARCH),
     "steering.scope": ("all", SEARCH),
@@ -126,4 +126,4 @@ def test_deleted_files_are_made_anew_where_they_are_needed(finished_copy: Projec
     (results / "vectors" / "caa" / "layer_2.safetensors").unlink()
     wanted = "results/vectors/caa/layer_2.safetensors"
     planned = finished_copy.snakemake("-n", wanted).jobs
-    assert planned == {"contrast_pairs": 1, "activations": 1, "vector": 1}
+    assert planned == {"contrast_pairs": 1, "activations": 1, "probe": 1, "vector": 1}

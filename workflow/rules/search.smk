@@ -69,7 +69,7 @@ rule search:
             **section_params("prompt"),
             **section_params("generation"),
             **section_params("engine"),
-            **section_params("steering"),
+            **section_params("steering", "layers"),
             **section_params("search", "one_standard_error"),
             layer_list=LAYERS,
         ),
