@@ -7,6 +7,8 @@ token on, for the positive and the negative text) and ``id``; attributes say whe
 from.
 """
 
+import copy
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
+from transformers import DynamicCache
 
 from snakesteer.config import ReadPosition
 from snakesteer.errors import UserError
@@ -147,15 +150,17 @@ def capture(
             f"model's context of {loaded.context}",
             "Lower prompt.shots.",
         )
-    batches = token_batches([len(text.token_ids) for text in texts], budget)
+    prefix, cache = _common_start(loaded, texts)
+    batches = token_batches([len(text.token_ids) - len(prefix) for text in texts], budget)
     for batch in tqdm(batches, unit="batch", disable=None if progress else True, leave=False):
         chosen = [texts[index] for index in batch]
-        longest = max(len(text.token_ids) for text in chosen)
+        longest = max(len(text.token_ids) for text in chosen) - len(prefix)
         ids = torch.full((len(chosen), longest), loaded.pad_id)
         for row, text in enumerate(chosen):
-            ids[row, : len(text.token_ids)] = torch.tensor(text.token_ids)
-        read = _weights([text.read for text in chosen], longest)
-        steered = _weights([text.steered for text in chosen], longest)
+            own = text.token_ids[len(prefix) :]
+            ids[row, : len(own)] = torch.tensor(own)
+        read = _weights([text.read for text in chosen], len(prefix), longest)
+        steered = _weights([text.steered for text in chosen], len(prefix), longest)
         found: dict[int, tuple[Tensor, Tensor]] = {}
 
         def reader(
@@ -172,22 +177,69 @@ def capture(
             return keep
 
         with on_block_outputs(loaded.blocks, {layer: reader(layer) for layer in layers}):
-            # The stack of blocks alone: logits of every position would be the largest tensor here.
-            loaded.model.base_model(
-                input_ids=ids.to(loaded.device),
-                # Padding is on the right, where causal attention never looks. Masking it would
-                # leave padding with nothing to see in a sliding window, and NaN in some models.
-                attention_mask=torch.ones_like(ids).to(loaded.device),
-                use_cache=False,
-            )
+            _run_blocks(loaded, ids, cache, len(prefix))
         yield batch, found
 
 
-def _weights(spans: Sequence[tuple[int, int]], length: int) -> Tensor:
-    """Averaging weights ``[batch, length]``: 1/n inside each half-open span, 0 outside."""
+def _common_start(
+    loaded: LoadedModel, texts: Sequence[Text]
+) -> tuple[tuple[int, ...], DynamicCache | None]:
+    """Tokens that all texts start with, and their keys and values, computed once for all.
+
+    They end before anything is read: they are the few-shot examples. Nothing and None for a single
+    text, or where a model keeps no keys and values.
+    """
+    lowest = min((text.token_ids for text in texts), default=())
+    highest = max((text.token_ids for text in texts), default=())
+    first_read = min((min(text.read[0], text.steered[0]) for text in texts), default=0)
+    prefix = lowest[: min(common_prefix(lowest, highest), first_read)]
+    if len(texts) < 2 or not prefix:
+        return (), None
+    cache = DynamicCache(config=loaded.model.config)
+    _run_blocks(loaded, torch.tensor([prefix]), cache, 0)
+    return (prefix, cache) if cache.get_seq_length() == len(prefix) else ((), None)
+
+
+def _run_blocks(loaded: LoadedModel, ids: Tensor, cache: DynamicCache | None, start: int) -> None:
+    """Run the stack of blocks alone: logits of every position would be the largest tensor here.
+
+    Args:
+        loaded: The model.
+        ids: ``[batch, new]``, padded on the right. Causal attention never looks there, so nothing
+            is masked: that would leave padding with nothing to see in a sliding window, and NaN in
+            some models.
+        cache: Keys and values of a common start, extended if `start` is 0 and else left as it is.
+        start: Tokens in the cache.
+    """
+    blocks = loaded.model.base_model
+    arguments: dict[str, Any] = {"use_cache": False}
+    if cache is not None:
+        arguments = {"use_cache": True, "past_key_values": cache}
+    if cache is not None and start > 0:
+        own = copy.deepcopy(cache)
+        own.batch_repeat_interleave(ids.shape[0])
+        arguments["past_key_values"] = own
+    if "position_ids" in inspect.signature(blocks.forward).parameters:
+        positions = torch.arange(start, start + ids.shape[1], device=loaded.device)
+        arguments["position_ids"] = positions.expand(ids.shape)
+    blocks(
+        input_ids=ids.to(loaded.device),
+        attention_mask=torch.ones(ids.shape[0], start + ids.shape[1]).long().to(loaded.device),
+        **arguments,
+    )
+
+
+def _weights(spans: Sequence[tuple[int, int]], offset: int, length: int) -> Tensor:
+    """Averaging weights ``[batch, length]``: 1/n inside each half-open span, 0 outside.
+
+    Args:
+        spans: In positions of the texts.
+        offset: Position of the first column.
+        length: Number of columns.
+    """
     weights = torch.zeros(len(spans), length)
     for row, (start, stop) in enumerate(spans):
-        weights[row, start:stop] = 1.0 / (stop - start)
+        weights[row, start - offset : stop - offset] = 1.0 / (stop - start)
     return weights
 
 

@@ -24,11 +24,11 @@ from snakesteer.activations import (
 from snakesteer.activations_file import read_activations
 from snakesteer.config import PromptConfig
 from snakesteer.errors import UserError
-from snakesteer.models.blocks import hidden_states_index
+from snakesteer.models.blocks import block_output, hidden_states_index
 from snakesteer.pairs import Pair
 from snakesteer.prompts import Prompter
 from tests.loaded_models import blocks_of, loaded_model, prompt_ids
-from tests.tiny_models import CONTEXT, FAMILIES, HIDDEN, NUM_LAYERS, tiny_tokenizer
+from tests.tiny_models import CONTEXT, FAMILIES, HIDDEN, NUM_LAYERS, SLIDING_WINDOW, tiny_tokenizer
 
 LAYERS = list(range(NUM_LAYERS))
 LAST = NUM_LAYERS - 1
@@ -112,6 +112,28 @@ def test_neither_padding_nor_batches_change_activations(family):
     alone, together = collected(exact, texts, budget=1), collected(exact, texts, budget=10_000)
     assert ((alone[0] - together[0]).norm(dim=-1) / alone[0].norm(dim=-1)).max() < 1e-6
     assert ((alone[1] - together[1]) / alone[1]).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_common_start_is_read_once_and_changes_nothing(family):
+    loaded = loaded_model(family)
+    start = prompt_ids()[-1]  # longer than the sliding windows
+    assert len(start) > SLIDING_WINDOW
+    texts = []
+    for own in prompt_ids():
+        ids = start + own
+        texts.append(Text(ids, (len(ids) - 1, len(ids)), (len(start), len(ids))))
+    lengths = []
+    handle = blocks_of(family, loaded.model)[0].register_forward_hook(
+        lambda _block, _inputs, output: lengths.append(block_output(output).shape[1])
+    )
+    means, norms = collected(loaded, texts, budget=10_000)
+    handle.remove()
+    assert lengths == [len(start), max(len(own) for own in prompt_ids())]
+    for index, text in enumerate(texts):
+        alone, alone_norms = collected(loaded, [text], budget=1)
+        torch.testing.assert_close(means[index], alone[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(norms[index], alone_norms[0], rtol=1e-5, atol=1e-5)
 
 
 def test_memory_is_bounded_by_the_budget():
