@@ -1,0 +1,75 @@
+"""Provenance: the state of a checkout, versions, hashes."""
+
+import hashlib
+import re
+import subprocess
+from importlib.metadata import version
+
+import pytest
+
+from snakesteer.provenance import file_hashes, git_state, machine, timestamp, versions
+
+NOTHING = {"commit": None, "dirty": None, "diff_sha256": None}
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with one commit, away from the user's git settings."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "none"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    git(folder, "init", "--quiet")
+    (folder / "a.txt").write_text("one\n")
+    git(folder, "add", "a.txt")
+    git(folder, "-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "first")
+    return folder
+
+
+def git(folder, *arguments):
+    done = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
+    return done.stdout.decode().strip()
+
+
+def test_a_clean_checkout(checkout):
+    commit = git(checkout, "rev-parse", "HEAD")
+    assert git_state(checkout) == {"commit": commit, "dirty": False, "diff_sha256": None}
+
+
+def test_local_changes_have_a_hash(checkout):
+    hashes = set()
+    for content in ("two\n", "three\n", "two\n"):
+        (checkout / "a.txt").write_text(content)
+        state = git_state(checkout)
+        assert state["dirty"] is True
+        hashes.add(state["diff_sha256"])
+    assert len(hashes) == 2
+    (checkout / "a.txt").write_text("one\n")
+    assert git_state(checkout)["dirty"] is False
+    (checkout / "new.txt").touch()
+    assert git_state(checkout)["dirty"] is True
+
+
+def test_a_diff_that_is_not_utf8(checkout):
+    (checkout / "a.txt").write_bytes("größer\n".encode("latin-1"))
+    state = git_state(checkout)
+    assert state["dirty"] is True
+    assert re.fullmatch("[0-9a-f]{64}", state["diff_sha256"])
+
+
+def test_no_checkout_no_commit_no_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_state(tmp_path) == NOTHING
+    git(tmp_path, "init", "--quiet")
+    assert git_state(tmp_path) == NOTHING
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state(tmp_path) == NOTHING
+
+
+def test_versions_hashes_and_time(tmp_path):
+    assert versions()["torch"] == version("torch")
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    assert file_hashes([path]) == {str(path): hashlib.sha256(b"abc").hexdigest()}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", timestamp())
+    assert machine()["platform"]
