@@ -155,7 +155,8 @@ class SlotsEngine:
             )
             shared = len(self.shared_prefix) if starts else 0
             waves.setdefault((_prompt_steering(request), shared), []).append(index)
-        with tqdm(total=len(requests), unit="text", disable=not self.progress, leave=False) as bar:
+        hidden = None if self.progress else True  # None hides it where no one looks at a terminal
+        with tqdm(total=len(requests), unit="text", disable=hidden, leave=False) as bar:
             for (_, shared), members in waves.items():
                 self._run_wave(requests, members, shared, results, bar)
         return [result for result in results if result is not None]

@@ -14,6 +14,7 @@ from snakesteer.config import Config
 from snakesteer.config_files import config_schema, config_yaml
 from snakesteer.config_load import load_config
 from snakesteer.layers import resolve_layers
+from snakesteer.models.depth import depth_before_download
 
 FOLDER = Path(__file__).parents[2] / "config"
 OVERLAYS = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name != "config.yaml")
@@ -71,8 +72,8 @@ def test_the_schema_accepts_the_files_and_refuses_a_typing_error():
 def test_overlays_load_and_hold_only_what_differs(name):
     config = load_config(merged(name))
     assert config.results == f"results/{Path(name).stem}"
-    assert config.data.source == "hub"
-    resolve_layers(config.steering.layers, config.model.num_layers)
+    assert config.data.source == ("folder" if name == "gsm8k-folder.yaml" else "hub")
+    resolve_layers(config.steering.layers, depth_before_download(config.model))
     default = Config().model_dump(mode="json")
     for group, keys in yaml.safe_load((FOLDER / name).read_text()).items():
         if isinstance(keys, dict):
