@@ -1,0 +1,184 @@
+"""The final comparison, by hand and with a tiny model whose steering has a real effect."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from snakesteer.activations import capture, texts_of_pairs
+from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig, PromptConfig
+from snakesteer.data.problem import Problem
+from snakesteer.engine.interface import Decoding
+from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.evaluation import Answer
+from snakesteer.files import write_json
+from snakesteer.final_test import compare, evaluate_test, probe_on_test, read_best
+from snakesteer.pairs import gold_vs_corrupted
+from snakesteer.probes import Probe, write_probe
+from snakesteer.prompts import Prompter
+from snakesteer.vectors import Diagnostics, Vector, write_vector
+from tests.loaded_models import loaded_model
+from tests.tiny_models import HIDDEN, tiny_tokenizer
+
+LAYER = 3
+EVALUATION = EvaluationConfig(bootstrap_resamples=2000)
+GENERATION = GenerationConfig(max_new_tokens=4)
+PROMPTER = Prompter(PromptConfig(shots=0), (), tiny_tokenizer())
+# "7" is what steering makes the model say.
+PROBLEMS = [
+    Problem(f"p{n}", f"{n}+2?", f"So {n}+2 = <<{n}+2={n + 2}>>{n + 2}\n#### {n + 2}", "7777")
+    for n in range(3, 11)
+]
+
+
+def outcomes(correct):
+    return [
+        Answer(f"p{i}", right, False, right, "1" if right else None, "1", "eos", 5, 2)
+        for i, right in enumerate(correct)
+    ]
+
+
+def test_compare_against_arrays_made_by_hand():
+    # Of 20 problems both solve 5, steering gains 9 and loses 1, 5 stay unsolved.
+    before = [True] * 6 + [False] * 14
+    after = [True] * 5 + [False] + [True] * 9 + [False] * 5
+    found = compare(outcomes(before), outcomes(after), EVALUATION)
+    assert found["baseline_benchmark_metrics"]["accuracy"] == 0.3
+    assert found["steered_benchmark_metrics"]["correct"] == 14
+    assert found["accuracy_improvement"] == pytest.approx(0.4)
+    assert found["mcnemar"]["gained"] == 9
+    assert found["mcnemar"]["lost"] == 1
+    p_value = 2 * sum(math.comb(10, k) for k in (0, 1)) / 2**10
+    assert found["mcnemar"]["p_value"] == pytest.approx(p_value)
+    differences = np.array(after, float) - np.array(before, float)
+    error = differences.std() / math.sqrt(20)
+    low, high = found["accuracy_improvement_ci"]
+    assert low == pytest.approx(0.4 - 1.96 * error, abs=0.06)
+    assert high == pytest.approx(0.4 + 1.96 * error, abs=0.06)
+    low, high = found["baseline_benchmark_metrics"]["accuracy_ci"]
+    assert (round(low, 3), round(high, 3)) == (0.145, 0.519)  # Wilson, 6 of 20
+    assert found["verdict"] == "helps"
+    assert compare(outcomes(after), outcomes(before), EVALUATION)["verdict"] == "hurts"
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Vectors and probes; the vector is the direction that makes the model say "7"."""
+    loaded = loaded_model("llama")
+    [seven] = PROMPTER.tokenizer("7")["input_ids"]
+    raw = loaded.model.get_output_embeddings().weight[seven].detach().numpy()
+    vector = Vector("caa", LAYER, np.ascontiguousarray(raw), 10.0)
+    vectors = [str(tmp_path / "vectors" / "caa" / f"layer_{LAYER}.safetensors")]
+    write_vector(vectors[0], vector, Diagnostics(4, 0.5, 0.7, 1.0), {})
+    probes = [str(tmp_path / "probes" / f"layer_{LAYER}.safetensors")]
+    weight = np.random.default_rng(0).normal(size=HIDDEN).astype(np.float32)
+    write_probe(probes[0], Probe(weight, 0.5), {})
+    return tmp_path, vectors, probes
+
+
+def best_of(files, alpha):
+    folder, vectors, probes = files
+    params = {
+        "steering_method": "caa",
+        "steering_direction": "caa",
+        "layer_id": LAYER,
+        "steering_alpha": alpha,
+        "steering_dose": alpha / 10,
+        "scope": "from_last_prompt_token",
+    }
+    record = {
+        "best_trial_params": params,
+        "best_validation_score": 0.6,
+        "baseline_validation_score": 0.5,
+    }
+    write_json(folder / "best.json", record)
+    return read_best(folder / "best.json", vectors, probes)
+
+
+def evaluated(best):
+    loaded = loaded_model("llama")
+    engine = ReferenceEngine(loaded, Decoding(), 4)
+    return evaluate_test(
+        loaded, engine, PROMPTER, PROBLEMS, best, GENERATION, PairsConfig(), EVALUATION
+    )
+
+
+def test_steering_that_works_is_found(files):
+    best = best_of(files, alpha=1000.0)
+    results, rows = evaluated(best)
+    assert results["best_trial_params"]["steering_alpha"] == 1000.0
+    assert (results["best_validation_score"], results["num_test_samples"]) == (0.6, 8)
+    assert results["baseline_benchmark_metrics"]["accuracy"] == 0.0
+    assert results["steered_benchmark_metrics"]["accuracy"] == 1.0
+    assert results["accuracy_improvement"] == 1.0
+    assert results["mcnemar"] == {"gained": 8, "lost": 0, "p_value": pytest.approx(2 / 2**8)}
+    assert results["verdict"] == "helps"
+    assert [row["id"] for row in rows] == [problem.id for problem in PROBLEMS]
+    for row, problem in zip(rows, PROBLEMS, strict=True):
+        assert row["prompt"] == f"Question: {problem.question}\nAnswer:"
+        assert row["prompt_tokens"] == len(PROMPTER.ids(problem.question))
+        assert (row["steered_text"], row["steered_extracted"]) == ("7777", "7777")
+        assert (row["steered_finish"], row["steered_new_tokens"]) == ("length", 4)
+        assert row["baseline_text"] != row["steered_text"]
+        assert (row["baseline_correct"], row["steered_correct"]) == (False, True)
+
+
+def test_no_steering_is_the_baseline(files):
+    best = best_of(files, alpha=0.0)
+    assert best.steering is None
+    results, rows = evaluated(best)
+    assert results["baseline_benchmark_metrics"] == results["steered_benchmark_metrics"]
+    assert results["accuracy_improvement"] == 0.0
+    assert results["accuracy_improvement_ci"] == [0.0, 0.0]
+    assert results["mcnemar"] == {"gained": 0, "lost": 0, "p_value": 1.0}
+    assert results["verdict"] == "no detectable effect at n = 8"
+    for row in rows:
+        assert row["baseline_text"] == row["steered_text"]
+
+
+def test_the_named_vector_and_probe_are_taken(files):
+    _, vectors, probes = files
+    best = best_of(
+        (files[0], ["x/probe/layer_3.safetensors", *vectors], ["x/layer_13.safetensors", *probes]),
+        alpha=2.0,
+    )
+    assert (best.steering.layer, best.steering.alpha) == (LAYER, 2.0)
+    assert best.probe.bias == 0.5
+    norm = torch.linalg.vector_norm(best.steering.vector)
+    assert 0.0 < float(norm) < 1000.0
+
+
+def test_the_probe_is_scored_with_its_labels_in_order():
+    loaded, config = loaded_model("llama"), PairsConfig(read="last_token")
+    rng = np.random.default_rng(0)
+    probe = Probe(rng.normal(size=HIDDEN).astype(np.float32), 0.0)
+    found = probe_on_test(loaded, PROMPTER, PROBLEMS, config, LAYER, probe)
+    mirrored = Probe(-probe.weight, 0.0)
+    opposite = probe_on_test(loaded, PROMPTER, PROBLEMS, config, LAYER, mirrored)
+    assert found["pairs"] == 8
+    assert found["pair_kind"] == "gold_vs_corrupted"
+    assert found["auc"] + opposite["auc"] == pytest.approx(1.0)
+    assert found["auc"] == pytest.approx(slow_auc(loaded, config, probe))
+    assert found["auc"] != pytest.approx(0.5)
+
+
+def slow_auc(loaded, config, probe):
+    """Share of (right, wrong) pairs of texts that the probe puts in order."""
+    pairs = texts_of_pairs(PROMPTER, gold_vs_corrupted(PROBLEMS, config.seed), config.read)
+    scores = []
+    for side in (0, 1):
+        scores.append([])
+        for pair in pairs:
+            [(_, found)] = capture(loaded, [pair[side]], [LAYER])
+            scores[side].append(float(probe.scores(found[LAYER][0].numpy())[0]))
+    return np.mean([right > wrong for right in scores[0] for wrong in scores[1]])
+
+
+def test_problems_that_cannot_be_corrupted_are_left_out_of_the_probe():
+    loaded = loaded_model("llama")
+    odd = dataclasses.replace(PROBLEMS[0], id="odd", answer="Nothing to change. #### many")
+    probe = Probe(np.ones(HIDDEN, dtype=np.float32), 0.0)
+    found = probe_on_test(loaded, PROMPTER, [*PROBLEMS, odd], PairsConfig(), LAYER, probe)
+    assert found["pairs"] == 8

@@ -1,0 +1,103 @@
+"""What scripts work with, from rule parameters."""
+
+import pytest
+
+from snakesteer.config import (
+    EMBEDDED_MODEL,
+    EngineConfig,
+    GenerationConfig,
+    ModelConfig,
+    PromptConfig,
+    leaves,
+)
+from snakesteer.data.problem import write_problems
+from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.errors import UserError
+from snakesteer.files import write_json
+from snakesteer.from_params import (
+    check_same_run,
+    open_engine,
+    open_model,
+    open_prompter,
+    open_sampler,
+    run_record,
+    settled,
+)
+from tests.loaded_models import loaded_model
+from tests.tiny_models import tiny_tokenizer
+from tests.unit.test_final_test import PROBLEMS
+
+
+def params(**engine):
+    return {
+        **leaves("prompt", PromptConfig(shots=2, stop=["X"])),
+        **leaves("generation", GenerationConfig(do_sample=True, temperature=0.5, top_k=3)),
+        **leaves("engine", EngineConfig(**{"name": "reference", **engine})),
+    }
+
+
+@pytest.fixture
+def prompter(tmp_path):
+    write_problems(tmp_path / "train.jsonl", PROBLEMS)
+    found, rest = open_prompter(params(), tmp_path / "train.jsonl", tiny_tokenizer())
+    assert len(found.examples) == 2
+    assert sorted((*found.examples, *rest), key=lambda p: p.id) == sorted(
+        PROBLEMS, key=lambda p: p.id
+    )
+    return found
+
+
+def test_the_engine_that_the_config_asks_for(prompter):
+    engine = open_engine(params(batch_size=3), loaded_model("llama"), prompter)
+    assert isinstance(engine, ReferenceEngine)
+    assert engine.batch_size == 3
+    assert (engine.decoding.temperature, engine.decoding.top_k) == (0.5, 3)
+    assert engine.decoding.stop == ("X",)
+
+
+def test_the_sampler_samples_from_the_whole_distribution(prompter):
+    engine = open_sampler(params(), loaded_model("llama"), prompter, temperature=0.7)
+    assert (engine.decoding.temperature, engine.decoding.top_k) == (0.7, 0)
+    assert engine.decoding.stop == ("X",)
+
+
+def test_the_slots_of_the_baseline_are_kept(prompter):
+    loaded = loaded_model("llama")
+    baseline = open_engine(params(name="slots", slots=8), loaded, prompter)
+    record = run_record(baseline, loaded)
+    assert (record["engine"], record["slots"]) == ("slots", 8)
+    assert (record["device"], record["dtype"]) == ("cpu", "float32")
+    search = open_engine(params(name="slots"), loaded, prompter, record)
+    check_same_run({**record, "accuracy": 0.5}, run_record(search, loaded))
+
+
+def test_runs_that_do_not_compare(prompter):
+    loaded = loaded_model("llama")
+    one = run_record(open_engine(params(batch_size=3), loaded, prompter), loaded)
+    two = run_record(open_engine(params(batch_size=4), loaded, prompter), loaded)
+    with pytest.raises(UserError, match="batch_size 3 against 4"):
+        check_same_run(one, two)
+    with pytest.raises(UserError, match="device cuda against cpu"):
+        check_same_run({**one, "device": "cuda"}, one)
+
+
+def test_work_is_done_again_where_the_engine_changed_in_the_middle(prompter):
+    engine = open_engine(params(batch_size=8), loaded_model("llama"), prompter)
+    seen = []
+
+    def work():
+        seen.append(engine.batch_size)
+        if len(seen) < 3:
+            engine.batch_size //= 2
+        return len(seen)
+
+    assert settled(engine, work) == 3
+    assert seen == [8, 4, 2]
+
+
+def test_a_model_is_loaded_as_the_first_rule_found_it(tiny_llama_folder, tmp_path):
+    write_json(tmp_path / "info.json", {"name": str(tiny_llama_folder), "commit": None})
+    model = ModelConfig(name=EMBEDDED_MODEL, dtype="float32", device="cpu")
+    loaded = open_model(leaves("model", model), tmp_path / "info.json", gpus=0, threads=1)
+    assert len(loaded.blocks) == 4
+    assert loaded.device.type == "cpu"

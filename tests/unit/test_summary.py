@@ -1,0 +1,51 @@
+"""The result in plain words."""
+
+import json
+
+from snakesteer.summary import describe, final_summary
+
+RESULTS = {
+    "best_trial_params": {
+        "steering_method": "dac",
+        "steering_direction": "probe",
+        "layer_id": 15,
+        "steering_alpha": 1.23456,
+        "steering_dose": 0.25,
+    },
+    "best_validation_score": 0.625,
+    "baseline_validation_score": 0.5,
+    "baseline_benchmark_metrics": {"accuracy": 0.48},
+    "steered_benchmark_metrics": {"accuracy": 0.45},
+    "accuracy_improvement": -0.03,
+    "accuracy_improvement_ci": [-0.09, 0.02],
+    "confidence": 0.95,
+    "mcnemar": {"gained": 2, "lost": 5, "p_value": 0.4531},
+    "verdict": "no detectable effect at n = 100",
+    "num_test_samples": 100,
+}
+
+
+def test_all_numbers_are_said():
+    text = describe(RESULTS, "results/test_final.json")
+    for part in (
+        "dac with the probe direction at layer 15, α = 1.23 (dose 0.25)",
+        "50.0% unsteered, 62.5% with it",
+        "n = 100): 48.0% unsteered, 45.0% with it",
+        "Difference: -3.0%, 95% interval [-9.0%, +2.0%]; 2 gained, 5 lost, McNemar p = 0.45",
+        "Verdict: no detectable effect at n = 100",
+        "results/test_final.json",
+    ):
+        assert part in text
+
+
+def test_no_steering():
+    params = {**RESULTS["best_trial_params"], "steering_alpha": 0.0, "steering_dose": 0.0}
+    text = describe({**RESULTS, "best_trial_params": params}, "x")
+    assert "no steering" in text
+    assert "layer 15" not in text
+
+
+def test_of_a_results_folder(tmp_path):
+    assert final_summary(tmp_path) == ""
+    (tmp_path / "test_final.json").write_text(json.dumps(RESULTS))
+    assert "Verdict" in final_summary(tmp_path)
