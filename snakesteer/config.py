@@ -257,7 +257,7 @@ class SteeringConfig(Section):
         "of the added vector in units of the mean residual norm at that layer.",
     )
     strength: Range = Field(
-        (-0.5, 0.5), description="Lowest and highest strength; must include 0 (no steering)."
+        (-0.2, 0.2), description="Lowest and highest strength; must include 0 (no steering)."
     )
     dac_probe_alpha: float = Field(
         2.0, gt=0.0, description="DAC's probe strength α₀, a factor on the raw vector."

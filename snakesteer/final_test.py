@@ -89,6 +89,7 @@ def evaluate_test(
         "best_trial_params": best.record["best_trial_params"],
         "best_validation_score": best.record["best_validation_score"],
         "baseline_validation_score": best.record["baseline_validation_score"],
+        "why": best.record["why"],
         **compare(baseline, steered, evaluation),
         "test_probe_metrics": probe_on_test(
             loaded, prompter, problems, pairs, best.candidate.layer, best.probe

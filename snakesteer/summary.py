@@ -21,7 +21,7 @@ def describe(results: Mapping[str, Any], path: str | Path) -> str:
     low, high = results["accuracy_improvement_ci"]
     test = results["mcnemar"]
     if params["steering_alpha"] == 0.0:
-        chosen = "no steering (nothing beat it on the validation split)"
+        chosen = "no steering"
     else:
         chosen = (
             f"{params['steering_method']} with the {params['steering_direction']} direction at "
@@ -31,7 +31,8 @@ def describe(results: Mapping[str, Any], path: str | Path) -> str:
     return "\n".join(
         [
             "",
-            f"Best on validation: {chosen}",
+            f"Chosen: {chosen}",
+            f"Why: {results['why']}",
             f"Validation accuracy: {results['baseline_validation_score']:.1%} unsteered, "
             f"{results['best_validation_score']:.1%} with it",
             f"Test accuracy (n = {results['num_test_samples']}): {before['accuracy']:.1%} "

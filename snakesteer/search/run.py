@@ -1,31 +1,28 @@
-"""The search as two calls: a worker's share of the study, and its tables when all have ended."""
+"""A worker's share of the study, from files to files."""
 
 import hashlib
 import json
 import logging
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-import pandas as pd
 from optuna.trial import TrialState
 from tqdm import tqdm
 
 from snakesteer.config import GenerationConfig, SearchConfig, SteeringConfig, section
 from snakesteer.data.problem import read_problems
 from snakesteer.engine.interface import Engine
-from snakesteer.errors import UserError
 from snakesteer.evaluation import Answer, answer_all, chunks, read_answers
-from snakesteer.files import atomic_path, read_json, sha256_file, write_json
+from snakesteer.files import sha256_file, write_json
 from snakesteer.prompts import Prompter
-from snakesteer.search.journal import STUDY_NAME, load_finished, open_study
+from snakesteer.search.journal import open_study
 from snakesteer.search.samplers import make_pruner
 from snakesteer.search.space import Candidate
-from snakesteer.search.study import Plan, enough, run_study, trial_rows
+from snakesteer.search.study import Plan, run_study
 from snakesteer.vectors import read_vector
 
 logger = logging.getLogger(__name__)
@@ -136,59 +133,3 @@ def search(
         run_study(study, plan, evaluate_chunk, after_round)
     seconds = time.monotonic() - started
     write_json(output, {"fingerprint": fingerprint, "new_tokens": tokens, "seconds": seconds})
-
-
-def collect(
-    journal: str | Path, workers: Sequence[str], n_trials: int, db: str | Path, trials: str | Path
-) -> None:
-    """Write the study's tables when all workers have ended.
-
-    Args:
-        journal: The side file.
-        workers: What the workers wrote.
-        n_trials: Trials that the study must have.
-        db: SQLite study, opens in optuna-dashboard.
-        trials: CSV of all trials.
-
-    Raises:
-        UserError: Trials are missing, because a worker failed.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = load_finished(journal, read_json(workers[0])["fingerprint"])
-    if not enough(study, n_trials):
-        raise UserError(
-            f"The study has fewer than {n_trials} finished trials",
-            f"A worker failed: delete {workers[0]} and run snakemake again; finished trials stay.",
-        )
-    _write_trials(trials, study)
-    _write_db(db, study)
-
-
-def _write_trials(path: str | Path, study: optuna.Study) -> None:
-    """All trials as CSV, atomically; accuracies per chunk as one JSON list."""
-    rows = trial_rows(study.get_trials(deepcopy=False))
-    for row in rows:
-        row["accuracy_by_chunk"] = json.dumps(row["accuracy_by_chunk"])
-    with atomic_path(path) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
-
-
-def _write_db(path: str | Path, study: optuna.Study) -> None:
-    """A copy of the study in an SQLite file of its own, atomically."""
-    with atomic_path(path) as temporary:
-        storage = optuna.storages.RDBStorage(f"sqlite:///{temporary.resolve()}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            optuna.copy_study(
-                from_study_name=study.study_name,
-                from_storage=study._storage,
-                to_storage=storage,
-                to_study_name=STUDY_NAME,
-            )
-        storage.remove_session()
-        storage.engine.dispose()
-
-
-def read_db(path: str | Path) -> optuna.Study:
-    """Open the study in an SQLite file."""
-    return optuna.load_study(study_name=STUDY_NAME, storage=f"sqlite:///{Path(path).resolve()}")

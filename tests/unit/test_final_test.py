@@ -92,6 +92,7 @@ def best_of(files, alpha):
         "best_trial_params": params,
         "best_validation_score": 0.6,
         "baseline_validation_score": 0.5,
+        "why": "because",
     }
     write_json(folder / "best.json", record)
     return read_best(folder / "best.json", vectors, probes)

@@ -14,6 +14,7 @@ RESULTS = {
     },
     "best_validation_score": 0.625,
     "baseline_validation_score": 0.5,
+    "why": "trial 7 has the highest accuracy on 48 validation problems.",
     "baseline_benchmark_metrics": {"accuracy": 0.48},
     "steered_benchmark_metrics": {"accuracy": 0.45},
     "accuracy_improvement": -0.03,
@@ -29,6 +30,7 @@ def test_all_numbers_are_said():
     text = describe(RESULTS, "results/test_final.json")
     for part in (
         "dac with the probe direction at layer 15, α = 1.23 (dose 0.25)",
+        "Why: trial 7 has the highest accuracy on 48 validation problems.",
         "50.0% unsteered, 62.5% with it",
         "n = 100): 48.0% unsteered, 45.0% with it",
         "Difference: -3.0%, 95% interval [-9.0%, +2.0%]; 2 gained, 5 lost, McNemar p = 0.45",

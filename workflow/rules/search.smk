@@ -51,7 +51,7 @@ rule search:
         vectors=VECTOR_FILES,
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("from_params", "search.study"),
+        code=library("from_params", "search.run"),
     output:
         "<results>/study/worker_{worker}.json",
     log:
@@ -83,7 +83,7 @@ rule trials:
         workers=expand(
             "<results>/study/worker_{worker}.json", worker=range(CONFIG.search.workers)
         ),
-        code=library("search.run"),
+        code=library("search.tables"),
     output:
         db="<results>/study/study.db",
         trials="<results>/study/trials.csv",

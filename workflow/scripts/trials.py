@@ -1,7 +1,7 @@
 """The tables of the study: study.db and trials.csv."""
 
 from snakesteer.logs import script_log
-from snakesteer.search.run import collect
+from snakesteer.search.tables import collect
 
 with script_log(snakemake.log[0]):
     params, output = snakemake.params, snakemake.output

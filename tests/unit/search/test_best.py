@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from snakesteer.search.best import best_config, rank_trials
-from snakesteer.search.run import STUDY_NAME
+from snakesteer.search.journal import STUDY_NAME
 from tests.unit.search.fakes import answers_of
 
 PROBLEMS = 100
