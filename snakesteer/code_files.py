@@ -12,10 +12,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 
 # Plumbing: what these do to a result goes through rule parameters, or is no part of it.
-PLUMBING = frozenset(
-    f"snakesteer.{name}"
-    for name in ("config", "config_load", "errors", "files", "layers", "logs", "provenance")
-)
+_PLUMBING = ("config", "config_load", "errors", "files", "layers", "logs", "params", "provenance")
+PLUMBING = frozenset(f"snakesteer.{name}" for name in _PLUMBING)
 
 
 def library_files(*modules: str) -> list[Path]:

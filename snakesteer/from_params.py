@@ -10,7 +10,6 @@ from snakesteer.config import (
     GenerationConfig,
     ModelConfig,
     PromptConfig,
-    section,
 )
 from snakesteer.data.problem import Problem, read_problems
 from snakesteer.devices import lease_gpu
@@ -20,6 +19,7 @@ from snakesteer.errors import UserError
 from snakesteer.evaluation import decoding_of
 from snakesteer.files import read_json
 from snakesteer.models.loading import LoadedModel, load_model
+from snakesteer.params import section
 from snakesteer.prompts import Prompter, split_examples
 
 Params = Mapping[str, Any]

@@ -13,13 +13,14 @@ import optuna
 from optuna.trial import TrialState
 from tqdm import tqdm
 
-from snakesteer.config import GenerationConfig, SearchConfig, SteeringConfig, section
+from snakesteer.config import GenerationConfig, SearchConfig, SteeringConfig
 from snakesteer.data.problem import read_problems
 from snakesteer.engine.interface import Engine
 from snakesteer.evaluation import Answer, answer_all, chunks, read_answers
 from snakesteer.files import sha256_file, write_json
+from snakesteer.params import section
 from snakesteer.prompts import Prompter
-from snakesteer.search.journal import open_study
+from snakesteer.search.journal import ask_lock, finished_trials, one_process, open_study
 from snakesteer.search.samplers import make_pruner
 from snakesteer.search.space import Candidate
 from snakesteer.search.study import Plan, run_study
@@ -57,12 +58,15 @@ class SearchInputs:
     layers: tuple[int, ...]
     params: Mapping[str, Any]
 
-    def fingerprint(self) -> str:
-        """A hash of parameters and file contents; a study goes on only where it is the same."""
+    def settings(self) -> dict[str, Any]:
+        """Parameters and hashes of files, by their names."""
         params = {k: v for k, v in self.params.items() if k not in NOT_IN_FINGERPRINT}
         paths = (self.problems, self.baseline, *self.vectors, *self.others)
-        files = [sha256_file(path) for path in paths]
-        text = json.dumps([params, self.layers, files], sort_keys=True)
+        return {**params, "layers": [*self.layers], **{path: sha256_file(path) for path in paths}}
+
+    def fingerprint(self) -> str:
+        """A hash of parameters and file contents; a study goes on only where it is the same."""
+        text = json.dumps(list(self.settings().values()))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -116,20 +120,31 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     fingerprint = inputs.fingerprint()
     pruner = make_pruner(settings, len(parts))
-    study = open_study(journal, fingerprint, pruner, worker, settings.workers)
-    started = time.monotonic()
-    with tqdm(total=settings.n_trials, unit="trial", desc="search", disable=None) as bar:
+    with one_process(journal, worker):
+        study = open_study(
+            journal, fingerprint, pruner, worker, settings.workers, inputs.settings()
+        )
+        before = len(finished_trials(study))
+        started = time.monotonic()
 
         def after_round(study: optuna.Study) -> None:
-            trials = study.get_trials(deepcopy=False)
-            values = [t.value or 0.0 for t in trials if t.state == TrialState.COMPLETE]
-            pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
-            bar.n = len(values) + pruned
-            rate = tokens / (time.monotonic() - started)
-            text = f"best {max(values, default=0.0):.1%}, pruned {pruned}, {rate:.0f} tokens/s"
+            finished = finished_trials(study)
+            values = [t.value or 0.0 for t in finished if t.state == TrialState.COMPLETE]
+            seconds = time.monotonic() - started
+            left = (settings.n_trials - len(finished)) * seconds / max(1, len(finished) - before)
+            text = (
+                f"best {max(values, default=0.0):.1%}, pruned {len(finished) - len(values)}, "
+                f"{tokens / seconds:.0f} tokens/s"
+            )
+            bar.n = len(finished)
             bar.set_postfix_str(text)
-            logger.info("%d of %d trials, %s", bar.n, settings.n_trials, text)
+            logger.info(
+                "%d of %d trials, %s, %.0f s left", bar.n, settings.n_trials, text, max(0, left)
+            )
 
-        run_study(study, plan, evaluate_chunk, after_round)
-    seconds = time.monotonic() - started
+        with tqdm(
+            total=settings.n_trials, initial=before, unit="trial", desc="search", disable=None
+        ) as bar:
+            run_study(study, plan, evaluate_chunk, after_round, ask_lock(journal))
+        seconds = time.monotonic() - started
     write_json(output, {"fingerprint": fingerprint, "new_tokens": tokens, "seconds": seconds})

@@ -3,17 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
-from snakesteer.config import (
-    Config,
-    DataConfig,
-    GenerationConfig,
-    PromptConfig,
-    SteeringConfig,
-    leaves,
-    section,
-)
+from snakesteer.config import Config, DataConfig, GenerationConfig, PromptConfig, SteeringConfig
 from snakesteer.config_load import load_config
 from snakesteer.errors import UserError
+from snakesteer.params import leaves, section
 
 # Each: what a user wrote, and what the message must contain: key, value and remedy.
 UNKNOWN_KEYS = [

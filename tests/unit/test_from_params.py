@@ -8,7 +8,6 @@ from snakesteer.config import (
     GenerationConfig,
     ModelConfig,
     PromptConfig,
-    leaves,
 )
 from snakesteer.data.problem import write_problems
 from snakesteer.engine.reference import ReferenceEngine
@@ -23,6 +22,7 @@ from snakesteer.from_params import (
     run_record,
     settled,
 )
+from snakesteer.params import leaves
 from tests.loaded_models import loaded_model
 from tests.tiny_models import tiny_tokenizer
 from tests.unit.test_final_test import PROBLEMS

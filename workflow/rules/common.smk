@@ -11,7 +11,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from snakesteer import code_files
-from snakesteer.config import EMBEDDED_MODEL, leaves
+from snakesteer.config import EMBEDDED_MODEL
+from snakesteer.params import leaves
 from snakesteer.config_load import load_config
 from snakesteer.errors import UserError
 from snakesteer.layers import resolve_layers

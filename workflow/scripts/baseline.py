@@ -1,11 +1,12 @@
 """Unsteered answers to the validation split."""
 
-from snakesteer.config import GenerationConfig, section
+from snakesteer.config import GenerationConfig
 from snakesteer.data.problem import read_problems
 from snakesteer.evaluation import answer_all, chunks, summary, write_answers
 from snakesteer.files import write_json
 from snakesteer.from_params import open_engine, open_model, open_prompter, run_record, settled
 from snakesteer.logs import script_log
+from snakesteer.params import section
 
 with script_log(snakemake.log[0]):
     params = snakemake.params

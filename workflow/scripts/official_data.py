@@ -1,9 +1,10 @@
 """One official part of the data source, as problems."""
 
-from snakesteer.config import DataConfig, section
+from snakesteer.config import DataConfig
 from snakesteer.data.problem import write_problems
 from snakesteer.data.sources import load_official
 from snakesteer.logs import script_log
+from snakesteer.params import section
 
 with script_log(snakemake.log[0]) as log:
     data = section(DataConfig, "data", snakemake.params)

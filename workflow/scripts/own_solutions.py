@@ -1,10 +1,11 @@
 """The model's own sampled solutions, graded, for contrast pairs."""
 
-from snakesteer.config import GenerationConfig, section
+from snakesteer.config import GenerationConfig
 from snakesteer.data.problem import read_problems
 from snakesteer.files import write_jsonl
 from snakesteer.from_params import open_model, open_prompter, open_sampler
 from snakesteer.logs import script_log
+from snakesteer.params import section
 from snakesteer.solutions import sample_solutions
 
 with script_log(snakemake.log[0]):

@@ -6,12 +6,13 @@ import json
 import optuna
 import pytest
 
-from snakesteer.config import GenerationConfig, SearchConfig, SteeringConfig, leaves
+from snakesteer.config import GenerationConfig, SearchConfig, SteeringConfig
 from snakesteer.data.problem import write_problems
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.errors import UserError
 from snakesteer.evaluation import answer_all, write_answers
+from snakesteer.params import leaves
 from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.run import SearchInputs, search
 from snakesteer.search.tables import collect, read_db
