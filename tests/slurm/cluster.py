@@ -1,7 +1,7 @@
 """A real SLURM cluster of one node for tests: munged, slurmctld and slurmd on loopback.
 
-It needs Debian's packages (or the like), no systemd, no cgroups, no database and no root. Its GPU is
-/dev/null under another name: SLURM counts and hands it out as it would a real one.
+It needs Debian's packages (or the like), no systemd, no cgroups, no database and no root. Its GPU
+is /dev/null under another name: SLURM counts and hands it out as it would a real one.
 """
 
 import getpass
@@ -79,7 +79,7 @@ class Job:
 
     Attributes:
         id: SLURM's number.
-        name: Which Snakemake rule or group it runs, with its wildcards.
+        rule: What it runs: a rule, or a group's name with the names of its rules.
         state: Such as COMPLETED.
         partition: Where it was sent.
         gpus: GPUs that it held.
@@ -88,7 +88,7 @@ class Job:
     """
 
     id: int
-    name: str
+    rule: str
     state: str
     partition: str
     gpus: int
@@ -104,7 +104,7 @@ class Cluster:
 
     def jobs(self) -> list[Job]:
         """All jobs so far, by number."""
-        lines = client("scontrol", "--oneliner", "show", "jobs").splitlines()
+        lines = client("scontrol", "--oneliner", "--details", "show", "jobs").splitlines()
         return [_job(line) for line in lines if line.startswith("JobId=")]
 
     def cancel(self, job: Job) -> None:
@@ -124,7 +124,7 @@ def running_cluster(partitions: Sequence[str]) -> Iterator[Cluster]:
     """
     if missing := [name for name in PROGRAMS if shutil.which(name, path=SEARCH) is None]:
         raise NoCluster(f"not installed: {', '.join(missing)}")
-    # Short, as a Unix socket's path has at most 107 bytes and steps have theirs in the spool folder.
+    # Short, as a Unix socket's path has at most 107 bytes, and those of job steps lie deep in it.
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -248,15 +248,15 @@ def _cancel_all() -> None:
 
 
 def _job(line: str) -> Job:
-    """A job from its line of ``scontrol --oneliner show jobs``."""
+    """A job from its line of ``scontrol --oneliner --details show jobs``."""
     fields = dict(field.split("=", 1) for field in line.split() if "=" in field)
-    gres = fields.get("TresPerJob", "")
+    gres = fields.get("JOB_GRES", "")
     return Job(
         id=int(fields["JobId"]),
-        name=fields.get("Comment", ""),
+        rule=fields.get("Comment", "").removeprefix("rule_").partition("_wildcards_")[0],
         state=fields["JobState"],
         partition=fields["Partition"],
-        gpus=int(gres.rpartition(":")[2]) if gres.startswith("gres:gpu") else 0,
+        gpus=int(gres.rpartition(":")[2]) if gres.startswith("gpu:") else 0,
         start=_time(fields["StartTime"]),
         end=_time(fields["EndTime"]),
     )
