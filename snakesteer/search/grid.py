@@ -1,12 +1,14 @@
 """Which samplers fit which search spaces, and the grid. Imported while the Snakefile is read."""
 
 import itertools
-import math
+import random
 from collections.abc import Sequence
 from typing import Any
 
 from snakesteer.config import Range, SearchConfig, SteeringConfig
 from snakesteer.errors import UserError
+
+NO_STRENGTH = 1e-9  # a zero that rounding has moved
 
 
 def check_sampler(search: SearchConfig, steering: SteeringConfig, layers: Sequence[int]) -> None:
@@ -35,29 +37,47 @@ def check_sampler(search: SearchConfig, steering: SteeringConfig, layers: Sequen
         )
     if search.sampler != "grid":
         return
-    points = math.prod(len(values) for values in grid(search, steering, layers).values())
+    points = len(grid(search, steering, layers)) + 1
     if search.n_trials > points:
         raise UserError(
-            f"search.n_trials is {search.n_trials}, but the grid has {points} points",
+            f"search.n_trials is {search.n_trials}, but the grid has {points} points, the "
+            "unsteered one included",
             f"Set search.n_trials: {points} or less, or raise search.grid_points.",
         )
 
 
 def grid(
     search: SearchConfig, steering: SteeringConfig, layers: Sequence[int]
-) -> dict[str, list[Any]]:
-    """The values of every searched parameter, by its name in the study."""
+) -> list[dict[str, Any]]:
+    """All steered points, in an order drawn by the seed.
+
+    Args:
+        search: Number of values, and the seed.
+        steering: The space.
+        layers: The layers to choose from.
+
+    Returns:
+        Parameters by their names in the study.
+    """
     values: dict[str, list[Any]] = {
         "steering_method": list(steering.methods),
         "steering_direction": list(steering.directions),
         "layer_id": list(layers),
-        f"steering_{steering.unit}": _points(steering.strength, search.grid_points),
+        f"steering_{steering.unit}": [
+            strength
+            for strength in _points(steering.strength, search.grid_points)
+            if abs(strength) > NO_STRENGTH
+        ],
     }
     if "dac" in steering.methods:
         values["entropy_threshold"] = _points(steering.dac_entropy_threshold, search.grid_points)
         values["ptop"] = _points(steering.dac_ptop, search.grid_points)
         values["max_alpha"] = _points(steering.dac_max_alpha, search.grid_points)
-    return values
+    points = [
+        dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())
+    ]
+    random.Random(search.seed).shuffle(points)
+    return points
 
 
 def _points(span: Range, count: int) -> list[float]:

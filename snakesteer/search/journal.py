@@ -8,10 +8,13 @@ NFS; or a database, named by the environment variable SNAKESTEER_STUDY_URL (such
 import logging
 import os
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -23,12 +26,52 @@ logger = logging.getLogger(__name__)
 
 STUDY_NAME = "snakesteer"
 FINGERPRINT = "fingerprint"
+SETTINGS = "settings"
 WORKER = "worker"
 URL_VARIABLE = "SNAKESTEER_STUDY_URL"
 
 
+@contextmanager
+def one_process(journal: str | Path, worker: int) -> Iterator[None]:
+    """Run the block in one process of a worker at a time.
+
+    Jobs outlive a Snakemake that was killed: the worker's next process waits until such a job ends.
+
+    Args:
+        journal: The side file.
+        worker: Number of this process.
+    """
+    lock = _file_lock(journal, f"worker_{worker}")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.warning("an earlier process of this worker still runs: waiting until it ends")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def ask_lock(journal: str | Path) -> FileLock:
+    """Held by the one worker that asks for trials or opens the study.
+
+    Without it, two workers that ask at the same moment would ask for one trial too many, and for
+    the same point of a sequence or a grid.
+
+    Args:
+        journal: The side file.
+    """
+    return _file_lock(journal, "ask")
+
+
 def open_study(
-    journal: str | Path, fingerprint: str, pruner: BasePruner, worker: int, workers: int
+    journal: str | Path,
+    fingerprint: str,
+    pruner: BasePruner,
+    worker: int,
+    workers: int,
+    settings: Mapping[str, Any] | None = None,
 ) -> optuna.Study:
     """Open the study, or start a new one where its settings or inputs have changed.
 
@@ -40,24 +83,37 @@ def open_study(
         pruner: Of the study.
         worker: Number of this process.
         workers: How many share the study.
+        settings: What the fingerprint is made of, by names, to say what has changed.
 
     Raises:
         UserError: The journal is damaged, or the database cannot be reached.
     """
     path = Path(journal)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One worker at a time: the first one decides whether the study goes on or starts anew.
-    with FileLock(path.with_name(f".{path.name}.opening")):
-        study = _open(path, fingerprint, pruner, alone=workers == 1)
-    for trial in study.get_trials(states=[TrialState.RUNNING]):
-        if workers == 1 or trial.user_attrs.get(WORKER) == worker:
-            study.tell(trial.number, state=TrialState.FAIL)
+    # The first worker decides whether the study goes on or starts anew.
+    with ask_lock(path):
+        if workers == 1:
+            _lock_path(path).unlink(missing_ok=True)  # left by a killed process
+        study = _open(path, fingerprint, pruner, settings or {})
+        for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            # A worker writes its number onto a trial before it lets go of the lock.
+            owner = trial.user_attrs.get(WORKER)
+            if owner is None or owner == worker or owner >= workers:
+                study.tell(trial.number, state=TrialState.FAIL)
     if finished := len(finished_trials(study)):
         logger.info("going on after %d finished trials", finished)
     return study
 
 
-def _open(path: Path, fingerprint: str, pruner: BasePruner, alone: bool) -> optuna.Study:
+def _file_lock(journal: str | Path, name: str) -> FileLock:
+    """A lock that the kernel frees when its process ends, however it ends."""
+    path = Path(journal)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f"{path.name}.{name}"))
+
+
+def _open(
+    path: Path, fingerprint: str, pruner: BasePruner, settings: Mapping[str, Any]
+) -> optuna.Study:
     url = os.environ.get(URL_VARIABLE)
     if url is not None:
         # A database holds many studies: each set of settings has its own.
@@ -70,13 +126,13 @@ def _open(path: Path, fingerprint: str, pruner: BasePruner, alone: bool) -> optu
         )
         study.set_user_attr(FINGERPRINT, fingerprint)
         return study
-    found = _load(path, pruner, alone) if path.exists() else None
-    if found is not None and found.user_attrs.get(FINGERPRINT) == fingerprint:
-        return found
+    found = _load(path, pruner) if path.exists() else None
     if found is not None:
+        if found.user_attrs[FINGERPRINT] == fingerprint:
+            return found
         logger.warning(
-            "settings or inputs of the search have changed: starting a new study (the journal of "
-            "the old one is kept as %s.old)",
+            "%s: starting a new study (the journal of the old one is kept as %s.old)",
+            _changes(found.user_attrs.get(SETTINGS, {}), settings),
             path.name,
         )
         path.replace(path.with_name(path.name + ".old"))
@@ -84,17 +140,38 @@ def _open(path: Path, fingerprint: str, pruner: BasePruner, alone: bool) -> optu
     study = optuna.create_study(
         study_name=STUDY_NAME, storage=_storage(path), direction="maximize", pruner=pruner
     )
+    study.set_user_attr(SETTINGS, dict(settings))
     study.set_user_attr(FINGERPRINT, fingerprint)
     return study
 
 
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Which settings and inputs differ, in words."""
+    names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+    shown = ", ".join(name.replace("__", ".") for name in names[:5])
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"changed since the last search: {shown or 'settings or inputs'}{more}"
+
+
 def load_finished(journal: str | Path, fingerprint: str) -> optuna.Study:
-    """The study after its workers have ended."""
+    """The study after its workers have ended.
+
+    Raises:
+        UserError: It is not there, or damaged.
+    """
     url = os.environ.get(URL_VARIABLE)
-    if url is not None:
-        name = f"{STUDY_NAME}-{fingerprint[:16]}"
-        return optuna.load_study(study_name=name, storage=_database(url))
-    return optuna.load_study(study_name=STUDY_NAME, storage=_storage(Path(journal)))
+    try:
+        if url is not None:
+            name = f"{STUDY_NAME}-{fingerprint[:16]}"
+            return optuna.load_study(study_name=name, storage=_database(url))
+        return optuna.load_study(study_name=STUDY_NAME, storage=_read(Path(journal)))
+    except KeyError:
+        where = f"the database of {URL_VARIABLE}" if url is not None else str(journal)
+        raise UserError(
+            f"The study of the search is not in {where}",
+            f"{URL_VARIABLE} must be the same, or unset, for all jobs; where the study was "
+            "deleted, delete study/worker_*.json too and run snakemake again.",
+        ) from None
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -102,35 +179,58 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED])
 
 
-def _load(path: Path, pruner: BasePruner, alone: bool) -> optuna.Study | None:
-    if alone:
-        _clean_up(path)
+def _load(path: Path, pruner: BasePruner) -> optuna.Study | None:
+    """The study of a journal; None where its process was killed before it was complete."""
+    storage = _read(path)
     try:
-        return optuna.load_study(study_name=STUDY_NAME, storage=_storage(path), pruner=pruner)
-    except KeyError:  # killed before the study was created
+        study = optuna.load_study(study_name=STUDY_NAME, storage=storage, pruner=pruner)
+    except KeyError:
         return None
-    except ValueError as error:
+    return study if FINGERPRINT in study.user_attrs else None
+
+
+def _read(path: Path) -> BaseStorage:
+    try:
+        return _storage(path)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        # What replaying records meets where they are no JSON, or not Optuna's.
         raise UserError(
-            f"The journal of the search, {path}, is damaged ({error})",
+            f"The journal of the search, {path}, is damaged ({type(error).__name__}: {error})",
             "Delete it; the search starts anew.",
         ) from error
 
 
-def _clean_up(path: Path) -> None:
-    """Remove what a killed process left: its lock, and half a line that Optuna would add to."""
-    path.with_name(path.name + ".lock").unlink(missing_ok=True)
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
+def _lock_path(path: Path) -> Path:
+    """Where Optuna's own lock lies while a line is written."""
+    return path.with_name(path.name + ".lock")
+
+
+class _JournalLock(JournalFileOpenLock):
+    """Optuna's lock around each write; removes half a line that a killed process has left.
+
+    Optuna would write on behind it, and the journal could no longer be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._journal = path
+
+    def acquire(self) -> bool:
+        """Wait for the lock, then make sure that the journal ends with a whole line."""
+        acquired = super().acquire()
+        with self._journal.open("rb+") as file:
+            if file.seek(0, os.SEEK_END) > 0:
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":
+                    file.seek(0)
+                    file.truncate(file.read().rfind(b"\n") + 1)
+        return acquired
 
 
 def _storage(path: Path) -> BaseStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return JournalStorage(
-            JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
-        )
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=_JournalLock(path)))
 
 
 def _database(url: str) -> RDBStorage:

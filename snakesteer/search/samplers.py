@@ -1,9 +1,10 @@
 """The study's samplers and pruners, made from the config."""
 
 import warnings
-from collections.abc import Sequence
+from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.pruners import (
     BasePruner,
     HyperbandPruner,
@@ -16,31 +17,21 @@ from optuna.samplers import (
     BaseSampler,
     CmaEsSampler,
     GPSampler,
-    GridSampler,
     QMCSampler,
     RandomSampler,
     TPESampler,
 )
+from optuna.trial import FrozenTrial, TrialState
 
-from snakesteer.config import SearchConfig, SteeringConfig
-from snakesteer.search.grid import grid
+from snakesteer.config import SearchConfig
 
 
-def make_sampler(
-    search: SearchConfig,
-    steering: SteeringConfig,
-    layers: Sequence[int],
-    seed: int,
-    in_parallel: bool,
-) -> BaseSampler:
+def make_sampler(search: SearchConfig, seed: int, in_parallel: bool) -> BaseSampler:
     """The sampler for one trial.
 
     Args:
         search: Names the sampler.
-        steering: The space.
-        layers: The layers to choose from.
-        seed: Of this trial. QMC and the grid are sequences: they keep the study's seed and find
-            their place in the study.
+        seed: Of this trial. QMC is a sequence: it finds its place in the study.
         in_parallel: Whether other trials run at the same time.
     """
     with warnings.catch_warnings():
@@ -54,15 +45,34 @@ def make_sampler(
                     seed=seed,
                 )
             case "gp":
-                return GPSampler(n_startup_trials=search.n_startup_trials, seed=seed)
+                return _NewPointGPSampler(
+                    n_startup_trials=search.n_startup_trials,
+                    seed=seed,
+                    warn_independent_sampling=False,
+                )
             case "cmaes":
                 return CmaEsSampler(n_startup_trials=search.n_startup_trials, seed=seed)
             case "qmc":
                 return QMCSampler(seed=search.seed)
-            case "grid":
-                return GridSampler(dict(grid(search, steering, layers)), seed=search.seed)
-            case "random":
+            case "random" | "grid":  # the study itself takes the grid's points
                 return RandomSampler(seed=seed)
+
+
+class _NewPointGPSampler(GPSampler):
+    """A Gaussian process that takes a random point instead of one that the study has already.
+
+    It learns from complete trials alone, and would propose a pruned point again and again.
+    """
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The proposal, or nothing, which leaves the choice to the random sampler."""
+        params = super().sample_relative(study, trial, search_space)
+        # Of a study under Hyperband, `get_trials` would show one bracket.
+        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+        known = (other.params for other in trials if other.state != TrialState.FAIL)
+        return {} if any(params.items() <= other.items() for other in known) else params
 
 
 def make_pruner(search: SearchConfig, num_chunks: int) -> BasePruner:

@@ -7,6 +7,7 @@ the study's seed and the trial's number: one worker and one seed give one study.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.evaluation import Answer, accuracy
+from snakesteer.search.grid import grid
 from snakesteer.search.journal import WORKER, finished_trials
 from snakesteer.search.samplers import make_sampler
 from snakesteer.search.space import PARAM_NAMES, Candidate, VectorKey, suggest, unsteered_start
@@ -24,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 # What a finished trial keeps beside its parameters.
 COSTS = ("accuracy_by_chunk", "problems", "new_tokens", "invalid")
+# Trials that have ended well or are running: no others are asked for in their place.
+CLAIMED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+
+NO_LOCK: AbstractContextManager[Any] = nullcontext()
 
 # Candidates and the number of a chunk in, each candidate's answers to that chunk out.
 EvaluateChunk = Callable[[Sequence[Candidate], int], list[list[Answer]]]
@@ -75,6 +81,7 @@ def run_study(
     plan: Plan,
     evaluate_chunk: EvaluateChunk,
     on_round: Callable[[optuna.Study], None] = lambda study: None,
+    lock: AbstractContextManager[Any] = NO_LOCK,
 ) -> None:
     """Run trials until the study has as many as the config asks for.
 
@@ -88,11 +95,10 @@ def run_study(
         plan: What it is run with.
         evaluate_chunk: Answers one chunk under several candidates.
         on_round: Called after every round.
+        lock: Held while trials are asked for, against other workers.
     """
     memory: dict[Candidate, Sequence[Answer]] = {}
-    if plan.worker == 0 and not _has_unsteered(study):
-        study.enqueue_trial(unsteered_start(plan.steering, plan.layers))
-    while running := _ask_round(study, plan):
+    while running := _ask_round(study, plan, lock):
         try:
             _evaluate_round(running, plan, memory, evaluate_chunk)
         except BaseException as error:
@@ -106,38 +112,43 @@ def run_study(
         on_round(study)
 
 
-def _ask_round(study: optuna.Study, plan: Plan) -> list[_Running]:
+def _ask_round(
+    study: optuna.Study, plan: Plan, lock: AbstractContextManager[Any]
+) -> list[_Running]:
     """New trials, no more than are missing; empty when there are enough."""
-    asked: list[_Running] = []
-    while len(asked) < plan.trials_per_round and _claimed(study) < plan.search.n_trials:
-        member = _ask(study, plan)
-        if _claimed(study, before=member.trial.number) >= plan.search.n_trials:
-            # Another worker asked at the same moment.
-            _fail(study, member.trial, "one trial too many")
-            break
-        asked.append(member)
-    return asked
-
-
-def _claimed(study: optuna.Study, before: int | None = None) -> int:
-    """Trials that have ended well or are running, among those before a number."""
-    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    trials = study.get_trials(deepcopy=False, states=counted)
-    return sum(before is None or trial.number < before for trial in trials)
+    with lock:
+        claimed = study.get_trials(deepcopy=False, states=CLAIMED)
+        missing = plan.search.n_trials - len(claimed)
+        return [_ask(study, plan) for _ in range(min(missing, plan.trials_per_round))]
 
 
 def _ask(study: optuna.Study, plan: Plan) -> _Running:
     trials = study.get_trials(deepcopy=False)
-    number = sum(trial.state != TrialState.WAITING for trial in trials)
+    waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+    if not waiting and (point := _given_point(trials, plan)) is not None:
+        study.enqueue_trial(point)
+    number = len(trials) - len(waiting)
     seed = (plan.search.seed * 1_000_003 + plan.worker * 7_919 + number) % 2**32
     in_parallel = plan.trials_per_round > 1 or plan.search.workers > 1
-    study.sampler = make_sampler(plan.search, plan.steering, plan.layers, seed, in_parallel)
+    study.sampler = make_sampler(plan.search, seed, in_parallel)
     trial = study.ask()
     trial.set_user_attr(WORKER, plan.worker)
     candidate = suggest(trial, plan.steering, plan.layers, plan.vectors)
     for name, value in candidate.params().items():
         trial.set_user_attr(name, value)
     return _Running(trial, candidate)
+
+
+def _given_point(trials: Sequence[FrozenTrial], plan: Plan) -> dict[str, Any] | None:
+    """The next point that is not the sampler's to choose: no steering, then those of the grid."""
+    claimed = [trial for trial in trials if trial.state in CLAIMED]
+    if all(trial.user_attrs.get("steering_alpha") != 0.0 for trial in claimed):
+        return unsteered_start(plan.steering, plan.layers)
+    if plan.search.sampler != "grid":
+        return None
+    taken = [trial.params for trial in claimed]
+    points = grid(plan.search, plan.steering, plan.layers)
+    return next(point for point in points if point not in taken)
 
 
 def _evaluate_round(
@@ -223,15 +234,6 @@ def _accuracy(trial: FrozenTrial) -> float | None:
     """Over all problems that a trial was given; a pruned one saw fewer."""
     by_chunk = trial.user_attrs.get("accuracy_by_chunk")
     return by_chunk[-1] if by_chunk else None
-
-
-def _has_unsteered(study: optuna.Study) -> bool:
-    """Whether the unsteered trial is complete, or waits to be run."""
-    return any(
-        trial.state == TrialState.WAITING
-        or (trial.state == TrialState.COMPLETE and trial.user_attrs["steering_alpha"] == 0.0)
-        for trial in study.get_trials(deepcopy=False)
-    )
 
 
 def enough(study: optuna.Study, n_trials: int) -> bool:
