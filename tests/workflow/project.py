@@ -35,8 +35,13 @@ CONFIG: dict[str, Any] = {
     "prompt": {"shots": 1, "stop": [*string.ascii_uppercase]},
     "generation": {"max_new_tokens": 6},
     "engine": {"name": "slots", "batch_size": 8},
-    "steering": {"layers": [1, 2], "methods": ["caa", "dac"], "directions": ["caa", "probe"]},
-    "search": {"n_trials": 5, "chunk_size": 4, "n_startup_trials": 2},
+    "steering": {
+        "strength": [-0.5, 0.5],
+        "layers": [1, 2],
+        "methods": ["caa", "dac"],
+        "directions": ["caa", "probe"],
+    },
+    "search": {"n_trials": 5, "chunk_size": 4, "n_startup_trials": 2, "one_standard_error": False},
     "evaluation": {"bootstrap_resamples": 200},
 }
 TARGETS = ("all", "splits", "vectors", "study")  # rules that make nothing

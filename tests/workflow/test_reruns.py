@@ -14,7 +14,8 @@ pytestmark = pytest.mark.workflow
 
 TEST = Counter(test_final=1, provenance=1)
 CHOICE = Counter(best_config=1) + TEST
-SEARCH = Counter(search=1) + CHOICE
+TRIALS = Counter(trials=1) + CHOICE
+SEARCH = Counter(search=1) + TRIALS
 ANSWERS = Counter(baseline=1) + SEARCH
 VECTORS = Counter(probe=2, vector=4) + SEARCH
 ACTIVATIONS = Counter(activations=2) + VECTORS
@@ -31,6 +32,7 @@ TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "search.n_trials": (6, SEARCH),
     "search.trials_per_round": (3, SEARCH),
     "search.pruner": ("none", SEARCH),
+    "search.one_standard_error": (True, CHOICE),
     "search.chunk_size": (3, ANSWERS),
     "steering.strength": ([-0.4, 0.4], SEARCH),
     "steering.directions": (["caa"], SEARCH),
@@ -67,10 +69,14 @@ def test_equal_configs_rerun_nothing(finished: Finished):
     one_for_one = {
         "evaluation": {"confidence": 0.95, "bootstrap_resamples": 200.0},
         "probe": {"c": 1},
-        "steering": {"strength": ["-0.5", "0.5"], "layers": "1-2"},
+        "steering": {"strength": ["-0.5", "0.5"]},
         "model": {"revision": None, "device": "cpu"},
     }
     assert finished.project.snakemake("-n", overlay=one_for_one).idle
+
+
+def test_equal_layers_are_only_recorded_anew(finished: Finished):
+    assert finished.project.snakemake("-n", overlay={"steering": {"layers": "1-2"}}).jobs == RECORD
 
 
 def test_the_order_of_keys_reruns_nothing(finished: Finished, tmp_path: Path):

@@ -12,8 +12,8 @@ import optuna
 import pytest
 from safetensors.numpy import load_file
 
+from snakesteer.activations_file import read_activations
 from snakesteer.files import sha256_file
-from snakesteer.search.study import STUDY_NAME
 from snakesteer.vectors import read_vector
 from tests.workflow.conftest import Finished
 from tests.workflow.project import CONFIG, DIRECTIONS, LAYERS, Project, read_rows
@@ -31,6 +31,7 @@ FILES = {
     *(f"vectors/{d}/layer_{layer}.safetensors" for d in DIRECTIONS for layer in LAYERS),
     "baseline/val.jsonl",
     "baseline/val.json",
+    "study/worker_0.json",
     "study/study.db",
     "study/trials.csv",
     "best_config.json",
@@ -78,16 +79,21 @@ def test_pairs_are_of_their_split_and_leave_out_the_shot(results: Path):
         assert all(pair["positive"] != pair["negative"] for pair in pairs)
 
 
+def file_of(results: Path, split: str, layer: int) -> Path:
+    """An activation file."""
+    return results / "activations" / split / f"layer_{layer}.h5"
+
+
 def test_activations_say_where_they_come_from(results: Path):
     for split, count in (("train", 11), ("val", 8)):
         ids = [pair["id"] for pair in read_rows(results / "pairs" / f"{split}.jsonl")]
         for layer in LAYERS:
-            with h5py.File(results / "activations" / split / f"layer_{layer}.h5") as file:
+            with h5py.File(file_of(results, split, layer)) as file:
                 assert [text.decode() for text in file["id"][:]] == ids
                 assert file["positive"].shape == file["negative"].shape == (count, 32)
                 assert np.isfinite(file["positive"][:]).all()
                 assert not np.array_equal(file["positive"][:], file["negative"][:])
-                attributes = dict(file.attrs)
+            attributes = read_activations(file_of(results, split, layer)).attributes
             assert attributes["layer"] == layer
             assert attributes["model"] == "tiny model"
             assert attributes["dtype"] == "torch.float32"
@@ -97,7 +103,7 @@ def test_activations_say_where_they_come_from(results: Path):
 
 def test_the_caa_vector_is_the_mean_difference(results: Path):
     for layer in LAYERS:
-        with h5py.File(results / "activations" / "train" / f"layer_{layer}.h5") as file:
+        with h5py.File(file_of(results, "train", layer)) as file:
             difference = file["positive"][:].astype(np.float64) - file["negative"][:]
         path = results / "vectors" / "caa" / f"layer_{layer}.safetensors"
         vector = read_vector(path)
@@ -116,7 +122,7 @@ def test_probes_are_scored(results: Path):
 
 def test_the_study_is_complete(results: Path):
     url = f"sqlite:///{results / 'study' / 'study.db'}"
-    trials = optuna.load_study(study_name=STUDY_NAME, storage=url).trials
+    trials = optuna.load_study(study_name=None, storage=url).trials
     assert len(trials) == CONFIG["search"]["n_trials"]
     assert {trial.state.name for trial in trials} <= {"COMPLETE", "PRUNED"}
     assert trials[0].user_attrs["steering_alpha"] == 0.0
@@ -213,7 +219,7 @@ def test_every_job_has_a_log(finished: Finished):
 def test_the_terminal_tells_the_result(finished: Finished, results: Path):
     final = load(results / "test_final.json")
     end = finished.rest.text
-    assert "Best on validation: " in end
+    assert "Chosen: " in end
     assert f"Test accuracy (n = 8): {final['baseline_benchmark_metrics']['accuracy']:.1%}" in end
     assert f"Verdict: {final['verdict']}" in end
     assert "Details: results/test_final.json" in end
@@ -255,7 +261,8 @@ def test_the_reference_engine_runs_too(finished_copy: Project):
     overlay = {"engine": {"name": "reference"}, "steering": {"methods": ["caa"]}}
     run = finished_copy.snakemake("results/test_final.json", overlay=overlay)
     assert run.code == 0, run.text
-    assert run.jobs == {"baseline": 1, "search": 1, "best_config": 1, "test_final": 1}
+    rules = ("baseline", "search", "trials", "best_config", "test_final")
+    assert run.jobs == dict.fromkeys(rules, 1)
     assert load(finished_copy.results / "test_final.json")["run"]["engine"] == "reference"
 
 
