@@ -5,18 +5,17 @@ Inputs: the merged config. Outputs: none. Steps: validate, resolve the layers, n
 
 import json
 import os
-import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from snakesteer import code_files
 from snakesteer.config import EMBEDDED_MODEL
-from snakesteer.params import leaves
 from snakesteer.config_load import load_config
 from snakesteer.errors import UserError
 from snakesteer.layers import resolve_layers
 from snakesteer.models.depth import depth_before_download
+from snakesteer.params import leaves
 from snakesteer.search.grid import check_sampler
 from snakesteer.summary import final_summary
 
