@@ -1,6 +1,8 @@
 """profiles/slurm names the rules that there are, and what it needs is pinned."""
 
 import re
+import subprocess
+import sys
 import tomllib
 
 import yaml
@@ -42,3 +44,17 @@ def test_the_executor_is_pinned_inside_its_range():
     (version,) = re.findall(rf"^{executor.name}==(\S+)$", pins, re.MULTILINE)
     assert executor.specifier.contains(version)
     assert not executor.specifier.contains("2.7.9")
+
+
+def test_reading_the_workflow_imports_no_torch():
+    """Every SLURM job reads it anew, twice."""
+    code = "import snakemake.cli, sys; snakemake.cli.main(['--list-rules'])"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+    )
+    modules = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
+    assert "snakesteer.config_load" in modules, done.stderr[-2000:]
+    assert not {"torch", "transformers", "optuna", "sklearn", "datasets"} & modules

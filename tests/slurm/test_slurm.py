@@ -127,6 +127,7 @@ def test_a_cancelled_search_fails_the_run_and_goes_on_in_the_next(cluster, finis
     kept = complete_trials(project)
     assert code != 0, text
     assert text.count("SLURM status is: 'CANCELLED'") == 1 + SETTINGS["retries"], text
+    assert "mem_mb=32000" in text, text  # `attempt * 16000`, the second time
     assert not (project.results / "best_config.json").exists()
     assert not (project.results / "study" / "study.db").exists()
 
