@@ -57,5 +57,9 @@ rule study:
         "<results>/best_config.json",
 
 
+onstart:
+    started["at"] = time.time()
+
+
 onsuccess:
-    print(final_summary(CONFIG.results))
+    print(final_summary(CONFIG.results, since=started["at"]))

@@ -11,6 +11,7 @@ from snakesteer.activations import capture, texts_of_pairs
 from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig
 from snakesteer.data.problem import Problem
 from snakesteer.engine.interface import Engine
+from snakesteer.errors import UserError
 from snakesteer.evaluation import Answer, answer_all, summary
 from snakesteer.files import read_json
 from snakesteer.models.loading import LoadedModel
@@ -47,9 +48,18 @@ def read_best(path: str | Path, vectors: Sequence[str], probes: Sequence[str]) -
         path: best_config.json.
         vectors: All vector files, ``…/{direction}/layer_{L}.safetensors``.
         probes: All probe files, ``…/layer_{L}.safetensors``.
+
+    Raises:
+        UserError: It holds no configuration.
     """
     record = read_json(path)
-    candidate = candidate_from_params(record["best_trial_params"])
+    try:
+        candidate = candidate_from_params(record["best_trial_params"])
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} does not hold a configuration ({error!r})",
+            "Delete it and run snakemake again; it will be made anew.",
+        ) from error
     name = f"layer_{candidate.layer}.safetensors"
     vector = read_vector(_ending(vectors, candidate.direction, name))
     return Best(

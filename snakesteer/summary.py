@@ -7,10 +7,17 @@ from typing import Any
 from snakesteer.files import read_json
 
 
-def final_summary(results_folder: str | Path) -> str:
-    """What a run found; empty where there is no final test yet."""
+def final_summary(results_folder: str | Path, since: float = 0.0) -> str:
+    """What a run found; empty where it made no final test.
+
+    Args:
+        results_folder: Of the run.
+        since: When it began, in seconds since the epoch.
+    """
     path = Path(results_folder) / "test_final.json"
-    return describe(read_json(path), path) if path.exists() else ""
+    if not path.exists() or path.stat().st_mtime < since:
+        return ""
+    return describe(read_json(path), path)
 
 
 def describe(results: Mapping[str, Any], path: str | Path) -> str:

@@ -300,14 +300,7 @@ DAMAGE: dict[str, tuple[str, bytes | None, str, tuple[str, ...]]] = {
 }
 
 
-# These two end in a traceback so far: read_db and read_best let other errors through.
-TRACEBACK = pytest.mark.xfail(reason="ends in a traceback", strict=True)
-UNEXPLAINED = ("study", "best config without content")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=TRACEBACK) if n in UNEXPLAINED else n for n in DAMAGE]
-)
+@pytest.mark.parametrize("name", DAMAGE)
 def test_damaged_results_are_named(finished_copy: Project, name: str):
     file, content, target, words = DAMAGE[name]
     path, wanted = finished_copy.results / file, finished_copy.results / target

@@ -5,6 +5,7 @@ Inputs: the merged config. Outputs: none. Steps: validate, resolve the layers, n
 
 import json
 import os
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -27,6 +28,10 @@ try:
     check_sampler(CONFIG.search, CONFIG.steering, LAYERS)
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+
+# When this run began, for `onsuccess`.
+started = {}
 
 
 pathvars:
