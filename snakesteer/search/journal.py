@@ -1,8 +1,9 @@
 """Where a running study is kept, so that a crash, a kill or a time limit loses no finished trial.
 
-By default an append-only file beside the results, which several processes may share, also over
-NFS; or a database, named by the environment variable SNAKESTEER_STUDY_URL (such as
-``postgresql://…``), never by the config, which is written into results.
+By default an append-only file beside the results, which several processes may share, over a network
+too where its file system has locks (NFS version 4, Lustre with ``flock``); or a database, named by
+the environment variable SNAKESTEER_STUDY_URL (such as ``postgresql://…``), never by the config,
+which is written into results.
 """
 
 import logging
@@ -17,7 +18,7 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from snakesteer.errors import UserError
@@ -91,8 +92,6 @@ def open_study(
     path = Path(journal)
     # The first worker decides whether the study goes on or starts anew.
     with ask_lock(path):
-        if workers == 1:
-            _lock_path(path).unlink(missing_ok=True)  # left by a killed process
         study = _open(path, fingerprint, pruner, settings or {})
         for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             # A worker writes its number onto a trial before it lets go of the lock.
@@ -160,13 +159,16 @@ def load_finished(journal: str | Path, fingerprint: str) -> optuna.Study:
         UserError: It is not there, or damaged.
     """
     url = os.environ.get(URL_VARIABLE)
+    path = Path(journal)
     try:
         if url is not None:
             name = f"{STUDY_NAME}-{fingerprint[:16]}"
             return optuna.load_study(study_name=name, storage=_database(url))
-        return optuna.load_study(study_name=STUDY_NAME, storage=_read(Path(journal)))
+        if not path.exists():  # Optuna would make an empty one
+            raise KeyError(path)
+        return optuna.load_study(study_name=STUDY_NAME, storage=_read(path))
     except KeyError:
-        where = f"the database of {URL_VARIABLE}" if url is not None else str(journal)
+        where = path if url is None else f"the database of {URL_VARIABLE}"
         raise UserError(
             f"The study of the search is not in {where}",
             f"{URL_VARIABLE} must be the same, or unset, for all jobs; where the study was "
@@ -192,7 +194,7 @@ def _load(path: Path, pruner: BasePruner) -> optuna.Study | None:
 def _read(path: Path) -> BaseStorage:
     try:
         return _storage(path)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         # What replaying records meets where they are no JSON, or not Optuna's.
         raise UserError(
             f"The journal of the search, {path}, is damaged ({type(error).__name__}: {error})",
@@ -200,31 +202,31 @@ def _read(path: Path) -> BaseStorage:
         ) from error
 
 
-def _lock_path(path: Path) -> Path:
-    """Where Optuna's own lock lies while a line is written."""
-    return path.with_name(path.name + ".lock")
+class _JournalLock:
+    """Optuna's lock around each write, kept by the kernel; Optuna's own outlive a killed process.
 
-
-class _JournalLock(JournalFileOpenLock):
-    """Optuna's lock around each write; removes half a line that a killed process has left.
-
-    Optuna would write on behind it, and the journal could no longer be read.
+    It also removes half a line that such a process has left: Optuna would write on behind it, and
+    the journal could no longer be read.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
         self._journal = path
+        self._lock = _file_lock(path, "lock")
 
     def acquire(self) -> bool:
         """Wait for the lock, then make sure that the journal ends with a whole line."""
-        acquired = super().acquire()
+        self._lock.acquire()
         with self._journal.open("rb+") as file:
             if file.seek(0, os.SEEK_END) > 0:
                 file.seek(-1, os.SEEK_END)
                 if file.read() != b"\n":
                     file.seek(0)
                     file.truncate(file.read().rfind(b"\n") + 1)
-        return acquired
+        return True
+
+    def release(self) -> None:
+        """Let the next one write."""
+        self._lock.release()
 
 
 def _storage(path: Path) -> BaseStorage:

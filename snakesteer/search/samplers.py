@@ -4,7 +4,7 @@ import warnings
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.pruners import (
     BasePruner,
     HyperbandPruner,
@@ -70,9 +70,19 @@ class _NewPointGPSampler(GPSampler):
         """The proposal, or nothing, which leaves the choice to the random sampler."""
         params = super().sample_relative(study, trial, search_space)
         # Of a study under Hyperband, `get_trials` would show one bracket.
-        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-        known = (other.params for other in trials if other.state != TrialState.FAIL)
-        return {} if any(params.items() <= other.items() for other in known) else params
+        others = study._storage.get_all_trials(study._study_id, deepcopy=False)
+        known = (other.params for other in others if other.state != TrialState.FAIL)
+        return {} if any(_same(params, other, search_space) for other in known) else params
+
+
+def _same(a: dict[str, Any], b: dict[str, Any], space: dict[str, BaseDistribution]) -> bool:
+    """Whether points agree, up to a hundredth of a range."""
+    return all(
+        name in b and abs(value - b[name]) <= (space[name].high - space[name].low) / 100
+        if isinstance(space[name], FloatDistribution)
+        else value == b.get(name)
+        for name, value in a.items()
+    )
 
 
 def make_pruner(search: SearchConfig, num_chunks: int) -> BasePruner:
