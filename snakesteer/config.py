@@ -6,6 +6,7 @@ runs (see `snakesteer.config_load`). Sections are flat, so that overlays merge w
 every leaf can be a rule parameter of its own.
 """
 
+import os
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -55,6 +56,11 @@ class ModelConfig(Section):
     trust_remote_code: bool = Field(
         False, description="Run Python code that comes with the model. Only for models you trust."
     )
+    device_map: Literal["none", "auto"] = Field(
+        "none",
+        description="`auto` spreads a model over several GPUs (and the CPU); the reference engine "
+        "runs it then.",
+    )
     num_layers: int | None = Field(
         None,
         ge=1,
@@ -95,6 +101,11 @@ class DataConfig(Section):
     def _number(cls, value: Any) -> Any:
         # Numbers from --config arrive as strings, which a Literal does not convert.
         return int(value) if isinstance(value, str) and value.isdigit() else value
+
+    @field_validator("folder")
+    @classmethod
+    def _home(cls, value: str | None) -> str | None:
+        return None if value is None else os.path.expanduser(value)
 
     @model_validator(mode="after")
     def _folder_is_named(self) -> "DataConfig":

@@ -2,14 +2,15 @@
 
 Snakemake counts GPUs but does not say which one a job may use. Local jobs therefore lease one: each
 device has a lock file, held for as long as the process lives and freed by the kernel when it ends,
-however it ends. Under SLURM the scheduler has already chosen, and nothing is leased.
+however it ends. Where a scheduler such as SLURM gives a job one GPU, there is nothing to choose,
+and nothing is leased.
 """
 
 import logging
-import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,9 @@ def lease_device(devices: Sequence[str], folder: str | Path | None = None) -> Le
         folder: Of the lock files; the machine's temporary folder by default.
     """
     place = Path(tempfile.gettempdir()) / "snakesteer-devices" if folder is None else Path(folder)
-    place.mkdir(mode=0o777, parents=True, exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
+    with suppress(PermissionError):
+        place.chmod(0o1777)  # for every user of the machine, like the folder above it
     told = False
     while True:
         for index, device in enumerate(devices):
@@ -63,14 +66,14 @@ def lease_device(devices: Sequence[str], folder: str | Path | None = None) -> Le
         time.sleep(POLL_SECONDS)
 
 
-def lease_gpu(environment: Mapping[str, str] = os.environ) -> Lease | None:
-    """Take one of this machine's GPUs for as long as the process lives.
+def lease_gpu() -> Lease | None:
+    """Take one of the GPUs that this process sees, for as long as it lives.
 
     Returns:
-        None where there is nothing to choose: fewer than two GPUs, or SLURM has chosen already.
+        None where there is nothing to choose.
     """
     count = torch.cuda.device_count()
-    if count < 2 or "SLURM_JOB_ID" in environment:
+    if count < 2:
         return None
     # Processes may see different devices under the same index; the hardware's own name is one.
     return lease_device([str(torch.cuda.get_device_properties(i).uuid) for i in range(count)])

@@ -18,7 +18,7 @@ from snakesteer.engine.select import engine_record, make_engine, worth_compiling
 from snakesteer.errors import UserError
 from snakesteer.evaluation import decoding_of
 from snakesteer.files import read_json
-from snakesteer.models.loading import LoadedModel, load_model
+from snakesteer.models.loading import LoadedModel, device_name, load_model
 from snakesteer.params import section
 from snakesteer.prompts import Prompter, split_examples
 
@@ -138,6 +138,7 @@ def run_record(engine: Engine, loaded: LoadedModel) -> dict[str, Any]:
     return {
         **engine_record(engine),
         "device": loaded.device.type,
+        "device_name": device_name(loaded.device),
         "dtype": str(loaded.dtype).removeprefix("torch."),
     }
 
@@ -157,6 +158,7 @@ def check_same_run(baseline: Mapping[str, Any], steered: Mapping[str, Any]) -> N
         text = ", ".join(f"{k} {baseline.get(k)} against {steered[k]}" for k in different)
         raise UserError(
             f"The baseline and the search were not computed alike ({text})",
-            "Delete baseline/val.jsonl and run again on the machine of the search; if memory ran "
-            "out, set engine.slots to the smaller number.",
+            "Let all rules run on one kind of machine, and delete baseline/val.jsonl to begin "
+            "again there. Where the slots differ, memory ran out: set engine.slots to the smaller "
+            "number.",
         )

@@ -76,7 +76,7 @@ def versions() -> dict[str, str]:
 
 def machine() -> dict[str, str]:
     """The machine as far as numbers may depend on it."""
-    return {"platform": platform.platform(), "processor": _processor()}
+    return {"platform": platform.platform(), "processor": processor()}
 
 
 def file_hashes(paths: Iterable[str | Path]) -> dict[str, str]:
@@ -89,7 +89,7 @@ def timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's name; Linux keeps it in a file, other systems in `platform`."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -68,14 +68,19 @@ class ReferenceEngine:
         return [result for result in results if result is not None]
 
     def _batches(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Indices of the requests that run together: by kind, then by length."""
-        batches = []
-        for dynamic in (False, True):
-            members = [
-                index
-                for index, request in enumerate(requests)
-                if (request.steering is not None and request.steering.dac is not None) == dynamic
-            ]
+        """Indices of the requests that run together: those of one steering, by length.
+
+        So a trial's batches are the baseline's, whatever other trials are in the call.
+        """
+        batches: list[list[int]] = []
+        alike: dict[object, list[int]] = {}
+        for index, request in enumerate(requests):
+            s = request.steering
+            key = None
+            if s is not None:
+                key = (s.layer, s.alpha, s.scope, s.first_k, s.dac, id(s.vector))
+            alike.setdefault(key, []).append(index)
+        for members in alike.values():
             members.sort(key=lambda index: len(requests[index].prompt_ids))
             batches += [
                 members[start : start + self.batch_size]

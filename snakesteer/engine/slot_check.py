@@ -20,6 +20,7 @@ from snakesteer.steering import Steering
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.3}
 _LENGTH, _SHARED, _READ, _SLOTS = 24, 5, 12, 4
 
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _ROPE_BY_BATCH = {"dynamic", "longrope"}
 
 
@@ -46,6 +47,8 @@ def examine(loaded: LoadedModel) -> KvShape:
     config = loaded.model.config
     if config.is_encoder_decoder or getattr(config, "add_cross_attention", False):
         raise _refusal(loaded, "it has cross-attention")
+    if any(getattr(config.get_text_config(), name, 0) for name in _EXPERTS):
+        raise _refusal(loaded, "its experts see all rows at once, so that rows change each other")
     devices = {parameter.device for parameter in loaded.model.parameters()}
     if len(devices) > 1:
         raise _refusal(loaded, "its weights are on several devices")

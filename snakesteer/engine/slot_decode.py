@@ -139,7 +139,8 @@ class SlotDecoder:
         self.factor = torch.zeros(slots + 1, device=device)
         self.uniform: Tensor | None = None
         if decoding.temperature > 0.0:
-            self.uniform = torch.zeros(slots, steps, dtype=torch.float64, device=device)
+            exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+            self.uniform = torch.zeros(slots, steps, dtype=exact, device=device)
         groups = max(1, slots // 3)
         self.real = torch.full((groups,), slots, device=device)
         self.unsteered = torch.zeros(groups, dtype=torch.long, device=device)
@@ -184,7 +185,11 @@ class SlotDecoder:
         vectors = [none if row.vector is None else row.vector.float().cpu() for row in rows]
         self.vector[at] = torch.stack(vectors).to(device)
         if self.uniform is not None:
-            self.uniform[at] = torch.stack([uniforms(r.seed, self.steps) for r in rows]).to(device)
+            self.uniform[at] = (
+                torch.stack([uniforms(r.seed, self.steps) for r in rows])
+                .to(self.uniform.dtype)
+                .to(device)
+            )
         for stream in streams:
             self._start_streams(stream)
 

@@ -1,9 +1,9 @@
 """The slots engine: a fixed number of slots decoded together, refilled from a queue.
 
 Every step computes all slots, whatever they hold, so that a row's result depends on neither its
-neighbours nor its slot (but for a mixture of experts, whose experts gather rows). It does depend on
-the number of slots, in the last bits, and in reduced precision therefore in tokens: the number is
-part of a result, and only what ran with one number may be compared.
+neighbours nor its slot. It does depend on the number of slots, in the last bits, and in reduced
+precision therefore in tokens: the number is part of a result, and only what ran with one number may
+be compared.
 
 A prompt is read once for all requests that share it, and the tokens that all prompts start with are
 read once for all prompts. Requests whose steering reaches prompt positions (scope ``all``) bring

@@ -1,4 +1,4 @@
-"""How deep a model is, as far as that can be known before it is loaded."""
+"""What can be known of a model before it is loaded: its depth, and its files on this disk."""
 
 from pathlib import Path
 
@@ -7,6 +7,8 @@ from snakesteer.files import read_json
 
 # Names that HuggingFace configs use for the number of decoder blocks.
 DEPTH_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+
+_MODEL_FILES = (".json", ".safetensors", ".bin", ".gguf", ".model", ".txt", ".jinja", ".py")
 
 
 def depth_before_download(model: ModelConfig) -> int | None:
@@ -24,8 +26,32 @@ def depth_before_download(model: ModelConfig) -> int | None:
     if model.name == EMBEDDED_MODEL:
         return EMBEDDED_MODEL_LAYERS
     config = Path(model.name) / "config.json"
+    if not config.is_file():
+        config = _cached_config(model) or config
     if config.is_file():
         values = read_json(config)
         values = values.get("text_config", values)
         return next((values[key] for key in DEPTH_KEYS if key in values), model.num_layers)
     return model.num_layers
+
+
+def local_files(name: str) -> list[str]:
+    """The files of a model folder, so that new weights in it rerun what they affect.
+
+    Args:
+        name: A folder, or a hub id, which has none here.
+    """
+    folder = Path(name)
+    return sorted(str(path) for path in folder.glob("*") if path.suffix in _MODEL_FILES)
+
+
+def _cached_config(model: ModelConfig) -> Path | None:
+    """config.json in HuggingFace's cache, if it is there."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(model.name, "config.json", revision=model.revision)
+    except HFValidationError:  # no hub id: the first rule that reads the model says so
+        return None
+    return Path(found) if isinstance(found, str) else None

@@ -6,11 +6,13 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -18,8 +20,12 @@ from snakesteer.config import Device, Dtype, ModelConfig
 from snakesteer.devices import Lease
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import decoder_blocks, num_layers
+from snakesteer.provenance import processor
 
 logger = logging.getLogger(__name__)
+
+# Weights in formats of which a model repository holds several; safetensors is preferred.
+_OTHER_WEIGHTS = (".bin", ".h5", ".msgpack", ".ot", ".onnx", ".pth", ".pt", ".tflite")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +76,11 @@ def resolve_device(wanted: Device, gpus: int) -> torch.device:
             "Set model.device: auto, or install a torch build for that device.",
         )
     return torch.device(wanted)
+
+
+def device_name(device: torch.device) -> str:
+    """What computes: the GPU's name, or the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 def resolve_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
@@ -142,12 +153,15 @@ def load_model(
     device = resolve_device(model.device, gpus)
     if lease is not None:
         device = torch.device(device.type, lease.index)
+        torch.cuda.set_device(device)  # graphs and streams go to the current device
     dtype = resolve_dtype(model.dtype, device)
     tokenizer = load_tokenizer(model)
     arguments = _arguments(model)
     if getattr(load_config_of(model).get_text_config(), "attn_logit_softcapping", None):
         # Not every kernel caps the scores (transformers 5.10's SDPA leaves it out silently).
         arguments["attn_implementation"] = "eager"
+    if model.device_map == "auto":
+        arguments["device_map"] = "auto"
     with _explained(model.name):
         network, report = AutoModelForCausalLM.from_pretrained(
             model.name, dtype=dtype, output_loading_info=True, **arguments
@@ -163,7 +177,11 @@ def load_model(
         logger.warning(
             "%s holds weights that its config has no place for (%s …)", model.name, unused
         )
-    network.eval().to(device)
+    network.eval()
+    if model.device_map == "auto":
+        device = network.device  # where its input goes
+    else:
+        network.to(device)
     _check_finite(network, model.name)
     eos_ids = _eos_ids(network, tokenizer)
     pad_id = _pad_id(network, tokenizer)
@@ -205,6 +223,28 @@ def describe_model(model: ModelConfig) -> dict[str, Any]:
         "hidden_size": config.get_text_config().hidden_size,
         "context": getattr(config.get_text_config(), "max_position_embeddings", None),
     }
+
+
+def download_model(model: ModelConfig, commit: str | None) -> None:
+    """Fetch a hub model into HuggingFace's cache, so that the jobs that run it need no network.
+
+    Args:
+        model: The model section; a local folder needs nothing.
+        commit: The commit to fetch.
+
+    Raises:
+        UserError: It cannot be fetched, and is not in the cache.
+    """
+    if Path(model.name).is_dir():
+        return
+    fetch = partial(snapshot_download, model.name, revision=commit)
+    with _explained(model.name):
+        others = [f"*{ending}" for ending in _OTHER_WEIGHTS]
+        folder = Path(fetch(ignore_patterns=[*others, "*.gguf", "original/*"]))
+        if model.gguf_file is not None:
+            fetch(allow_patterns=[model.gguf_file])
+        elif not list(folder.glob("*.safetensors")):
+            fetch(allow_patterns=["*.bin"])
 
 
 def _arguments(model: ModelConfig) -> dict[str, Any]:

@@ -78,7 +78,9 @@ def rank_trials(
     """
 
     def dose(trial: FrozenTrial) -> float:
-        return abs(trial.user_attrs["steering_dose"])
+        # DAC's strength reaches its dose times the cap on α_t.
+        cap = trial.user_attrs.get("max_alpha", 1.0)
+        return abs(trial.user_attrs["steering_dose"]) * cap
 
     def value(trial: FrozenTrial) -> float:
         assert trial.value is not None  # complete trials have one

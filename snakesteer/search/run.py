@@ -104,7 +104,7 @@ def search(
         vectors=vectors,
         baseline=read_answers(inputs.baseline),
         num_chunks=len(parts),
-        trials_per_round=settings.trials_per_round or max(1, rows // settings.chunk_size),
+        trials_per_round=settings.trials_per_round or _fitting(rows, settings),
         worker=worker,
     )
     tokens = 0
@@ -117,6 +117,7 @@ def search(
         tokens += sum(answer.new_tokens for found in answers for answer in found)
         return answers
 
+    check()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     fingerprint = inputs.fingerprint()
     pruner = make_pruner(settings, len(parts))
@@ -148,3 +149,8 @@ def search(
             run_study(study, plan, evaluate_chunk, after_round, ask_lock(journal))
         seconds = time.monotonic() - started
     write_json(output, {"fingerprint": fingerprint, "new_tokens": tokens, "seconds": seconds})
+
+
+def _fitting(rows: int, settings: SearchConfig) -> int:
+    """Trials that fill the engine, but few enough that sampler and pruner learn between rounds."""
+    return min(max(1, rows // settings.chunk_size), max(2, settings.n_trials // 8))

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from types import SimpleNamespace
 
 import torch
 
@@ -66,6 +68,16 @@ def test_a_killed_job_frees_its_device(tmp_path):
 
 def test_nothing_to_choose(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert lease_gpu({}) is None
+    assert lease_gpu() is None
+
+
+def test_one_of_several(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert lease_gpu({"SLURM_JOB_ID": "1"}) is None
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"GPU-{index}")
+    )
+    first, second = lease_gpu(), lease_gpu()
+    assert (first.index, second.index) == (0, 1)
+    first.release()
+    second.release()

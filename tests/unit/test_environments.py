@@ -12,7 +12,11 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Packages that conda calls by another name.
-CONDA_NAMES = {"pytorch": "torch", "snakemake-minimal": "snakemake"}
+CONDA_NAMES = {
+    "huggingface_hub": "huggingface-hub",
+    "pytorch": "torch",
+    "snakemake-minimal": "snakemake",
+}
 
 
 def requirements(texts: list[str]) -> dict[str, Requirement]:

@@ -15,7 +15,7 @@ from snakesteer.config import EMBEDDED_MODEL
 from snakesteer.config_load import load_config
 from snakesteer.errors import UserError
 from snakesteer.layers import resolve_layers
-from snakesteer.models.depth import depth_before_download
+from snakesteer.models.depth import depth_before_download, local_files
 from snakesteer.params import leaves
 from snakesteer.search.grid import check_sampler
 from snakesteer.summary import final_summary
@@ -91,7 +91,7 @@ MODEL = section_params("model", "num_layers")
 MODEL_INPUT = (
     [f"{EMBEDDED_MODEL_FOLDER}/model.safetensors"]
     if CONFIG.model.name == EMBEDDED_MODEL
-    else []
+    else local_files(CONFIG.model.name)
 )
 PLANNED_TOKENS = CONFIG.generation.max_new_tokens * (
     CONFIG.search.n_trials * CONFIG.data.val + 2 * CONFIG.data.test

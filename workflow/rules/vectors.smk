@@ -15,7 +15,7 @@ rule own_solutions:
         train="<results>/splits/train.jsonl",
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("from_params"),
+        code=library("from_params", "solutions"),
     output:
         "<results>/solutions/{split}.jsonl",
     log:
@@ -47,7 +47,7 @@ rule contrast_pairs:
             then="<results>/solutions/{split}.jsonl",
             otherwise=[],
         ),
-        code=library("pairs"),
+        code=library("pairs", "prompts"),
     output:
         "<results>/pairs/{split}.jsonl",
     log:
@@ -72,7 +72,7 @@ rule activations:
         train="<results>/splits/train.jsonl",
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("activations"),
+        code=library("activations", "from_params"),
     output:
         expand("<results>/activations/{{split}}/layer_{layer}.h5", layer=LAYERS),
     log:

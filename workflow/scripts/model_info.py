@@ -4,9 +4,11 @@ from snakesteer.files import write_json
 from snakesteer.from_params import model_section
 from snakesteer.layers import resolve_layers
 from snakesteer.logs import script_log
-from snakesteer.models.loading import describe_model
+from snakesteer.models.loading import describe_model, download_model
 
 with script_log(snakemake.log[0]):
-    info = describe_model(model_section(snakemake.params, snakemake.input.model))
+    model = model_section(snakemake.params, snakemake.input.model)
+    info = describe_model(model)
     layers = resolve_layers(list(snakemake.params.layers), info["num_layers"])
+    download_model(model, info["commit"])
     write_json(snakemake.output[0], {**info, "layers": layers})

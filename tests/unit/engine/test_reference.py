@@ -157,12 +157,13 @@ def test_logits_equal_a_computation_without_cache(family, scope):
     handle = loaded.model.register_forward_hook(
         lambda _module, _inputs, output: seen.append(output.logits[:, -1])
     )
-    requests = [Request(prompt, 5, steering(scope)) for prompt in prompts]
+    one = steering(scope)
+    requests = [Request(prompt, 5, one) for prompt in prompts]
     try:
         answers = run(family, requests, eos_ids=frozenset())
     finally:
         handle.remove()
-    assert len(seen) == 5
+    assert len(seen) == 5  # one batch: requests of one steering run together
     for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         for step, logits in enumerate(seen):
             text = [*prompt, *answer.token_ids[:step]]

@@ -11,7 +11,6 @@ from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.engine.select import engine_record, make_engine, worth_compiling
 from snakesteer.engine.slot_check import supports
-from snakesteer.engine.slots import SlotsEngine
 from snakesteer.models.blocks import decoder_blocks
 from tests.loaded_models import loaded_model, prompt_ids
 from tests.tiny_models import FAMILIES, VOCABULARY
@@ -92,14 +91,12 @@ def test_weights_on_several_devices_are_refused():
     assert "several devices" in supports(loaded)
 
 
-def test_a_mixture_of_experts_runs():
+def test_a_mixture_of_experts_is_refused():
+    """Its experts gather rows, so that a row's last bits depend on its neighbours."""
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
     loaded = other_model("mixtral", num_local_experts=3, **sizes, **heads)
-    assert supports(loaded) is None
-    requests = [Request(prompt, 8) for prompt in prompt_ids()]
-    wanted = ReferenceEngine(loaded, GREEDY, 4).generate(requests)
-    assert SlotsEngine(loaded, GREEDY, 4).generate(requests) == wanted
+    assert "experts" in supports(loaded)
 
 
 def test_wrong_logits_are_noticed(monkeypatch):

@@ -15,6 +15,7 @@ from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.errors import UserError
 from snakesteer.models.loading import (
     describe_model,
+    download_model,
     load_config_of,
     load_model,
     load_tokenizer,
@@ -59,7 +60,49 @@ def refused(load, *patterns):
     assert error.value.remedy
 
 
+class TestDownload:
+    @pytest.fixture
+    def calls(self, monkeypatch, tmp_path):
+        made = []
+
+        def fetch(name, revision, **patterns):
+            made.append((name, revision, patterns))
+            return str(tmp_path)
+
+        monkeypatch.setattr("snakesteer.models.loading.snapshot_download", fetch)
+        return made
+
+    def test_safetensors_are_enough(self, calls, tmp_path):
+        (tmp_path / "model.safetensors").touch()
+        download_model(ModelConfig(name="some/model"), "abc")
+        [(name, commit, patterns)] = calls
+        assert (name, commit) == ("some/model", "abc")
+        assert "*.bin" in patterns["ignore_patterns"]
+
+    def test_other_weights_where_there_are_no_safetensors(self, calls):
+        download_model(ModelConfig(name="some/model"), None)
+        assert [call[2].get("allow_patterns") for call in calls] == [None, ["*.bin"]]
+
+    def test_a_gguf_file(self, calls):
+        download_model(ModelConfig(name="some/model", gguf_file="q4.gguf"), None)
+        assert [call[2].get("allow_patterns") for call in calls] == [None, ["q4.gguf"]]
+
+    def test_a_folder_needs_nothing(self, calls, tmp_path):
+        download_model(model_of(tmp_path), None)
+        assert calls == []
+
+    def test_no_network(self):
+        refused(lambda: download_model(ModelConfig(name="no/such-model"), None), "no/such-model")
+
+
 class TestGood:
+    def test_spread_over_devices(self, tiny_llama_folder):
+        loaded = load_model(model_of(tiny_llama_folder, device_map="auto"))
+        assert loaded.device == next(loaded.model.parameters()).device
+        ids = torch.tensor([prompt_ids()[3]])
+        with torch.no_grad():
+            assert loaded.model(ids.to(loaded.device)).logits.isfinite().all()
+
     def test_a_folder(self, tiny_llama_folder):
         loaded = load_model(model_of(tiny_llama_folder, device="cpu"))
         assert (loaded.device, loaded.dtype) == (torch.device("cpu"), torch.float32)
