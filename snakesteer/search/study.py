@@ -146,9 +146,9 @@ def _given_point(trials: Sequence[FrozenTrial], plan: Plan) -> dict[str, Any] | 
         return unsteered_start(plan.steering, plan.layers)
     if plan.search.sampler != "grid":
         return None
-    taken = [trial.params for trial in claimed]
+    taken = {tuple(sorted(trial.params.items())) for trial in claimed}
     points = grid(plan.search, plan.steering, plan.layers)
-    return next(point for point in points if point not in taken)
+    return next(point for point in points if tuple(sorted(point.items())) not in taken)
 
 
 def _evaluate_round(

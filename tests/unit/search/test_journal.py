@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 
+import pandas as pd
 import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
@@ -172,6 +173,18 @@ def test_more_trials_extend_a_study(journal, tmp_path):
         assert len(after) == n_trials
         assert {number: after[number] for number in before} == before
     check_finished(read_trials(journal), 9)
+
+
+def test_one_seed_is_one_table_byte_for_byte(tmp_path):
+    tables = []
+    for name in ("one", "two"):
+        inputs, folder = make_inputs(tmp_path, n_trials=12), tmp_path / name
+        start(inputs, folder / "journal.log").join(60)
+        files = folder / "study.db", folder / "trials.csv"
+        collect(folder / "journal.log", [str(folder / "worker_0.json")], 12, *files)
+        table = pd.read_csv(files[1], dtype=str).drop(columns="seconds")
+        tables.append(table.to_csv())
+    assert tables[0] == tables[1]
 
 
 def test_a_database_takes_the_place_of_the_file(journal, tmp_path, monkeypatch):
