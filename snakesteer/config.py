@@ -43,9 +43,7 @@ class ModelConfig(Section):
         description="Hub id, folder with a saved model, or `embedded` (SmolLM2-135M-Instruct, from "
         "a PyPI package, no hub needed).",
     )
-    revision: str | None = Field(
-        None, description="Hub commit, tag or branch. The commit it stands for is recorded."
-    )
+    revision: str | None = Field(None, description="Hub commit, tag or branch.")
     gguf_file: str | None = Field(None, description="GGUF file to read inside `name`, if any.")
     dtype: Dtype = Field(
         "auto",
@@ -83,9 +81,7 @@ class DataConfig(Section):
         "e53f048856ff4f594e959d75785d2c2d37b678ee",
         description="Dataset commit for source `hub`; pinned, so that splits never move.",
     )
-    folder: str | None = Field(
-        None, description="Folder with train.jsonl and test.jsonl for source `folder`."
-    )
+    folder: str | None = Field(None, description="Folder with train.jsonl and test.jsonl.")
     steps: Literal[1, 2] = Field(
         1, description="Reasoning steps of the `embedded` problems: 1, or a mix of 1 and 2."
     )
@@ -129,9 +125,7 @@ class PromptConfig(Section):
     separator: str = Field("\n\n", description="Between few-shot examples and the question.")
     shots: int = Field(4, ge=0, le=64, description="Few-shot examples, drawn from train.")
     shots_seed: int = Field(0, ge=0, description="Draws the few-shot examples.")
-    chat: bool = Field(
-        False, description="Use the tokenizer's chat template; examples become earlier turns."
-    )
+    chat: bool = Field(False, description="Use the chat template; examples are earlier turns.")
     system: str | None = Field(None, description="System message, with `chat` only.")
     bos: Literal["auto", "always", "never"] = Field(
         "auto", description="Beginning-of-sequence token; `auto` does what the tokenizer does."
@@ -224,13 +218,9 @@ class PairsConfig(Section):
         "last token, or the mean over the response.",
     )
     seed: int = Field(0, ge=0, description="Draws corruptions and samples.")
-    samples: int = Field(
-        8, ge=2, le=256, description="Samples per question for `model_correct_vs_wrong`."
-    )
+    samples: int = Field(8, ge=2, le=256, description="The model's own samples per question.")
     temperature: float = Field(0.7, gt=0.0, le=2.0, description="Temperature of those samples.")
-    min_pairs: int = Field(
-        4, ge=2, description="Fewer pairs than this in a split is an error, not a vector."
-    )
+    min_pairs: int = Field(4, ge=2, description="Fewer pairs in a split are an error.")
 
 
 class ProbeConfig(Section):
@@ -380,9 +370,7 @@ class EvaluationConfig(Section):
 class Config(Section):
     """Everything a run depends on."""
 
-    results: str = Field(
-        "results", min_length=1, description="Folder for everything that is produced."
-    )
+    results: str = Field("results", min_length=1, description="Folder for all that is made.")
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     prompt: PromptConfig = PromptConfig()
