@@ -42,7 +42,7 @@ def test_several_modules_give_the_union_sorted():
 
 
 @pytest.mark.parametrize(
-    "module", ["from_params", "final_test", "search.run", "search.best", "data.sources"]
+    "module", ["open_engine", "final_test", "search.run", "search.best", "data.sources"]
 )
 def test_plumbing_is_left_out_and_all_files_exist(module):
     files = library_files(module)

@@ -40,7 +40,7 @@ rule embedded_model:
 rule model_info:
     input:
         model=MODEL_INPUT,
-        code=library("models.loading", "from_params"),
+        code=library("open_model"),
     output:
         "<results>/model/info.json",
     log:

@@ -15,7 +15,7 @@ rule baseline:
         train="<results>/splits/train.jsonl",
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("from_params"),
+        code=library("open_model", "open_engine"),
     output:
         answers="<results>/baseline/val.jsonl",
         summary="<results>/baseline/val.json",
@@ -51,7 +51,7 @@ rule search:
         vectors=VECTOR_FILES,
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("from_params", "search.run"),
+        code=library("open_model", "open_engine", "search.run"),
     output:
         "<results>/study/worker_{worker}.json",
     log:

@@ -15,7 +15,7 @@ rule own_solutions:
         train="<results>/splits/train.jsonl",
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("from_params", "solutions"),
+        code=library("open_model", "open_engine", "solutions"),
     output:
         "<results>/solutions/{split}.jsonl",
     log:
@@ -72,7 +72,7 @@ rule activations:
         train="<results>/splits/train.jsonl",
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("activations", "from_params"),
+        code=library("open_model", "activations"),
     output:
         expand("<results>/activations/{{split}}/layer_{layer}.h5", layer=LAYERS),
     log:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from snakesteer.activations import texts_of_pairs, write_activations
 from snakesteer.files import read_json
-from snakesteer.from_params import open_model, open_prompter
 from snakesteer.logs import script_log
+from snakesteer.open_model import open_model, open_prompter
 from snakesteer.pairs import read_pairs
 
 with script_log(snakemake.log[0]):

@@ -4,8 +4,9 @@ from snakesteer.config import GenerationConfig
 from snakesteer.data.problem import read_problems
 from snakesteer.evaluation import answer_all, chunks, summary, write_answers
 from snakesteer.files import write_json
-from snakesteer.from_params import open_engine, open_model, open_prompter, run_record, settled
 from snakesteer.logs import script_log
+from snakesteer.open_engine import open_engine, run_record, settled
+from snakesteer.open_model import open_model, open_prompter
 from snakesteer.params import section
 
 with script_log(snakemake.log[0]):

@@ -1,10 +1,10 @@
 """What is known of the model before its weights are read; checks the config against it."""
 
 from snakesteer.files import write_json
-from snakesteer.from_params import model_section
 from snakesteer.layers import resolve_layers
 from snakesteer.logs import script_log
 from snakesteer.models.loading import describe_model, download_model
+from snakesteer.open_model import model_section
 
 with script_log(snakemake.log[0]):
     model = model_section(snakemake.params, snakemake.input.model)

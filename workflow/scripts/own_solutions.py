@@ -3,8 +3,9 @@
 from snakesteer.config import GenerationConfig
 from snakesteer.data.problem import read_problems
 from snakesteer.files import write_jsonl
-from snakesteer.from_params import open_model, open_prompter, open_sampler
 from snakesteer.logs import script_log
+from snakesteer.open_engine import open_sampler
+from snakesteer.open_model import open_model, open_prompter
 from snakesteer.params import section
 from snakesteer.solutions import sample_solutions
 

@@ -1,14 +1,9 @@
 """The Optuna study on the validation split."""
 
 from snakesteer.files import read_json
-from snakesteer.from_params import (
-    check_same_run,
-    open_engine,
-    open_model,
-    open_prompter,
-    run_record,
-)
 from snakesteer.logs import script_log
+from snakesteer.open_engine import check_same_run, open_engine, run_record
+from snakesteer.open_model import open_model, open_prompter
 from snakesteer.search.run import SearchInputs, search
 
 with script_log(snakemake.log[0]):

@@ -4,8 +4,9 @@ from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig
 from snakesteer.data.problem import read_problems
 from snakesteer.files import read_json, write_json, write_jsonl
 from snakesteer.final_test import evaluate_test, read_best
-from snakesteer.from_params import open_engine, open_model, open_prompter, run_record, settled
 from snakesteer.logs import script_log
+from snakesteer.open_engine import open_engine, run_record, settled
+from snakesteer.open_model import open_model, open_prompter
 from snakesteer.params import nested, section
 
 with script_log(snakemake.log[0]):

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import gc
 import logging
+import sys
 
 import pytest
 import torch
@@ -131,9 +132,12 @@ def test_the_number_of_slots_depends_on_the_machine_and_the_model(monkeypatch):
     assert with_memory(80) == MOST
 
 
-def test_a_progress_bar_is_shown_when_asked_for(capsys):
-    SlotsEngine(loaded_model("llama"), GREEDY, 4, progress=True).generate([Request(PROMPTS[0], 2)])
-    assert "/1" in capsys.readouterr().err
+@pytest.mark.parametrize(("progress", "terminal"), [(True, True), (True, False), (False, True)])
+def test_a_progress_bar_is_for_terminals(capsys, monkeypatch, progress, terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    engine = SlotsEngine(loaded_model("llama"), GREEDY, 4, progress=progress)
+    engine.generate([Request(PROMPTS[0], 2)])
+    assert ("/1" in capsys.readouterr().err) == (progress and terminal)
 
 
 @pytest.fixture(scope="module")

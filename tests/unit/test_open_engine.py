@@ -13,15 +13,8 @@ from snakesteer.data.problem import write_problems
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.errors import UserError
 from snakesteer.files import write_json
-from snakesteer.from_params import (
-    check_same_run,
-    open_engine,
-    open_model,
-    open_prompter,
-    open_sampler,
-    run_record,
-    settled,
-)
+from snakesteer.open_engine import check_same_run, open_engine, open_sampler, run_record, settled
+from snakesteer.open_model import open_model, open_prompter
 from snakesteer.params import leaves
 from tests.loaded_models import loaded_model
 from tests.tiny_models import tiny_tokenizer
