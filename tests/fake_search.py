@@ -7,6 +7,7 @@ in a second, and each has a process group of its own.
 import multiprocessing
 import os
 import random
+import signal
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -118,6 +119,8 @@ def start(
 
 def _work(inputs: SearchInputs, journal: Path, worker: int, pause: float, sender: Any) -> None:
     os.setpgrp()
+    # A shell starts background jobs with SIGINT ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     random.seed(os.getpid())
     sender.send("begun")
     output = journal.with_name(f"worker_{worker}.json")

@@ -108,6 +108,8 @@ def test_the_whole_command_killed_at_three_moments(finished_copy: Project, tmp_p
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
+                # A shell starts background jobs with SIGINT ignored, and children inherit that.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
             deadline = time.monotonic() + WAIT_SECONDS
             while len(finished(journal)) <= len(kept):
