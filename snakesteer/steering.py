@@ -13,6 +13,8 @@ from torch import Tensor
 
 from snakesteer.config import Scope
 
+FOREVER = 2**62  # a step that no text reaches
+
 
 @dataclass(frozen=True)
 class Dac:
@@ -60,18 +62,26 @@ class Steering:
         """``alpha · vector``, ``[hidden]`` float32."""
         return self.alpha * self.vector.float()
 
-    def steers_step(self, step: int) -> bool:
-        """Whether the position of this step (0 is the last prompt token) is steered."""
+    @property
+    def steered_steps(self) -> tuple[int, int]:
+        """First steered step (0 is the last prompt token), and the first behind the last one."""
+        if self.dac is not None:
+            return 0, FOREVER
         match self.scope:
             case "all" | "from_last_prompt_token":
-                return True
+                return 0, FOREVER
             case "generated_only":
-                return step >= 1
+                return 1, FOREVER
             case "last_prompt_token":
-                return step == 0
+                return 0, 1
             case "first_k":
                 assert self.first_k is not None
-                return step < self.first_k
+                return 0, self.first_k
+
+    def steers_step(self, step: int) -> bool:
+        """Whether the position of this step is steered."""
+        first, end = self.steered_steps
+        return first <= step < end
 
     @property
     def steers_prompt(self) -> bool:

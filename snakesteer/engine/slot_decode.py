@@ -23,9 +23,8 @@ from snakesteer.engine.slot_attention import BLOCK, set_positions
 from snakesteer.engine.slot_cache import KvShape, SlotCache
 from snakesteer.engine.slot_steering import RowSteering
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering import Dac, dynamic_alpha
+from snakesteer.steering import FOREVER, Dac, dynamic_alpha
 
-FOREVER = 2**62
 _WARM_UPS = 2  # before a capture, so that libraries have allocated their workspaces
 
 

@@ -25,14 +25,14 @@ from snakesteer.engine.interface import Decoding, Finish, Generation, Request
 from snakesteer.engine.slot_attention import BLOCK, slot_attention
 from snakesteer.engine.slot_check import examine
 from snakesteer.engine.slot_count import MIN_SLOTS, choose_slots, kept_bytes
-from snakesteer.engine.slot_decode import FOREVER, Row, SlotDecoder, Streams
+from snakesteer.engine.slot_decode import Row, SlotDecoder, Streams
 from snakesteer.engine.slot_prefill import Prefill
 from snakesteer.engine.slot_steering import RowSteering
 from snakesteer.engine.slot_store import PromptStore
 from snakesteer.engine.stopping import StopRule
 from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering import Steering
+from snakesteer.steering import FOREVER, Steering
 
 logger = logging.getLogger(__name__)
 
@@ -341,7 +341,7 @@ def _rows(request: Request, slots: list[int]) -> list[Row]:
     """What the slots of a request start with."""
 
     def row(slot: int, steering: Steering | None, factor: float) -> Row:
-        first, end = (0, FOREVER) if steering is None else _steered_steps(steering)
+        first, end = (0, FOREVER) if steering is None else steering.steered_steps
         return Row(
             slot=slot,
             token=request.prompt_ids[-1],
@@ -367,19 +367,3 @@ def _rows(request: Request, slots: list[int]) -> list[Row]:
         row(unsteered, None, 0.0),
         row(probe, steering, steering.dac.probe_alpha),
     ]
-
-
-def _steered_steps(steering: Steering) -> tuple[int, int]:
-    """First steered step, and the first behind the last one."""
-    if steering.dac is not None:
-        return 0, FOREVER
-    match steering.scope:
-        case "all" | "from_last_prompt_token":
-            return 0, FOREVER
-        case "generated_only":
-            return 1, FOREVER
-        case "last_prompt_token":
-            return 0, 1
-        case "first_k":
-            assert steering.first_k is not None
-            return 0, steering.first_k
