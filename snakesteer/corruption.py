@@ -1,6 +1,6 @@
 """A wrong twin of a gold solution: one wrong intermediate number, carried to the end.
 
-GSM8K marks every calculation: ``48/2 = <<48/2=24>>24 clips``. The marks tell which number is a
+GSM8K marks every calculation: ``48/2 = <<48/2=24>>24 tickets``. The marks tell which number is a
 result and which later calculations use it. One result is replaced by a wrong number, all that
 follows from it is recomputed exactly, and every number in the text that stands for a changed
 result is rewritten. What is left is a solution with one wrong step.

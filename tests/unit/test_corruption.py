@@ -20,9 +20,9 @@ from snakesteer.corruption import (
 )
 from snakesteer.data.problem import strip_calculator
 
-CLIPS = (
-    "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\n"
-    "She sold 48+24 = <<48+24=72>>72 clips altogether.\n#### 72"
+TICKETS = (
+    "Half of 48 tickets are 48/2 = <<48/2=24>>24 tickets.\n"
+    "With them it makes 48+24 = <<48+24=72>>72 tickets.\n#### 72"
 )
 PRICES = (
     "Rent is 12 * $1,100 = $<<12*1100=13200>>13,200 a year.\n"
@@ -90,13 +90,13 @@ def test_at_most_one_visible_equation_is_wrong(answer, seed):
 
 
 def test_an_intermediate_error_is_carried_to_the_end():
-    for text in corruptions(CLIPS):
+    for text in corruptions(TICKETS):
         may, total = map(int, re.findall(r"= (\d+)", text))
         assert may != 24
         assert total == 48 + may
         assert text == (
-            f"Natalia sold 48/2 = {may} clips in May.\n"
-            f"She sold 48+{may} = {total} clips altogether.\n#### {total}"
+            f"Half of 48 tickets are 48/2 = {may} tickets.\n"
+            f"With them it makes 48+{may} = {total} tickets.\n#### {total}"
         )
 
 
@@ -178,7 +178,7 @@ def test_the_same_stream_gives_the_same_text():
 
 
 def test_propagation_refuses_what_does_not_fit():
-    solution = parse(CLIPS)
+    solution = parse(TICKETS)
     assert solution is not None
     assert "= 74" in (propagate(solution, 0, Fraction(26), strict=True) or "")
     assert propagate(solution, 0, Fraction(60), strict=False) is None  # 108 has three digits
