@@ -14,7 +14,7 @@ from snakesteer.config import ModelConfig
 from snakesteer.engine.interface import Request
 from snakesteer.engine.slot_cache import KvShape
 from snakesteer.models.blocks import decoder_blocks
-from snakesteer.models.loading import LoadedModel, load_model, load_tokenizer, resolve_dtype
+from snakesteer.models.loading import LoadedModel, load_model, resolve_dtype
 from snakesteer.steering import Steering
 
 # Shapes of well-known models, filled with random numbers: speed does not depend on the weights.
@@ -72,8 +72,8 @@ def load(options: argparse.Namespace) -> LoadedModel:
         tokenizer = NoTokenizer()
     else:
         config = ModelConfig(name=str(options.model), device=options.device, dtype=options.dtype)
-        model = load_model(config, threads=options.threads).model
-        tokenizer = load_tokenizer(config)
+        loaded = load_model(config, threads=options.threads)
+        model, tokenizer = loaded.model, loaded.tokenizer
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,

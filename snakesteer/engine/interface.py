@@ -42,6 +42,11 @@ class Request:
     steering: Steering | None = None
     seed: int = 0
 
+    @property
+    def is_dac(self) -> bool:
+        """Whether its strength is dynamic."""
+        return self.steering is not None and self.steering.dac is not None
+
 
 @dataclass(frozen=True)
 class Generation:

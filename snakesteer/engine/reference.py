@@ -58,7 +58,7 @@ class ReferenceEngine:
         with tqdm(total=len(requests), unit="text", disable=hidden, leave=False) as bar:
             for batch in self._batches(requests):
                 chosen = [requests[index] for index in batch]
-                if chosen[0].steering is not None and chosen[0].steering.dac is not None:
+                if chosen[0].is_dac:
                     rows = generate_dac(self.loaded, chosen, self.decoding, self.stop_rule)
                 else:
                     rows = self._generate_batch(chosen)

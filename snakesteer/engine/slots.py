@@ -190,7 +190,7 @@ class SlotsEngine:
         queue = deque(members)
         free = list(range(self.slots))
         live: list[_Live] = []
-        decoder.dac = any(_is_dac(requests[index]) for index in members)
+        decoder.dac = any(requests[index].is_dac for index in members)
         decoder.stop(free)
         while queue or live:
             live += self._refill(decoder, store, requests, queue, free)
@@ -255,10 +255,10 @@ class SlotsEngine:
         started: list[_Live] = []
         rows: list[Row] = []
         streams: list[Streams] = []
-        while queue and len(free) >= (3 if _is_dac(requests[queue[0]]) else 1):
+        while queue and len(free) >= (3 if requests[queue[0]].is_dac else 1):
             index = queue.popleft()
             request = requests[index]
-            slots = [free.pop() for _ in range(3 if _is_dac(request) else 1)]
+            slots = [free.pop() for _ in range(3 if request.is_dac else 1)]
             kv = store.take(request.prompt_ids)
             for slot in slots:
                 decoder.cache.fill(slot, kv)
@@ -321,10 +321,6 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
         min(len(lowest), len(highest)),
     )
     return lowest[: min(length, min(map(len, prompts)) - 1)]
-
-
-def _is_dac(request: Request) -> bool:
-    return request.steering is not None and request.steering.dac is not None
 
 
 def _prompt_steering(request: Request) -> tuple[int, float, bytes] | None:
