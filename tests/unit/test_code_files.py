@@ -47,9 +47,12 @@ def test_several_modules_give_the_union_sorted():
 def test_plumbing_is_left_out_and_all_files_exist(module):
     files = library_files(module)
     assert all(path.is_file() for path in files)
-    plumbing = {f"{name.partition('.')[2]}.py" for name in PLUMBING}
-    assert plumbing.isdisjoint(names(module))
-    assert all((PACKAGE / name).is_file() for name in plumbing)
+    plumbing = [name.partition(".")[2] for name in PLUMBING]
+    used = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in files}
+    assert used.isdisjoint(plumbing)
+    assert all(
+        (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file() for name in plumbing
+    )
 
 
 def test_a_module_that_is_not_there():
