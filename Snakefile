@@ -59,6 +59,11 @@ rule study:
 
 onstart:
     started["at"] = time.time()
+    if REFERENCE_INSTEAD:
+        logger.warning(
+            f"steering.methods {CONFIG.steering.methods} needs the reference engine, which is slower; "
+            "it gives all answers of this run."
+        )
 
 
 onsuccess:

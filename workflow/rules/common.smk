@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from snakesteer import code_files
 from snakesteer.config import EMBEDDED_MODEL
 from snakesteer.config_load import load_config
+from snakesteer.engine.reference_only import needs_reference
 from snakesteer.errors import UserError
 from snakesteer.layers import resolve_layers
 from snakesteer.models.depth import depth_before_download, local_files
@@ -29,6 +31,12 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+
+# The engine of all answers that are compared: one for the whole run.
+REFERENCE_INSTEAD = CONFIG.engine.name != "reference" and needs_reference(
+    CONFIG.steering.methods
+)
+ENGINE = CONFIG.engine.model_copy(update={"name": "reference"} if REFERENCE_INSTEAD else {})
 
 # When this run began, for `onsuccess`.
 started = {}
@@ -64,8 +72,9 @@ def constant(value):
 
 
 def section_params(name, *without):
-    """The leaves of a config section by parameter name."""
-    return leaves(name, getattr(CONFIG, name), *without)
+    """The leaves of a config section by parameter name; `ENGINE` for the engine."""
+    section = ENGINE if name == "engine" else getattr(CONFIG, name)
+    return leaves(name, section, *without)
 
 
 def library(*modules):

@@ -30,7 +30,7 @@ rule own_solutions:
             **MODEL,
             **section_params("prompt"),
             **section_params("generation"),
-            **section_params("engine"),
+            **leaves("engine", CONFIG.engine),  # compared with nothing
             samples=CONFIG.pairs.samples,
             temperature=CONFIG.pairs.temperature,
             seed=CONFIG.pairs.seed,
