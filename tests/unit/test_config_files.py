@@ -11,7 +11,7 @@ import yaml
 from snakemake.utils import update_config
 
 from snakesteer.config import Config
-from snakesteer.config_files import config_schema, config_yaml
+from snakesteer.config_files import config_reference, config_schema, config_yaml
 from snakesteer.config_load import load_config
 from snakesteer.layers import resolve_layers
 from snakesteer.models.depth import depth_before_download
@@ -28,12 +28,17 @@ def merged(name: str) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"), [("config.yaml", config_yaml()), ("schema.json", config_schema())]
+    ("name", "wanted"),
+    [
+        ("config/config.yaml", config_yaml()),
+        ("config/schema.json", config_schema()),
+        ("docs/config.md", config_reference()),
+    ],
 )
 def test_files_are_up_to_date(name, wanted):
-    found = (FOLDER / name).read_text(encoding="utf-8")
+    found = (FOLDER.parent / name).read_text(encoding="utf-8")
     diff = difflib.unified_diff(
-        found.splitlines(), wanted.splitlines(), f"config/{name}", "generated", lineterm=""
+        found.splitlines(), wanted.splitlines(), name, "generated", lineterm=""
     )
     assert found == wanted, "\n".join(
         ["run python -m snakesteer.config_files, or undo your edit:", *diff]
@@ -52,6 +57,17 @@ def test_every_key_is_explained_above_it():
         if ":" in line and not line.lstrip().startswith("#"):
             assert above.lstrip().startswith("# "), line
     assert max(map(len, lines)) <= 100
+
+
+def test_the_reference_names_every_key_with_its_values():
+    lines = config_reference().splitlines()
+    for section, values in Config().model_dump(mode="json").items():
+        assert (f"## `{section}`" in lines) == isinstance(values, dict)
+        for key in values if isinstance(values, dict) else [section]:
+            assert any(line.startswith(f"| `{key}` | ") for line in lines), key
+    assert "| `c` | `1.0` | number > 0.0 | Inverse regularisation strength. |" in lines
+    assert any("| `auto`, `always`, `never` |" in line for line in lines)
+    assert all(line.count("|") - line.count("\\|") == 5 for line in lines if line[:1] == "|")
 
 
 def test_line_breaks_are_escaped():
