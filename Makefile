@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make run     run the workflow with the default config (first call: installs into $(VENV))"
 	@echo "make test    check style and types and run the tests"
-	@echo "make config  write config/config.yaml and config/schema.json anew from snakesteer/config/"
+	@echo "make config  write config/config.yaml, config/schema.json and docs/config.md anew"
 	@echo "make clean   remove $(VENV) and caches; results stay"
 	@echo "PYTHON=python3.12 make run takes another Python (3.11 or newer)"
 
