@@ -13,6 +13,7 @@ from snakesteer.errors import UserError
 from snakesteer.files import read_jsonl, write_jsonl
 from snakesteer.grading import grade
 from snakesteer.prompts import Prompter
+from snakesteer.repetition import is_degenerate
 from snakesteer.steering import Steering
 
 
@@ -92,14 +93,23 @@ def answer_all(
     problems: Sequence[Problem],
     steerings: Sequence[Steering | None],
     generation: GenerationConfig,
+    sample: int = 0,
 ) -> list[list[Answer]]:
     """Answer problems under several steerings in one call of the engine.
+
+    Args:
+        engine: The engine.
+        prompter: Builds the prompts.
+        problems: What to answer.
+        steerings: None is the unsteered model.
+        generation: Limit and seed.
+        sample: Names the random streams, see `make_request`.
 
     Returns:
         For every steering the answers in the order of the problems.
     """
     requests = [
-        make_request(prompter, problem, steering, generation)
+        make_request(prompter, problem, steering, generation, sample)
         for steering in steerings
         for problem in problems
     ]
@@ -125,7 +135,11 @@ def accuracy(answers: Sequence[Answer]) -> float:
 
 
 def summary(answers: Sequence[Answer]) -> dict[str, float | int]:
-    """Accuracy under all three graders, and what else changes when steering breaks a model."""
+    """Accuracy under all three graders, and what else changes when steering breaks a model.
+
+    Rates are shares of the answers: without a number (``invalid_rate``), cut at the limit
+    (``truncated_rate``), or mostly repetitions (``repetition_rate``, see `snakesteer.repetition`).
+    """
     n = len(answers)
     return {
         "accuracy": accuracy(answers),
@@ -137,6 +151,7 @@ def summary(answers: Sequence[Answer]) -> dict[str, float | int]:
         "invalid_rate": sum(a.extracted is None for a in answers) / n,
         "truncated_rate": sum(a.finish == "length" for a in answers) / n,
         "mean_new_tokens": sum(a.new_tokens for a in answers) / n,
+        "repetition_rate": sum(is_degenerate(a.text) for a in answers) / n,
     }
 
 

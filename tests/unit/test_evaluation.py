@@ -115,7 +115,7 @@ ANSWERS = [
     Answer("b", True, False, True, "4", "4", "stop", 10, 6),
     Answer("c", False, False, False, None, "?", "length", 10, 9),
     Answer("d", False, False, False, "5", "ä\n5", "length", 10, 9),
-    Answer("e", False, False, True, "5", "5", "eos", 10, 2),
+    Answer("e", False, False, True, "5", "5 5 5 5 5 5", "eos", 10, 2),
 ]
 
 
@@ -131,6 +131,7 @@ def test_summary():
         "invalid_rate": 0.2,
         "truncated_rate": 0.4,
         "mean_new_tokens": 6.0,
+        "repetition_rate": 0.2,
     }
 
 
