@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.files import read_json
+from snakesteer.wording import configuration
 
 
 def final_summary(results_folder: str | Path, since: float = 0.0) -> str:
@@ -27,18 +28,10 @@ def describe(results: Mapping[str, Any], path: str | Path) -> str:
     after = results["steered_benchmark_metrics"]
     low, high = results["accuracy_improvement_ci"]
     test = results["mcnemar"]
-    if params["steering_alpha"] == 0.0:
-        chosen = "no steering"
-    else:
-        chosen = (
-            f"{params['steering_method']} with the {params['steering_direction']} direction at "
-            f"layer {params['layer_id']}, α = {params['steering_alpha']:.3g} "
-            f"(dose {params['steering_dose']:.3g})"
-        )
     return "\n".join(
         [
             "",
-            f"Chosen: {chosen}",
+            f"Chosen: {configuration(params)}",
             f"Why: {results['why']}",
             f"Validation accuracy: {results['baseline_validation_score']:.1%} unsteered, "
             f"{results['best_validation_score']:.1%} with it",

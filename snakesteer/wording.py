@@ -1,0 +1,69 @@
+"""Numbers and configurations as a reader wants to see them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from snakesteer.config import EMBEDDED_MODEL
+
+
+def percent(fraction: float) -> str:
+    """0.456 → 45.6%."""
+    return f"{fraction:.1%}"
+
+
+def points(difference: float) -> str:
+    """A difference of two fractions in percentage points: 0.04 → +4.0 points."""
+    return f"{signed(100.0 * difference)} points"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign, a true minus; no sign where it rounds to 0."""
+    text = f"{value:+.{digits}f}"
+    return text[1:] if not float(text) else text.replace("-", "−")
+
+
+def percent_interval(interval: Sequence[float]) -> str:
+    """[0.35, 0.55] → 35.0% to 55.0%."""
+    low, high = interval
+    return f"{percent(low)} to {percent(high)}"
+
+
+def points_interval(interval: Sequence[float]) -> str:
+    """[-0.01, 0.05] → −1.0 to +5.0 points."""
+    low, high = interval
+    return f"{signed(100.0 * low)} to {signed(100.0 * high)} points"
+
+
+def p_value(p: float) -> str:
+    """0.0312 → p = 0.031."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def configuration(params: Mapping[str, Any]) -> str:
+    """A steering configuration in words.
+
+    Args:
+        params: Under the names that results use.
+    """
+    if params["steering_alpha"] == 0.0:
+        return "no steering"
+    return (
+        f"{params['steering_method']} with the {params['steering_direction']} direction at "
+        f"layer {params['layer_id']}, α = {params['steering_alpha']:.3g} "
+        f"(dose {params['steering_dose']:.3g})"
+    )
+
+
+def model_name(model: Mapping[str, Any]) -> str:
+    """What a reader calls the model of a config."""
+    return "SmolLM2-135M-Instruct" if model["name"] == EMBEDDED_MODEL else str(model["name"])
+
+
+def data_name(data: Mapping[str, Any]) -> str:
+    """What a reader calls the problems of a config."""
+    names = {
+        "embedded": "generated word problems in the format of GSM8K",
+        "hub": "GSM8K" if data["hub_id"] == "openai/gsm8k" else str(data["hub_id"]),
+        "folder": f"the problems in {data['folder']}",
+    }
+    return names[data["source"]]
