@@ -1,14 +1,15 @@
 """How certain an accuracy is, and whether steering changed it.
 
 Both runs answer the same problems, so every comparison is paired: what counts is on which problems
-they differ.
+they differ. Where each problem is answered several times, its outcome is the share of right
+answers; problems, not answers, are then what is resampled.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import binomtest, bootstrap, permutation_test
 from statsmodels.stats.proportion import proportion_confint
 
 
@@ -56,8 +57,8 @@ def wilson(correct: int, n: int, confidence: float) -> tuple[float, float]:
 
 
 def paired_bootstrap(
-    baseline: Sequence[bool],
-    steered: Sequence[bool],
+    baseline: Sequence[float],
+    steered: Sequence[float],
     resamples: int,
     confidence: float,
     seed: int,
@@ -65,15 +66,15 @@ def paired_bootstrap(
     """Bootstrap interval of the accuracy difference, steered − baseline, over resampled problems.
 
     Percentile method (Efron & Tibshirani 1993, ch. 13). BCa corrects for skew, of which a mean of
-    values in {−1, 0, 1} has little. In simulations at n = 50, 100 and 300 with 20–30 % of the
-    answers changed, 95 % intervals of both held the truth in 93–96 % of the runs; with few changed
-    answers (three of 50 on average) both fell short, the percentile method less (85 %, BCa 83 %).
+    values in {−1, 0, 1} has little. docs/statistics.md says how often 95 % intervals hold the truth
+    in simulations; where fewer than ten answers changed, that is too seldom (85 % at three of 50;
+    BCa 83 %).
 
     If the difference is the same on every problem (no answer changed, say), so is every resample,
     and the interval has no width: read it together with McNemar's test.
 
     Args:
-        baseline: Per problem, whether the unsteered answer is correct.
+        baseline: Per problem, whether the unsteered answer is correct (or the share that is).
         steered: The same for the steered answer, in the same order.
         resamples: Number of resamples.
         confidence: Of the interval, in (0, 1).
@@ -82,12 +83,26 @@ def paired_bootstrap(
     Raises:
         ValueError: The lengths differ or there are no problems.
     """
-    difference = _difference(baseline, steered)  # [problems]
-    estimate = float(difference.mean())
-    if (difference == difference[0]).all():
+    return bootstrap_mean(_difference(baseline, steered), resamples, confidence, seed)
+
+
+def bootstrap_mean(
+    values: Sequence[float] | np.ndarray, resamples: int, confidence: float, seed: int
+) -> Interval:
+    """Percentile bootstrap interval of a mean over problems.
+
+    Args:
+        values: One per problem, at least one.
+        resamples: Number of resamples.
+        confidence: Of the interval, in (0, 1).
+        seed: Of the resampling.
+    """
+    values = np.asarray(values, dtype=float)  # [problems]
+    estimate = float(values.mean())
+    if (values == values[0]).all():
         return Interval(estimate, estimate, estimate)
     interval = bootstrap(
-        (difference,),
+        (values,),
         np.mean,
         n_resamples=resamples,
         batch=1000,
@@ -111,23 +126,72 @@ def mcnemar_exact(baseline: Sequence[bool], steered: Sequence[bool]) -> McNemar:
     Raises:
         ValueError: The lengths differ or there are no problems.
     """
-    difference = _difference(baseline, steered)
-    gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
-    changed = gained + lost
-    p_value = float(binomtest(gained, changed, 0.5).pvalue) if changed else 1.0
+    gained, lost = changed(baseline, steered)
+    p_value = float(binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
     return McNemar(gained, lost, p_value)
+
+
+def changed(baseline: Sequence[float], steered: Sequence[float]) -> tuple[int, int]:
+    """Problems answered better with steering, and problems answered worse.
+
+    Args:
+        baseline: Per problem, the outcome of the unsteered run.
+        steered: The same for the steered run, in the same order.
+
+    Raises:
+        ValueError: The lengths differ or there are no problems.
+    """
+    difference = _difference(baseline, steered)
+    return int((difference > 0).sum()), int((difference < 0).sum())
+
+
+def sign_flip(
+    baseline: Sequence[float], steered: Sequence[float], resamples: int, seed: int
+) -> float:
+    """Two-sided permutation test of whether steering changes accuracy, for several answers each.
+
+    If it does not, a problem's two shares of right answers could as well be swapped, which flips
+    the sign of their difference (Fisher 1935, "The Design of Experiments", ch. 3). Exact where all
+    sign patterns are fewer than the resamples, else a random draw of them that counts the observed
+    one, so that the false-positive rate is not exceeded. With one answer each it is McNemar's test.
+
+    Args:
+        baseline: Per problem, the share of right unsteered answers.
+        steered: The same for the steered answers, in the same order.
+        resamples: Number of sign patterns.
+        seed: Of their draw.
+
+    Returns:
+        The p-value, in (0, 1].
+
+    Raises:
+        ValueError: The lengths differ or there are no problems.
+    """
+    difference = _difference(baseline, steered)
+    if not difference.any():
+        return 1.0
+    return float(
+        permutation_test(
+            (difference,),
+            np.mean,
+            permutation_type="samples",
+            n_resamples=resamples,
+            batch=1000,
+            rng=np.random.default_rng(seed),
+        ).pvalue
+    )
 
 
 def verdict(interval: Interval, p_value: float, n: int, confidence: float) -> str:
     """What the numbers allow one to say, in plain words.
 
-    An effect is only claimed if the bootstrap interval leaves out 0 *and* McNemar's test rejects at
-    the same level. The exact test keeps the false-positive rate below 1 − confidence for any n; the
+    An effect is only claimed if the bootstrap interval leaves out 0 *and* the test rejects at the
+    same level. The exact test keeps the false-positive rate below 1 − confidence for any n; the
     bootstrap alone does not where few answers changed.
 
     Args:
         interval: Of the accuracy difference, steered − baseline.
-        p_value: Of McNemar's test.
+        p_value: Of McNemar's test, or of `sign_flip`.
         n: Number of problems.
         confidence: Of the interval.
 
@@ -142,11 +206,11 @@ def verdict(interval: Interval, p_value: float, n: int, confidence: float) -> st
     return f"no detectable effect at n = {n}"
 
 
-def _difference(baseline: Sequence[bool], steered: Sequence[bool]) -> np.ndarray:
-    """Per problem 1 (gained), 0 (unchanged) or −1 (lost), float64 ``[problems]``."""
+def _difference(baseline: Sequence[float], steered: Sequence[float]) -> np.ndarray:
+    """Steered − baseline per problem, 1 (gained) to −1 (lost), float64 ``[problems]``."""
     if len(baseline) != len(steered) or len(baseline) == 0:
         raise ValueError(
             f"the runs must answer the same problems, at least one: {len(baseline)} baseline and "
             f"{len(steered)} steered outcomes"
         )
-    return np.asarray(steered, dtype=bool).astype(float) - np.asarray(baseline, dtype=bool)
+    return np.asarray(steered, dtype=float) - np.asarray(baseline, dtype=float)
