@@ -12,7 +12,17 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 
 # Plumbing: what these do to a result goes through rule parameters, or is no part of it.
-_PLUMBING = ("config", "config_load", "errors", "files", "layers", "logs", "params", "provenance")
+_PLUMBING = (
+    "config",
+    "config_load",
+    "errors",
+    "files",
+    "layers",
+    "logs",
+    "machine",
+    "params",
+    "provenance",
+)
 PLUMBING = frozenset(f"snakesteer.{name}" for name in _PLUMBING)
 
 

@@ -1,13 +1,14 @@
-"""Where a result comes from: code, versions, machine, files."""
+"""Where a result comes from: code, versions, files."""
 
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from snakesteer.comparable import NOT_COMPARED, content_sha256
 from snakesteer.files import sha256_file, sha256_text
 
 PACKAGES = (
@@ -23,7 +24,56 @@ PACKAGES = (
     "h5py",
     "safetensors",
     "pandas",
+    "statsmodels",
 )
+
+
+def provenance(
+    config: Mapping[str, Any],
+    model: Mapping[str, Any],
+    final: Mapping[str, Any],
+    paths: Iterable[str | Path],
+    code: str | Path,
+) -> dict[str, Any]:
+    """The record of a run, complete enough to do it again and compare.
+
+    Args:
+        config: The effective config.
+        model: model/info.json.
+        final: test_final.json; it says which machine and engine made it.
+        paths: Everything that was read or made.
+        code: Inside the checkout.
+
+    Returns:
+        The content of provenance.json. ``sha256`` has the bytes of every file by path;
+        ``content_sha256`` what must be the same when the run is repeated, by path in the results
+        folder.
+    """
+    files = [Path(path) for path in paths]
+    folder = Path(config["results"])
+    made = {path.relative_to(folder).as_posix(): path for path in files if folder in path.parents}
+    return {
+        "created": timestamp(),
+        "config": config,
+        "git": git_state(code),
+        "versions": versions(),
+        "machine": final["machine"],
+        "model": model,
+        "run": final["run"],
+        "seeds": {
+            f"{name}.{key}": value
+            for name, section in config.items()
+            if isinstance(section, Mapping)
+            for key, value in section.items()
+            if key.endswith("seed")
+        },
+        "sha256": file_hashes(files),
+        "content_sha256": {
+            name: content_sha256(path)
+            for name, path in sorted(made.items())
+            if name not in NOT_COMPARED
+        },
+    }
 
 
 def git_state(folder: str | Path) -> dict[str, Any]:
@@ -74,11 +124,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def machine() -> dict[str, str]:
-    """The machine as far as numbers may depend on it."""
-    return {"platform": platform.platform(), "processor": processor()}
-
-
 def file_hashes(paths: Iterable[str | Path]) -> dict[str, str]:
     """SHA-256 of files, by path."""
     return {str(path): sha256_file(path) for path in sorted(paths, key=str)}
@@ -87,13 +132,3 @@ def file_hashes(paths: Iterable[str | Path]) -> dict[str, str]:
 def timestamp() -> str:
     """Now, in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def processor() -> str:
-    """The processor's name; Linux keeps it in a file, other systems in `platform`."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())

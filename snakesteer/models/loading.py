@@ -1,7 +1,6 @@
 """Loading a causal LM and its tokenizer, ready to generate on a device."""
 
 import logging
-import os
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +18,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from snakesteer.config import Device, Dtype, ModelConfig
 from snakesteer.devices import Lease
 from snakesteer.errors import UserError
+from snakesteer.machine import cores, processor
 from snakesteer.models.blocks import decoder_blocks, num_layers
-from snakesteer.provenance import processor
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +148,7 @@ def load_model(
     """
     transformers.utils.logging.disable_progress_bar()
     if threads is not None:
-        torch.set_num_threads(max(1, min(threads, _cores())))
+        torch.set_num_threads(max(1, min(threads, cores())))
     device = resolve_device(model.device, gpus)
     if lease is not None:
         device = torch.device(device.type, lease.index)
@@ -290,13 +289,6 @@ def _pad_id(network: Any, tokenizer: Any) -> int:
     """The tokenizer's padding id, or 0 where it has none or the model has no embedding for it."""
     pad = tokenizer.pad_token_id
     return pad if pad is not None and pad < network.get_input_embeddings().weight.shape[0] else 0
-
-
-def _cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check_finite(network: nn.Module, name: str) -> None:

@@ -7,7 +7,8 @@ from importlib.metadata import version
 
 import pytest
 
-from snakesteer.provenance import file_hashes, git_state, machine, timestamp, versions
+from snakesteer.files import sha256_file, write_json
+from snakesteer.provenance import file_hashes, git_state, provenance, timestamp, versions
 
 NOTHING = {"commit": None, "dirty": None, "diff_sha256": None}
 
@@ -72,4 +73,20 @@ def test_versions_hashes_and_time(tmp_path):
     path.write_bytes(b"abc")
     assert file_hashes([path]) == {str(path): hashlib.sha256(b"abc").hexdigest()}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", timestamp())
-    assert machine()["platform"]
+
+
+def test_the_record_holds_all_files_and_the_content_of_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    final = {"machine": {"processor": "p"}, "run": {"dtype": "float32"}, "value": 1}
+    write_json("out/test_final.json", final)
+    write_json("out/study/study.db", "times within")
+    write_json("problems/train.json", [])
+    config = {"results": "out/", "data": {"seed": 3, "train": 5}, "search": {"seed": 4}}
+    paths = ["problems/train.json", "out/test_final.json", "out/study/study.db"]
+    record = provenance(config, {"commit": "c"}, final, paths, tmp_path)
+    assert record["sha256"] == {path: sha256_file(path) for path in sorted(paths)}
+    assert record["content_sha256"].keys() == {"test_final.json"}
+    assert record["seeds"] == {"data.seed": 3, "search.seed": 4}
+    assert (record["machine"], record["run"]) == (final["machine"], final["run"])
+    assert record["model"] == {"commit": "c"}
+    assert record.keys() >= {"created", "config", "git", "versions"}

@@ -74,8 +74,9 @@ def test_nothing_before_the_choice_comes_from_the_test_part(fresh: Project):
 def test_who_reads_the_test_part(fresh: Project):
     jobs = graph(fresh)
     assert readers(jobs, "problems/test.jsonl") == {"official_data"}
-    assert readers(jobs, "results/data/test.jsonl") == {"test_split"}
-    assert readers(jobs, "results/splits/test.jsonl") == {"test_final"}
+    # Of these, provenance takes the hashes.
+    assert readers(jobs, "results/data/test.jsonl") == {"test_split", "provenance"}
+    assert readers(jobs, "results/splits/test.jsonl") == {"test_final", "provenance"}
     assert readers(jobs, "results/splits/manifest.json") == {"provenance"}
 
 

@@ -1,8 +1,10 @@
 """The one evaluation on the test split, and the record of the run.
 
-Inputs: splits/test.jsonl (read here and nowhere else), best_config.json, vectors, probes.
+Inputs: splits/test.jsonl (read here and nowhere else), best_config.json, vectors, probes; for the
+record of the run all files it read or made.
 Outputs: test_final.json, test_generations.jsonl, provenance.json.
-Steps: answer the test split unsteered and with the best configuration; compare them pairwise.
+Steps: answer the test split unsteered and with the best configuration; compare them pairwise; write
+down the hash of every file with config, code, versions and machine.
 """
 
 
@@ -49,11 +51,27 @@ rule provenance:
         best="<results>/best_config.json",
         info="<results>/model/info.json",
         manifest="<results>/splits/manifest.json",
-        splits=expand("<results>/splits/{split}.jsonl", split=["train", "val"]),
-        baseline="<results>/baseline/val.jsonl",
-        trials="<results>/study/trials.csv",
+        data=expand("<results>/data/{official}.jsonl", official=["train", "test"]),
+        splits=expand("<results>/splits/{split}.jsonl", split=["train", "val", "test"]),
+        solutions=branch(
+            CONFIG.pairs.kind == "model_correct_vs_wrong",
+            then=expand("<results>/solutions/{split}.jsonl", split=["train", "val"]),
+            otherwise=[],
+        ),
+        pairs=expand("<results>/pairs/{split}.jsonl", split=["train", "val"]),
+        activations=expand(
+            "<results>/activations/{split}/layer_{layer}.h5",
+            split=["train", "val"],
+            layer=LAYERS,
+        ),
+        probes=expand(
+            "<results>/probes/layer_{layer}.{kind}",
+            layer=LAYERS,
+            kind=["json", "safetensors"],
+        ),
         vectors=VECTOR_FILES,
-        probes=PROBE_METRICS,
+        baseline=expand("<results>/baseline/val.{kind}", kind=["json", "jsonl"]),
+        study=expand("<results>/study/{file}", file=["study.db", "trials.csv"]),
     output:
         "<results>/provenance.json",
     log:

@@ -1,6 +1,8 @@
 """What is known of the model before its weights are read; checks the config against it."""
 
-from snakesteer.files import write_json
+from pathlib import Path
+
+from snakesteer.files import sha256_file, write_json
 from snakesteer.layers import resolve_layers
 from snakesteer.logs import script_log
 from snakesteer.models.loading import describe_model, download_model
@@ -11,4 +13,6 @@ with script_log(snakemake.log[0]):
     info = describe_model(model)
     layers = resolve_layers(list(snakemake.params.layers), info["num_layers"])
     download_model(model, info["commit"])
-    write_json(snakemake.output[0], {**info, "layers": layers})
+    # A hub model is known by its commit, a folder by its files.
+    hashes = {Path(path).name: sha256_file(path) for path in snakemake.input.model}
+    write_json(snakemake.output[0], {**info, "layers": layers, "sha256": hashes})

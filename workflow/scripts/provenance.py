@@ -4,26 +4,14 @@ import json
 
 from snakesteer.files import read_json, write_json
 from snakesteer.logs import script_log
-from snakesteer.provenance import file_hashes, git_state, machine, timestamp, versions
+from snakesteer.provenance import provenance
 
 with script_log(snakemake.log[0]):
-    config = json.loads(snakemake.params.config)
-    results = read_json(snakemake.input.results)
-    record = {
-        "created": timestamp(),
-        "config": config,
-        "git": git_state(snakemake.scriptdir),
-        "versions": versions(),
-        "machine": machine(),
-        "model": read_json(snakemake.input.info),
-        "run": results["run"],
-        "seeds": {
-            f"{name}.{key}": value
-            for name, section in config.items()
-            if isinstance(section, dict)
-            for key, value in section.items()
-            if key.endswith("seed")
-        },
-        "sha256": file_hashes(str(path) for path in snakemake.input),
-    }
+    record = provenance(
+        config=json.loads(snakemake.params.config),
+        model=read_json(snakemake.input.info),
+        final=read_json(snakemake.input.results),
+        paths=[str(path) for path in snakemake.input],
+        code=snakemake.scriptdir,
+    )
     write_json(snakemake.output[0], record)

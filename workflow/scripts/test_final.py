@@ -5,6 +5,7 @@ from snakesteer.data.problem import read_problems
 from snakesteer.files import read_json, write_json, write_jsonl
 from snakesteer.final_test import evaluate_test, read_best
 from snakesteer.logs import script_log
+from snakesteer.machine import machine
 from snakesteer.open_engine import open_engine, run_record, settled
 from snakesteer.open_model import open_model, open_prompter
 from snakesteer.params import nested, section
@@ -29,5 +30,10 @@ with script_log(snakemake.log[0]):
         ),
     )
     write_jsonl(snakemake.output.generations, generations)
-    record = {**results, "config": nested(dict(params.items())), "run": run_record(engine, loaded)}
+    record = {
+        **results,
+        "config": nested(dict(params.items())),
+        "run": run_record(engine, loaded),
+        "machine": machine(loaded.device),
+    }
     write_json(snakemake.output.results, record)
