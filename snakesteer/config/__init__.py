@@ -8,6 +8,7 @@ every leaf can be a rule parameter of its own.
 
 from pydantic import Field, model_validator
 
+from snakesteer.config.evidence import EvaluationConfig, SensitivityConfig
 from snakesteer.config.generation import EngineConfig, GenerationConfig, PromptConfig
 from snakesteer.config.model import (
     EMBEDDED_MODEL,
@@ -17,11 +18,12 @@ from snakesteer.config.model import (
     Dtype,
     ModelConfig,
 )
-from snakesteer.config.search import EvaluationConfig, SearchConfig
+from snakesteer.config.search import SearchConfig
 from snakesteer.config.section import Section
 from snakesteer.config.steering import (
     Direction,
     Method,
+    Operator,
     PairKind,
     PairsConfig,
     ProbeConfig,
@@ -44,6 +46,7 @@ __all__ = [
     "GenerationConfig",
     "Method",
     "ModelConfig",
+    "Operator",
     "PairKind",
     "PairsConfig",
     "ProbeConfig",
@@ -53,6 +56,7 @@ __all__ = [
     "Scope",
     "SearchConfig",
     "Section",
+    "SensitivityConfig",
     "SteeringConfig",
 ]
 
@@ -71,6 +75,7 @@ class Config(Section):
     steering: SteeringConfig = SteeringConfig()
     search: SearchConfig = SearchConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    sensitivity: SensitivityConfig = SensitivityConfig()
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Config":
@@ -85,5 +90,11 @@ class Config(Section):
             raise ValueError(
                 f"data.val is {self.data.val}, fewer than pairs.min_pairs "
                 f"({self.pairs.min_pairs}). Raise data.val or lower pairs.min_pairs"
+            )
+        if self.evaluation.samples > 1 and not self.generation.do_sample:
+            raise ValueError(
+                f"evaluation.samples is {self.evaluation.samples}, but generation.do_sample is "
+                "false, so all answers to a problem would be the same. Set evaluation.samples: 1, "
+                "or generation.do_sample: true with a temperature"
             )
         return self

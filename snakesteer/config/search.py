@@ -1,4 +1,4 @@
-"""The search, and what is said of its result."""
+"""The search."""
 
 from typing import Literal
 
@@ -57,13 +57,3 @@ class SearchConfig(Section):
     )
     workers: int = Field(1, ge=1, le=256, description="Jobs that search together, one GPU each.")
     seed: int = Field(0, ge=0, description="Of the sampler.")
-
-
-class EvaluationConfig(Section):
-    """Test statistics. The objective everywhere is the numeric match of the final answer."""
-
-    bootstrap_resamples: int = Field(
-        10000, ge=100, description="Resamples of the paired bootstrap."
-    )
-    confidence: float = Field(0.95, gt=0.5, lt=1.0, description="Of the intervals.")
-    seed: int = Field(0, ge=0, description="Of the bootstrap.")

@@ -1,0 +1,54 @@
+"""What is said of the search's result, and how it is questioned."""
+
+from pydantic import Field, model_validator
+
+from snakesteer.config.section import Section
+from snakesteer.config.steering import Method
+
+
+class EvaluationConfig(Section):
+    """Test statistics. The objective everywhere is the numeric match of the final answer."""
+
+    bootstrap_resamples: int = Field(
+        10000, ge=100, description="Resamples of the paired bootstrap (and of the sign-flip test)."
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1.0, description="Of the intervals.")
+    seed: int = Field(0, ge=0, description="Of the bootstrap, and of the controls.")
+    samples: int = Field(
+        1, ge=1, le=256, description="Answers per test problem, with `generation.do_sample` only."
+    )
+    random_controls: int = Field(
+        5, ge=1, le=100, description="Random directions that the chosen one is compared with."
+    )
+    prompt_control: str = Field(
+        "Think step by step and check every calculation.",
+        min_length=1,
+        description="An instruction that the unsteered model gets as another control.",
+    )
+
+
+class SensitivityConfig(Section):
+    """Accuracy over strength, method and layer on validation: the target `sensitivity`."""
+
+    strengths: list[float] = Field(
+        [-0.2, -0.1, -0.05, 0.05, 0.1, 0.2],
+        min_length=1,
+        description="In the unit `steering.unit`; no steering is always among them.",
+    )
+    methods: list[Method] = Field(["caa"], min_length=1, description="Methods to look at.")
+    in_report: bool = Field(
+        False, description="Show it in the report, which makes it part of every run."
+    )
+
+    @model_validator(mode="after")
+    def _values_agree(self) -> "SensitivityConfig":
+        if 0.0 in self.strengths or len(set(self.strengths)) < len(self.strengths):
+            raise ValueError(
+                f"sensitivity.strengths is {self.strengths}, with 0 (which is always there) or a "
+                "value twice. Name every other strength once"
+            )
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError(
+                f"sensitivity.methods names a value twice: {self.methods}. Name each once"
+            )
+        return self
