@@ -1,27 +1,29 @@
 """The one evaluation on the test split, and what it may say."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from snakesteer.activations import capture, texts_of_pairs
+from snakesteer.comparison import Samples, compare
 from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig
 from snakesteer.data.problem import Problem
 from snakesteer.engine.interface import Engine
 from snakesteer.errors import UserError
-from snakesteer.evaluation import Answer, answer_all, summary
-from snakesteer.files import read_json
+from snakesteer.evaluation import Answer, answer_all
+from snakesteer.files import read_json, read_jsonl
 from snakesteer.models.loading import LoadedModel
 from snakesteer.pairs import gold_vs_corrupted
 from snakesteer.probes import Probe, label_metrics, read_probe
 from snakesteer.prompts import Prompter
 from snakesteer.search.space import Candidate, candidate_from_params
-from snakesteer.statistics import mcnemar_exact, paired_bootstrap, verdict, wilson
 from snakesteer.steering import Steering
 from snakesteer.vectors import read_vector
+
+_TOLD = ("text", "extracted", "correct", "strict", "flexible", "finish", "new_tokens")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,18 +91,29 @@ def evaluate_test(
 
     Returns:
         The results (without config and engine), and the rows of test_generations.jsonl. Where the
-        best configuration is no steering, the unsteered answers stand for both.
+        best configuration is no steering, the unsteered answers stand for both, and there is no
+        effect to detect. ``shrinkage`` is the improvement on validation less that on test.
     """
-    baseline = answer_all(engine, prompter, problems, [None], generation)[0]
-    steered = baseline
-    if best.steering is not None:
-        steered = answer_all(engine, prompter, problems, [best.steering], generation)[0]
+
+    def answer(steering: Steering | None) -> list[list[Answer]]:
+        return [
+            answer_all(engine, prompter, problems, [steering], generation, sample)[0]
+            for sample in range(evaluation.samples)
+        ]
+
+    baseline = answer(None)
+    steered = baseline if best.steering is None else answer(best.steering)
+    compared = compare(baseline, steered, evaluation)
+    on_validation = best.record["best_validation_score"] - best.record["baseline_validation_score"]
     results = {
         "best_trial_params": best.record["best_trial_params"],
         "best_validation_score": best.record["best_validation_score"],
         "baseline_validation_score": best.record["baseline_validation_score"],
         "why": best.record["why"],
-        **compare(baseline, steered, evaluation),
+        **compared,
+        # The winner's curse: what won on validation won partly by chance.
+        "shrinkage": on_validation - compared["accuracy_improvement"],
+        **({"minimum_detectable_effect": None} if best.steering is None else {}),
         "test_probe_metrics": probe_on_test(
             loaded, prompter, problems, pairs, best.candidate.layer, best.probe
         ),
@@ -109,66 +122,53 @@ def evaluate_test(
     return results, generation_rows(prompter, problems, baseline, steered)
 
 
-def compare(
-    baseline: Sequence[Answer], steered: Sequence[Answer], evaluation: EvaluationConfig
-) -> dict[str, Any]:
-    """Paired comparison of two evaluations of the same problems.
-
-    Returns:
-        Both summaries with Wilson intervals, the difference with its paired bootstrap interval, the
-        exact McNemar test, and the verdict in words.
-    """
-    before = [answer.correct for answer in baseline]
-    after = [answer.correct for answer in steered]
-    interval = paired_bootstrap(
-        before, after, evaluation.bootstrap_resamples, evaluation.confidence, evaluation.seed
-    )
-    test = mcnemar_exact(before, after)
-    return {
-        "baseline_benchmark_metrics": _metrics(baseline, evaluation.confidence),
-        "steered_benchmark_metrics": _metrics(steered, evaluation.confidence),
-        "accuracy_improvement": interval.estimate,
-        "accuracy_improvement_ci": [interval.low, interval.high],
-        "confidence": evaluation.confidence,
-        "mcnemar": asdict(test),
-        "verdict": verdict(interval, test.p_value, len(baseline), evaluation.confidence),
-    }
-
-
-def _metrics(answers: Sequence[Answer], confidence: float) -> dict[str, Any]:
-    found = summary(answers)
-    low, high = wilson(int(found["correct"]), int(found["total_samples"]), confidence)
-    return {
-        **found,
-        "accuracy_ci": [low, high],
-        "evaluation_method": "numeric match of the final answer",
-        "task_name": "gsm8k",
-    }
-
-
 def generation_rows(
-    prompter: Prompter,
-    problems: Sequence[Problem],
-    baseline: Sequence[Answer],
-    steered: Sequence[Answer],
+    prompter: Prompter, problems: Sequence[Problem], baseline: Samples, steered: Samples
 ) -> list[dict[str, Any]]:
-    """Rows of test_generations.jsonl: both texts side by side with all that was read from them."""
+    """Rows of test_generations.jsonl: both texts side by side with all that was read from them.
+
+    All problems of the first sample come first, then those of the second.
+    """
     rows = []
-    for problem, before, after in zip(problems, baseline, steered, strict=True):
-        row: dict[str, Any] = {
-            "id": problem.id,
-            "question": problem.question,
-            "gold": problem.gold,
-            "prompt": prompter.text(problem.question),
-            "prompt_tokens": before.prompt_tokens,
-        }
-        for name, answer in (("baseline", before), ("steered", after)):
-            values = asdict(answer)
-            for key in ("text", "extracted", "correct", "strict", "flexible", "finish"):
-                row[f"{name}_{key}"] = values[key]
-            row[f"{name}_new_tokens"] = answer.new_tokens
-        rows.append(row)
+    for sample, (befores, afters) in enumerate(zip(baseline, steered, strict=True)):
+        for problem, before, after in zip(problems, befores, afters, strict=True):
+            row: dict[str, Any] = {
+                "id": problem.id,
+                "sample": sample,
+                "question": problem.question,
+                "gold": problem.gold,
+                "prompt": prompter.text(problem.question),
+                "prompt_tokens": before.prompt_tokens,
+            }
+            for name, answer in (("baseline", before), ("steered", after)):
+                for key in _TOLD:
+                    row[f"{name}_{key}"] = getattr(answer, key)
+            rows.append(row)
     return rows
+
+
+def read_generations(path: str | Path, name: str) -> list[list[Answer]]:
+    """Answers from test_generations.jsonl, ``[samples][problems]``.
+
+    Args:
+        path: The file.
+        name: ``baseline`` or ``steered``.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
+    samples: dict[int, list[Answer]] = {}
+    for row in read_jsonl(path):
+        try:
+            told = {key: row[f"{name}_{key}"] for key in _TOLD}
+            answer = Answer(id=row["id"], prompt_tokens=row["prompt_tokens"], **told)
+            samples.setdefault(row["sample"], []).append(answer)
+        except KeyError as error:
+            raise UserError(
+                f"{path} has a row without {error}",
+                "Delete it and run snakemake again; it will be made anew.",
+            ) from None
+    return list(samples.values())
 
 
 def probe_on_test(

@@ -39,8 +39,25 @@ def describe(results: Mapping[str, Any], path: str | Path) -> str:
             f"unsteered, {after['accuracy']:.1%} with it",
             f"Difference: {results['accuracy_improvement']:+.1%}, "
             f"{results['confidence']:.0%} interval [{low:+.1%}, {high:+.1%}]; "
-            f"{test['gained']} gained, {test['lost']} lost, McNemar p = {test['p_value']:.2g}",
+            f"{test['gained']} gained, {test['lost']} lost, "
+            f"{results['test']} p = {test['p_value']:.2g}",
+            *_limits(results),
             f"Verdict: {results['verdict']}",
             f"Details: {path}",
         ]
     )
+
+
+def _limits(results: Mapping[str, Any]) -> list[str]:
+    """What the test could have found, and how much of the search's gain was luck."""
+    least = results["minimum_detectable_effect"]
+    lines = []
+    if least is not None:
+        lines.append(f"So many problems show a difference of {least:.1%} four times in five")
+    if results["best_trial_params"]["steering_alpha"] != 0.0:
+        improvement = results["accuracy_improvement"]
+        lines.append(
+            f"From validation to test: {improvement + results['shrinkage']:+.1%} became "
+            f"{improvement:+.1%}"
+        )
+    return lines

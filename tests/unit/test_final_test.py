@@ -1,7 +1,6 @@
 """The final comparison, by hand and with a tiny model whose steering has a real effect."""
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -12,9 +11,10 @@ from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig, P
 from snakesteer.data.problem import Problem
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.evaluation import Answer
-from snakesteer.files import write_json
-from snakesteer.final_test import compare, evaluate_test, probe_on_test, read_best
+from snakesteer.errors import UserError
+from snakesteer.evaluation import summary
+from snakesteer.files import write_json, write_jsonl
+from snakesteer.final_test import evaluate_test, probe_on_test, read_best, read_generations
 from snakesteer.pairs import gold_vs_corrupted
 from snakesteer.probes import Probe, write_probe
 from snakesteer.prompts import Prompter
@@ -25,42 +25,13 @@ from tests.tiny_models import HIDDEN, tiny_tokenizer
 LAYER = 3
 EVALUATION = EvaluationConfig(bootstrap_resamples=2000)
 GENERATION = GenerationConfig(max_new_tokens=4)
+GREEDY = Decoding()
 PROMPTER = Prompter(PromptConfig(shots=0), (), tiny_tokenizer())
 # "7" is what steering makes the model say.
 PROBLEMS = [
     Problem(f"p{n}", f"{n}+2?", f"So {n}+2 = <<{n}+2={n + 2}>>{n + 2}\n#### {n + 2}", "7777")
     for n in range(3, 11)
 ]
-
-
-def outcomes(correct):
-    return [
-        Answer(f"p{i}", right, False, right, "1" if right else None, "1", "eos", 5, 2)
-        for i, right in enumerate(correct)
-    ]
-
-
-def test_compare_against_arrays_made_by_hand():
-    # Of 20 problems both solve 5, steering gains 9 and loses 1, 5 stay unsolved.
-    before = [True] * 6 + [False] * 14
-    after = [True] * 5 + [False] + [True] * 9 + [False] * 5
-    found = compare(outcomes(before), outcomes(after), EVALUATION)
-    assert found["baseline_benchmark_metrics"]["accuracy"] == 0.3
-    assert found["steered_benchmark_metrics"]["correct"] == 14
-    assert found["accuracy_improvement"] == pytest.approx(0.4)
-    assert found["mcnemar"]["gained"] == 9
-    assert found["mcnemar"]["lost"] == 1
-    p_value = 2 * sum(math.comb(10, k) for k in (0, 1)) / 2**10
-    assert found["mcnemar"]["p_value"] == pytest.approx(p_value)
-    differences = np.array(after, float) - np.array(before, float)
-    error = differences.std() / math.sqrt(20)
-    low, high = found["accuracy_improvement_ci"]
-    assert low == pytest.approx(0.4 - 1.96 * error, abs=0.06)
-    assert high == pytest.approx(0.4 + 1.96 * error, abs=0.06)
-    low, high = found["baseline_benchmark_metrics"]["accuracy_ci"]
-    assert (round(low, 3), round(high, 3)) == (0.145, 0.519)  # Wilson, 6 of 20
-    assert found["verdict"] == "helps"
-    assert compare(outcomes(after), outcomes(before), EVALUATION)["verdict"] == "hurts"
 
 
 @pytest.fixture
@@ -98,11 +69,11 @@ def best_of(files, alpha):
     return read_best(folder / "best.json", vectors, probes)
 
 
-def evaluated(best):
+def evaluated(best, decoding=GREEDY, generation=GENERATION, evaluation=EVALUATION):
     loaded = loaded_model("llama")
-    engine = ReferenceEngine(loaded, Decoding(), 4)
+    engine = ReferenceEngine(loaded, decoding, 4)
     return evaluate_test(
-        loaded, engine, PROMPTER, PROBLEMS, best, GENERATION, PairsConfig(), EVALUATION
+        loaded, engine, PROMPTER, PROBLEMS, best, generation, PairsConfig(), evaluation
     )
 
 
@@ -116,6 +87,8 @@ def test_steering_that_works_is_found(files):
     assert results["accuracy_improvement"] == 1.0
     assert results["mcnemar"] == {"gained": 8, "lost": 0, "p_value": pytest.approx(2 / 2**8)}
     assert results["verdict"] == "helps"
+    assert results["shrinkage"] == pytest.approx(0.1 - 1.0)  # validation said less, for once
+    assert 0.7 < results["minimum_detectable_effect"] < 1.0
     assert [row["id"] for row in rows] == [problem.id for problem in PROBLEMS]
     for row, problem in zip(rows, PROBLEMS, strict=True):
         assert row["prompt"] == f"Question: {problem.question}\nAnswer:"
@@ -135,8 +108,41 @@ def test_no_steering_is_the_baseline(files):
     assert results["accuracy_improvement_ci"] == [0.0, 0.0]
     assert results["mcnemar"] == {"gained": 0, "lost": 0, "p_value": 1.0}
     assert results["verdict"] == "no detectable effect at n = 8"
+    assert results["minimum_detectable_effect"] is None
     for row in rows:
         assert row["baseline_text"] == row["steered_text"]
+
+
+def test_several_samples_are_told_and_read_back(files, tmp_path):
+    results, rows = evaluated(
+        best_of(files, alpha=1000.0),
+        Decoding(temperature=1.0),
+        GenerationConfig(max_new_tokens=4, do_sample=True, temperature=1.0),
+        EVALUATION.model_copy(update={"samples": 3}),
+    )
+    assert results["seeds"]["samples"] == 3
+    assert results["seeds"]["steered"] == [1.0] * 3
+    assert results["baseline_benchmark_metrics"]["total_samples"] == 24
+    assert [(row["sample"], row["id"]) for row in rows] == [
+        (sample, problem.id) for sample in range(3) for problem in PROBLEMS
+    ]
+    texts = [row["baseline_text"] for row in rows]
+    assert len(set(texts)) > len(PROBLEMS)  # each sample has random streams of its own
+    write_jsonl(tmp_path / "generations.jsonl", rows)
+    for name in ("baseline", "steered"):
+        samples = read_generations(tmp_path / "generations.jsonl", name)
+        assert [[a.text for a in sample] for sample in samples] == [
+            [row[f"{name}_text"] for row in rows[start : start + 8]] for start in (0, 8, 16)
+        ]
+        assert summary([a for sample in samples for a in sample]).items() <= (
+            results[f"{name}_benchmark_metrics"].items()
+        )
+
+
+def test_damaged_generations_are_explained(tmp_path):
+    write_jsonl(tmp_path / "g.jsonl", [{"id": "p"}])
+    with pytest.raises(UserError, match="baseline_text"):
+        read_generations(tmp_path / "g.jsonl", "baseline")
 
 
 def test_the_named_vector_and_probe_are_taken(files):

@@ -21,6 +21,9 @@ RESULTS = {
     "accuracy_improvement_ci": [-0.09, 0.02],
     "confidence": 0.95,
     "mcnemar": {"gained": 2, "lost": 5, "p_value": 0.4531},
+    "test": "exact McNemar",
+    "minimum_detectable_effect": 0.0876,
+    "shrinkage": 0.155,
     "verdict": "no detectable effect at n = 100",
     "num_test_samples": 100,
 }
@@ -33,7 +36,9 @@ def test_all_numbers_are_said():
         "Why: trial 7 has the highest accuracy on 48 validation problems.",
         "50.0% unsteered, 62.5% with it",
         "n = 100): 48.0% unsteered, 45.0% with it",
-        "Difference: -3.0%, 95% interval [-9.0%, +2.0%]; 2 gained, 5 lost, McNemar p = 0.45",
+        "Difference: -3.0%, 95% interval [-9.0%, +2.0%]; 2 gained, 5 lost, exact McNemar p = 0.45",
+        "show a difference of 8.8% four times in five",
+        "From validation to test: +12.5% became -3.0%",
         "Verdict: no detectable effect at n = 100",
         "results/test_final.json",
     ):
@@ -42,9 +47,11 @@ def test_all_numbers_are_said():
 
 def test_no_steering():
     params = {**RESULTS["best_trial_params"], "steering_alpha": 0.0, "steering_dose": 0.0}
-    text = describe({**RESULTS, "best_trial_params": params}, "x")
+    unsteered = {"best_trial_params": params, "minimum_detectable_effect": None}
+    text = describe({**RESULTS, **unsteered}, "x")
     assert "no steering" in text
-    assert "layer 15" not in text
+    for word in ("layer 15", "four times in five", "became"):
+        assert word not in text
 
 
 def test_of_a_results_folder(tmp_path):

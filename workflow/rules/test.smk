@@ -38,7 +38,7 @@ rule test_final:
             **section_params("generation"),
             **section_params("engine"),
             **section_params("pairs", "kind", "samples", "temperature", "min_pairs"),
-            **section_params("evaluation"),
+            **section_params("evaluation", "random_controls", "prompt_control"),
         ),
     script:
         "../scripts/test_final.py"

@@ -1,0 +1,111 @@
+"""Steered against unsteered answers to the same problems, in numbers and in words.
+
+Answers come as ``answers[sample][problem]``; there is one sample unless `evaluation.samples` asks
+for more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snakesteer.config import EvaluationConfig
+from snakesteer.evaluation import Answer, accuracy, summary
+from snakesteer.power import minimum_detectable_effect, minimum_detectable_mean
+from snakesteer.statistics import (
+    McNemar,
+    bootstrap_mean,
+    changed,
+    mcnemar_exact,
+    paired_bootstrap,
+    sign_flip,
+    verdict,
+    wilson,
+)
+
+Samples = Sequence[Sequence[Answer]]
+
+
+def compare(baseline: Samples, steered: Samples, evaluation: EvaluationConfig) -> dict[str, Any]:
+    """Paired comparison of two evaluations of the same problems.
+
+    With several samples, a problem's outcome is its share of right answers, the intervals come from
+    resampled problems (answers to one problem are not independent), a sign-flip permutation test
+    stands in McNemar's place, and ``seeds`` says how much accuracy varies from sample to sample.
+
+    Args:
+        baseline: Unsteered answers, ``[samples][problems]``.
+        steered: Steered answers of the same shape.
+        evaluation: Confidence, resamples, seed.
+
+    Returns:
+        Both summaries with intervals, the difference with its paired bootstrap interval, the test,
+        the smallest effect it would find, and the verdict in words.
+    """
+    before, after = outcomes(baseline), outcomes(steered)
+    n, confidence = len(before), evaluation.confidence
+    interval = paired_bootstrap(
+        before, after, evaluation.bootstrap_resamples, confidence, evaluation.seed
+    )
+    if len(baseline) == 1:
+        test = mcnemar_exact(before, after)
+        name = "exact McNemar"
+        least = minimum_detectable_effect(n, (test.gained + test.lost) / n, confidence)
+    else:
+        p_value = sign_flip(before, after, evaluation.bootstrap_resamples, evaluation.seed)
+        test = McNemar(*changed(before, after), p_value)
+        name = "sign-flip permutation"
+        least = minimum_detectable_mean(after - before, confidence)
+    return {
+        "baseline_benchmark_metrics": _metrics(baseline, evaluation),
+        "steered_benchmark_metrics": _metrics(steered, evaluation),
+        "accuracy_improvement": interval.estimate,
+        "accuracy_improvement_ci": [interval.low, interval.high],
+        "confidence": confidence,
+        "mcnemar": asdict(test),
+        "test": name,
+        "minimum_detectable_effect": least,
+        "verdict": verdict(interval, test.p_value, n, confidence),
+        **({} if len(baseline) == 1 else {"seeds": _seeds(baseline, steered)}),
+    }
+
+
+def outcomes(answers: Samples) -> NDArray[np.float64]:
+    """Share of right answers per problem, ``[problems]``; 0 or 1 for one sample."""
+    return np.mean([[answer.correct for answer in sample] for sample in answers], axis=0)
+
+
+def _metrics(answers: Samples, evaluation: EvaluationConfig) -> dict[str, Any]:
+    """The summary of all answers, with an interval of the accuracy."""
+    found = summary([answer for sample in answers for answer in sample])
+    if len(answers) == 1:
+        low, high = wilson(
+            int(found["correct"]), int(found["total_samples"]), evaluation.confidence
+        )
+    else:
+        interval = bootstrap_mean(
+            outcomes(answers),
+            evaluation.bootstrap_resamples,
+            evaluation.confidence,
+            evaluation.seed,
+        )
+        low, high = interval.low, interval.high
+    return {
+        **found,
+        "accuracy_ci": [low, high],
+        "evaluation_method": "numeric match of the final answer",
+        "task_name": "gsm8k",
+    }
+
+
+def _seeds(baseline: Samples, steered: Samples) -> dict[str, Any]:
+    """Accuracies per sample, each with random streams of its own, and their standard deviation."""
+    before, after = ([accuracy(sample) for sample in run] for run in (baseline, steered))
+    difference = [b - a for a, b in zip(before, after, strict=True)]
+    found: dict[str, Any] = {"samples": len(before)}
+    for name, values in (("baseline", before), ("steered", after), ("difference", difference)):
+        found[name] = values
+        found[f"{name}_sd"] = float(np.std(values, ddof=1))
+    return found
