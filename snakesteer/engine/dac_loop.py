@@ -1,15 +1,16 @@
-"""The reference decode loop for DAC: three streams over one history, each with its KV cache.
+"""The reference decode loop for dynamic strength: three streams over one history, with KV caches.
 
-At every step the unsteered stream and the probe stream (vector at α₀ from the last prompt token on)
-read the latest token; their next-token distributions give α_t; the real stream then reads the same
-token with α_t at this position, and its logits choose the next token, which all three read next.
-Earlier positions keep the α they had. Prompt positions before the last are steered by none, so the
-three caches start as copies of one.
+At every step the unsteered stream and the probe stream (steered at α₀ from the last prompt token
+on) read the latest token; their next-token distributions give α_t; the real stream then reads the
+same token with α_t at this position, and its logits choose the next token, which all three read
+next. Earlier positions keep the α they had. What is steered, the residual stream or the attention
+heads, is all the same to the loop.
 """
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -17,24 +18,32 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from snakesteer.engine.batching import left_pad
+from snakesteer.engine.head_hooks import add_at_last, heads_steered_at, the_head_steering
 from snakesteer.engine.interface import Decoding, Generation, Request
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.stopping import StopRule
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering import Dac, dynamic_alpha
+from snakesteer.steering import Dac, Steering, dynamic_alpha, stacked_places
+
+# Step and strength of each row in; a context out, in which last positions are steered so.
+SteeredAt = Callable[[int, Tensor], AbstractContextManager[None]]
 
 
 @torch.inference_mode()
 def generate_dac(
     loaded: LoadedModel, requests: Sequence[Request], decoding: Decoding, rule: StopRule
 ) -> list[Generation]:
-    """Generate texts under DAC.
+    """Generate texts whose strength is dynamic.
+
+    The real stream reads its prompt in one pass, as HuggingFace's ``generate`` does: where nothing
+    is added, its logits are those of unsteered answers, bit for bit.
 
     Args:
         loaded: The model.
-        requests: A batch; every request is steered with `Dac`.
+        requests: A batch; every request is steered with `Dac`. Rows whose heads are steered are
+            steered alike.
         decoding: How tokens are chosen.
         rule: When a row ends.
 
@@ -43,33 +52,33 @@ def generate_dac(
     """
     device = loaded.device
     ids, mask = left_pad(loaded, [request.prompt_ids for request in requests])
-    steerings = [request.steering for request in requests]
     dacs = [_dac_of(request) for request in requests]
-    layers = torch.tensor([s.layer for s in steerings if s is not None])
-    vectors = torch.stack([s.vector.float().cpu() for s in steerings if s is not None])
-    strength = torch.tensor([s.alpha for s in steerings if s is not None])
+    steered_at = _steered_at(loaded, requests)
+    strength = torch.tensor([r.steering.alpha for r in requests if r.steering is not None])
     probe_alpha = torch.tensor([dac.probe_alpha for dac in dacs])
     ptop = torch.tensor([dac.ptop for dac in dacs], device=device)
     max_alpha = torch.tensor([dac.max_alpha for dac in dacs], device=device)
     threshold = torch.tensor([dac.entropy_threshold for dac in dacs], device=device)
+    per_token = torch.tensor([dac.kl == "per_token" for dac in dacs], device=device)
     steps = max(request.max_new_tokens for request in requests)
     streams = torch.stack([uniforms(request.seed, steps) for request in requests])
 
     unsteered_cache = _prefill(loaded, ids[:, :-1], mask[:, :-1])
-    probe_cache, real_cache = copy.deepcopy(unsteered_cache), copy.deepcopy(unsteered_cache)
-    token = ids[:, -1:]
+    probe_cache = copy.deepcopy(unsteered_cache)
+    real_cache = DynamicCache(config=loaded.model.config)
+    latest, real_latest = ids[:, -1:], ids
     rows: list[list[int]] = [[] for _ in requests]
     done: list[Generation | None] = [None] * len(requests)
     for step in range(steps):
-        unsteered = _forward(loaded, token, mask, unsteered_cache)
-        probe_delta = probe_alpha[:, None] * vectors
-        probe = _forward_steered(loaded, token, mask, probe_cache, layers, probe_delta)
-        alpha = dynamic_alpha(unsteered, probe, ptop, max_alpha, threshold).cpu()
-        delta = (strength * alpha)[:, None] * vectors
-        logits = _forward_steered(loaded, token, mask, real_cache, layers, delta)
-        token = choose(logits, decoding, streams[:, step])[:, None]
-        mask = torch.cat([mask, torch.ones_like(token)], dim=1)
-        for row, token_id in enumerate(token[:, 0].tolist()):
+        unsteered = _forward(loaded, latest, mask, unsteered_cache)
+        with steered_at(step, probe_alpha):
+            probe = _forward(loaded, latest, mask, probe_cache)
+        alpha = dynamic_alpha(unsteered, probe, ptop, max_alpha, threshold, per_token).cpu()
+        with steered_at(step, strength * alpha):
+            logits = _forward(loaded, real_latest, mask, real_cache)
+        latest = real_latest = choose(logits, decoding, streams[:, step])[:, None]
+        mask = torch.cat([mask, torch.ones_like(latest)], dim=1)
+        for row, token_id in enumerate(latest[:, 0].tolist()):
             if done[row] is None:
                 rows[row].append(token_id)
                 finish = rule.finish(rows[row], requests[row].max_new_tokens)
@@ -107,7 +116,10 @@ def _forward(loaded: LoadedModel, ids: Tensor, mask: Tensor, cache: DynamicCache
         UserError: The model leaves the cache as it is.
     """
     arguments: dict[str, Any] = {}
-    if "position_ids" in inspect.signature(loaded.model.forward).parameters:
+    parameters = inspect.signature(loaded.model.forward).parameters
+    if "logits_to_keep" in parameters:
+        arguments["logits_to_keep"] = 1
+    if "position_ids" in parameters:
         positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
         arguments["position_ids"] = positions[:, -ids.shape[1] :]
     output = loaded.model(
@@ -121,24 +133,22 @@ def _forward(loaded: LoadedModel, ids: Tensor, mask: Tensor, cache: DynamicCache
     return output.logits[:, -1]
 
 
-def _forward_steered(
-    loaded: LoadedModel,
-    ids: Tensor,
-    mask: Tensor,
-    cache: DynamicCache,
-    layers: Tensor,
-    delta: Tensor,
-) -> Tensor:
-    """`_forward` of one new token, with ``delta[row]`` added behind block ``layers[row]``."""
+def _steered_at(loaded: LoadedModel, requests: Sequence[Request]) -> SteeredAt:
+    """How the rows of a batch are steered."""
+    heads = the_head_steering([request.steering for request in requests])
+    if heads is not None:
+        return lambda step, factor: heads_steered_at(loaded, heads, step, factor)
+    steerings = [r.steering for r in requests if isinstance(r.steering, Steering)]
+    layers, vectors, relative = stacked_places(steerings)
+    at = sorted({place.layer for steering in steerings for place in steering.places})
 
-    def adder(layer: int) -> Any:
-        here = torch.where((layers == layer)[:, None], delta, 0.0)  # [batch, hidden]
+    def adder(layer: int, factor: Tensor) -> Callable[[Tensor], Tensor]:
+        delta = (factor[:, None] * relative)[:, :, None] * vectors  # [batch, places, hidden]
+        here = torch.where((layers == layer)[:, :, None], delta, 0.0).sum(dim=1)  # [batch, hidden]
+        return lambda hidden: add_at_last(hidden, here)
 
-        def add(hidden: Tensor) -> Tensor:
-            return hidden + here.to(hidden.device, hidden.dtype)[:, None, :]
+    def steered_at(_step: int, factor: Tensor) -> AbstractContextManager[None]:
+        adders = {layer: adder(layer, factor) for layer in at}
+        return on_block_outputs(loaded.blocks, adders)
 
-        return add
-
-    callbacks = {layer: adder(layer) for layer in sorted(set(layers.tolist()))}
-    with on_block_outputs(loaded.blocks, callbacks):
-        return _forward(loaded, ids, mask, cache)
+    return steered_at

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from snakesteer.head_steering import HeadSteering
 from snakesteer.steering import Steering
 
 Finish = Literal["eos", "stop", "length"]
@@ -39,7 +40,7 @@ class Request:
 
     prompt_ids: tuple[int, ...]
     max_new_tokens: int
-    steering: Steering | None = None
+    steering: Steering | HeadSteering | None = None
     seed: int = 0
 
     @property

@@ -17,13 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snakesteer.config import Operator
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.slot_attention import BLOCK, set_positions
 from snakesteer.engine.slot_cache import KvShape, SlotCache
-from snakesteer.engine.slot_steering import RowSteering
+from snakesteer.engine.slot_steering import Places, RowSteering
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering import FOREVER, Dac, dynamic_alpha
+from snakesteer.operators import OPERATORS
+from snakesteer.steering import FOREVER, Dac, Steering, dynamic_alpha, stacked_places
 
 _WARM_UPS = 2  # before a capture, so that libraries have allocated their workspaces
 
@@ -38,11 +40,8 @@ class Row:
         position: Its absolute position.
         chooser: The slot whose logits choose this one's tokens (itself, but for DAC).
         seed: Of the random stream.
-        layer: Whose output is changed.
-        vector: ``[hidden]`` float32, None if not steered.
-        factor: On the vector.
-        first_step: First steered step.
-        end_step: First step no longer steered.
+        steering: Layers, vectors, operator and steered steps; None if not steered.
+        factor: The strength at the steering's first layer.
         ticks_per_token: 1, or 2 under DAC.
     """
 
@@ -51,12 +50,14 @@ class Row:
     position: int
     chooser: int
     seed: int
-    layer: int = 0
-    vector: Tensor | None = None
+    steering: Steering | None = None
     factor: float = 0.0
-    first_step: int = 0
-    end_step: int = FOREVER
     ticks_per_token: int = 1
+
+    @property
+    def steered_steps(self) -> tuple[int, int]:
+        """First steered step, and the first behind the last one."""
+        return (0, FOREVER) if self.steering is None else self.steering.steered_steps
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class SlotDecoder:
         blocks: Blocks of keys and values per slot.
         shared: Length of the shared prefix.
         steps: Largest number of new tokens of a request.
+        places: Largest number of layers that a request steers.
         compiled: Run the model through ``torch.compile``.
     """
 
@@ -103,6 +105,7 @@ class SlotDecoder:
         blocks: int,
         shared: int,
         steps: int,
+        places: int = 1,
         compiled: bool = False,
     ) -> None:
         device = loaded.device
@@ -113,8 +116,11 @@ class SlotDecoder:
         self.blocks = blocks
         self.shared = shared
         self.steps = steps
+        self.places = places
         self.compiled = compiled
         self.dac = False  # whether any slot runs DAC
+        # What slots do beyond one addition at one layer; empty where none does.
+        self.kinds: tuple[Operator, ...] = ()
         self.cache = SlotCache(shape, slots, blocks, shared, device)
         self.keys = torch.arange(shared + blocks * BLOCK, device=device)
         # Rows that have ended and go on until the next look at them must stay within the model.
@@ -129,11 +135,13 @@ class SlotDecoder:
         self.phase = whole.clone()
         self.ticks_per_token = whole.clone()  # 0: the slot is idle and never advances
         self.chooser = torch.arange(slots, device=device)
-        self.layer = whole.clone()
+        self.layers = torch.full((slots, places), -1, device=device)
+        self.relative = torch.ones(slots, places, device=device)
+        self.operator = whole.clone()
         self.first_step = whole.clone()
         self.end_step = whole.clone()
         hidden = loaded.model.config.get_text_config().hidden_size
-        self.vector = torch.zeros(slots, hidden, device=device)
+        self.vectors = torch.zeros(slots, places, hidden, device=device)
         # One more than slots: where groups of streams that are not in use write.
         self.factor = torch.zeros(slots + 1, device=device)
         self.uniform: Tensor | None = None
@@ -148,17 +156,23 @@ class SlotDecoder:
         self.ptop = torch.ones(groups, device=device)
         self.max_alpha = torch.zeros(groups, device=device)
         self.threshold = torch.zeros(groups, device=device)
+        self.per_token = torch.zeros(groups, dtype=torch.bool, device=device)
         self._group_of: dict[int, int] = {}  # real slot → group
 
         self._forward: Callable[[Tensor, Tensor], Tensor] = self._model_logits
         if compiled:
             self._forward = torch.compile(self._model_logits, dynamic=False)
-        self._graphs: dict[tuple[int, bool], tuple[Any, Tensor]] = {}
+        self._graphs: dict[object, tuple[Any, Tensor]] = {}
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
-    def fits(self, blocks: int, shared: int, steps: int) -> bool:
+    def fits(self, blocks: int, shared: int, steps: int, places: int) -> bool:
         """Whether requests of this size can run in it."""
-        return blocks <= self.blocks and shared == self.shared and steps <= self.steps
+        return (
+            blocks <= self.blocks
+            and shared == self.shared
+            and steps <= self.steps
+            and places <= self.places
+        )
 
     def start(self, rows: Sequence[Row], streams: Sequence[Streams]) -> None:
         """Give slots new work; their keys and values are put into `cache` by the caller."""
@@ -173,16 +187,13 @@ class SlotDecoder:
         put(self.token, [row.token for row in rows])
         put(self.position, [row.position for row in rows])
         put(self.chooser, [row.chooser for row in rows])
-        put(self.layer, [row.layer for row in rows])
         put(self.factor, [row.factor for row in rows])
-        put(self.first_step, [row.first_step for row in rows])
-        put(self.end_step, [row.end_step for row in rows])
+        put(self.first_step, [row.steered_steps[0] for row in rows])
+        put(self.end_step, [row.steered_steps[1] for row in rows])
         put(self.ticks_per_token, [row.ticks_per_token for row in rows])
         self.step[at] = 0
         self.phase[at] = 0
-        none = torch.zeros(self.vector.shape[1])
-        vectors = [none if row.vector is None else row.vector.float().cpu() for row in rows]
-        self.vector[at] = torch.stack(vectors).to(device)
+        self._place(at, [row.steering for row in rows])
         if self.uniform is not None:
             self.uniform[at] = (
                 torch.stack([uniforms(r.seed, self.steps) for r in rows])
@@ -191,6 +202,20 @@ class SlotDecoder:
             )
         for stream in streams:
             self._start_streams(stream)
+
+    def _place(self, at: Tensor, steerings: Sequence[Steering | None]) -> None:
+        """Give slots their layers, vectors and operators."""
+        self.layers[at] = -1
+        self.vectors[at] = 0.0
+        if all(steering is None for steering in steerings):
+            return
+        layers, vectors, relative = stacked_places(steerings)
+        count = layers.shape[1]
+        self.layers[at, :count] = layers.to(at.device)
+        self.vectors[at, :count] = vectors.to(at.device)
+        self.relative[at, :count] = relative.to(at.device)
+        operators = [OPERATORS.index(s.operator) if s is not None else 0 for s in steerings]
+        self.operator[at] = torch.tensor(operators, device=at.device)
 
     def _start_streams(self, streams: Streams) -> None:
         taken = set(self._group_of.values())
@@ -203,6 +228,7 @@ class SlotDecoder:
         self.ptop[group] = streams.dac.ptop
         self.max_alpha[group] = streams.dac.max_alpha
         self.threshold[group] = streams.dac.entropy_threshold
+        self.per_token[group] = streams.dac.kl == "per_token"
 
     def stop(self, slots: Sequence[int]) -> None:
         """Make slots idle."""
@@ -231,8 +257,13 @@ class SlotDecoder:
         """``[slots, vocab]`` of every slot's token, which is not advanced."""
         active = (self.step >= self.first_step) & (self.step < self.end_step)
         scale = self.factor[: self.slots] * active  # [slots]
-        delta = (scale[:, None] * self.vector).to(self.loaded.dtype)
-        self.steering.set(delta, self.layer)
+        if self.kinds:
+            alphas = scale[:, None] * self.relative
+            places = Places(self.layers, self.vectors, alphas, self.operator, self.kinds)
+            self.steering.set_places(places)
+        else:
+            delta = (scale[:, None] * self.vectors[:, 0]).to(self.loaded.dtype)
+            self.steering.set(delta, self.layers[:, 0])
         self.cache.write_at(self.position - self.shared, used)
         set_positions(self.position[:, None], self.keys[: self.shared + used * BLOCK], self.shared)
         return self._forward(self.token[:, None], self.position[:, None])
@@ -253,6 +284,7 @@ class SlotDecoder:
                 self.ptop,
                 self.max_alpha,
                 self.threshold,
+                self.per_token,
             )
             self.factor[self.real] = self.strength * alpha
         uniform = None
@@ -269,7 +301,7 @@ class SlotDecoder:
 
     def _captured(self, used: int) -> Callable[[], Tensor]:
         """The step as a CUDA graph, captured when it is first asked for."""
-        key = (used, self.dac)
+        key = (used, self.dac, self.kinds)
         if key not in self._graphs:
             self._graphs[key] = self._capture(used)
         graph, result = self._graphs[key]

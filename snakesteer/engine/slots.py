@@ -31,6 +31,7 @@ from snakesteer.engine.slot_steering import RowSteering
 from snakesteer.engine.slot_store import PromptStore
 from snakesteer.engine.stopping import StopRule
 from snakesteer.errors import UserError
+from snakesteer.head_steering import HeadSteering
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering import FOREVER, Steering
 
@@ -214,7 +215,7 @@ class SlotsEngine:
 
     def _store(self, request: Request, shared: int) -> PromptStore:
         """Prompts under this request's prompt steering, behind this prefix."""
-        steered = request.steering if _prompt_steering(request) else None
+        steered = _residual(request) if _prompt_steering(request) else None
         if steered is None and shared in self._stores:
             return self._stores[shared]
         prefill = Prefill(self.loaded, self.steering, request.prompt_ids[:shared], steered)
@@ -325,12 +326,23 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
 
 def _prompt_steering(request: Request) -> tuple[int, float, bytes] | None:
     """What makes a request's prompt pass its own; None where the prompt is read unsteered."""
-    steering = request.steering
+    steering = _residual(request)
     if steering is None or steering.dac is not None or not steering.steers_prompt:
         return None
     if steering.alpha == 0.0:
         return None
     return steering.layer, steering.alpha, steering.vector.float().cpu().numpy().tobytes()
+
+
+def _residual(request: Request) -> Steering | None:
+    """A request's steering, which is of the residual stream.
+
+    Raises:
+        ValueError: It steers attention heads: see `snakesteer.engine.reference_only`.
+    """
+    if isinstance(request.steering, HeadSteering):
+        raise ValueError("the slots engine does not steer attention heads")
+    return request.steering
 
 
 def _rows(request: Request, slots: list[int]) -> list[Row]:
@@ -352,7 +364,7 @@ def _rows(request: Request, slots: list[int]) -> list[Row]:
             ticks_per_token=len(slots) if len(slots) == 1 else 2,
         )
 
-    steering = request.steering
+    steering = _residual(request)
     if steering is None:
         return [row(slots[0], None, 0.0)]
     if steering.dac is None:

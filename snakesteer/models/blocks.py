@@ -7,13 +7,17 @@ so that offset appears in `hidden_states_index` alone.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from snakesteer.errors import UserError
+
+# Reads activations ``[batch, seq, width]``; what it returns replaces them, None leaves them.
+Callback = Callable[[Tensor], Tensor | None]
 
 
 def num_layers(config: Any) -> int:
@@ -65,10 +69,9 @@ def replace_block_output(output: Any, hidden: Tensor) -> Any:
     return type(output)([hidden, *output[1:]]) if isinstance(output, tuple | list) else hidden
 
 
-@contextmanager
 def on_block_outputs(
-    blocks: list[nn.Module], callbacks: Mapping[int, Callable[[Tensor], Tensor | None]]
-) -> Iterator[None]:
+    blocks: list[nn.Module], callbacks: Mapping[int, Callback]
+) -> AbstractContextManager[None]:
     """Call a function on the output of some blocks while the context is open.
 
     Args:
@@ -80,24 +83,50 @@ def on_block_outputs(
         UserError: A layer that the model lacks, or a block that never ran (steering that silently
             does nothing would look like a result).
     """
-    missing = [layer for layer in callbacks if not 0 <= layer < len(blocks)]
+
+    def hook(module: nn.Module, callback: Callback) -> RemovableHandle:
+        def call(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            hidden = callback(block_output(output))
+            return None if hidden is None else replace_block_output(output, hidden)
+
+        return module.register_forward_hook(call)
+
+    return on_layers(blocks, callbacks, hook)
+
+
+@contextmanager
+def on_layers(
+    modules: list[nn.Module],
+    callbacks: Mapping[int, Callback],
+    hook: Callable[[nn.Module, Callback], RemovableHandle],
+) -> Iterator[None]:
+    """Hook one module per layer while the context is open.
+
+    Args:
+        modules: One per layer.
+        callbacks: Layer → what `hook` calls.
+        hook: Hooks a module so that it calls a function.
+
+    Raises:
+        UserError: As in `on_block_outputs`.
+    """
+    missing = [layer for layer in callbacks if not 0 <= layer < len(modules)]
     if missing:
         raise UserError(
-            f"There is no hook point for layer {missing[0]}: the model has {len(blocks)} layers "
-            f"(0 to {len(blocks) - 1})",
+            f"There is no hook point for layer {missing[0]}: the model has {len(modules)} layers "
+            f"(0 to {len(modules) - 1})",
             "Choose steering.layers within the model.",
         )
     ran: set[int] = set()
 
-    def hook_for(layer: int) -> Callable[..., Any]:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+    def noting(layer: int) -> Callback:
+        def call(hidden: Tensor) -> Tensor | None:
             ran.add(layer)
-            hidden = callbacks[layer](block_output(output))
-            return None if hidden is None else replace_block_output(output, hidden)
+            return callbacks[layer](hidden)
 
-        return hook
+        return call
 
-    handles = [blocks[layer].register_forward_hook(hook_for(layer)) for layer in callbacks]
+    handles = [hook(modules[layer], noting(layer)) for layer in callbacks]
     try:
         yield
     finally:

@@ -29,7 +29,7 @@ def numpy_top_p(probabilities, mass):
     return chosen, margin
 
 
-def numpy_alpha(unsteered, probe, ptop, max_alpha, threshold):
+def numpy_alpha(unsteered, probe, ptop, max_alpha, threshold, per_token=False):
     """DAC's α_t and how far the nearest decision was from going the other way."""
     p, q = softmax(unsteered), softmax(probe)
     first, margin_p = numpy_top_p(p, ptop)
@@ -37,14 +37,17 @@ def numpy_alpha(unsteered, probe, ptop, max_alpha, threshold):
     union = sorted(first | second)
     p_union, q_union = p[union] / p[union].sum(), q[union] / q[union].sum()
     divergence = float(np.sum(p_union * np.log(p_union / q_union)))
+    if per_token:
+        divergence /= len(union)
     entropy = float(-np.sum(p * np.log(p)))
     alpha = min(divergence, max_alpha) if entropy > threshold else 0.0
     return alpha, min(margin_p, margin_q, abs(entropy - threshold))
 
 
-def alpha_of(unsteered, probe, ptop, max_alpha, threshold):
+def alpha_of(unsteered, probe, ptop, max_alpha, threshold, per_token=False):
     rows = [torch.tensor(np.asarray(x)).float()[None] for x in (unsteered, probe)]
-    return dynamic_alpha(*rows, *(torch.tensor([x]) for x in (ptop, max_alpha, threshold))).item()
+    others = (ptop, max_alpha, threshold, per_token)
+    return dynamic_alpha(*rows, *(torch.tensor([x]) for x in others)).item()
 
 
 def probabilities(*values):
@@ -113,6 +116,13 @@ class TestDynamicAlpha:
         assert alpha_of(p, q, 1.0, 9.0, 0.0) == pytest.approx(forward, rel=1e-5)
         assert abs(forward - backward) > 0.1
 
+    def test_per_token_divides_by_the_number_of_tokens(self):
+        """As the authors' code does; before the cap."""
+        p, q = probabilities(0.6, 0.3, 0.1), probabilities(0.2, 0.7, 0.1)
+        whole = alpha_of(p, q, 0.5, 9.0, 0.0)
+        assert alpha_of(p, q, 0.5, 9.0, 0.0, per_token=True) == pytest.approx(whole / 2)
+        assert alpha_of(p, q, 0.5, whole * 0.7, 0.0, per_token=True) == pytest.approx(whole / 2)
+
     def test_cap(self):
         p, q = probabilities(0.98, 0.01, 0.01), probabilities(0.01, 0.01, 0.98)
         assert alpha_of(p, q, 1.0, 9.0, 0.0) > 4.0
@@ -151,11 +161,13 @@ class TestDynamicAlpha:
         st.lists(st.floats(0.05, 0.99), min_size=3, max_size=3),
         st.lists(st.floats(0.0, 5.0), min_size=3, max_size=3),
         st.lists(st.floats(0.0, 2.2), min_size=3, max_size=3),
+        st.lists(st.booleans(), min_size=3, max_size=3),
     )
-    def test_equals_numpy(self, logits, ptop, max_alpha, threshold):
+    def test_equals_numpy(self, logits, ptop, max_alpha, threshold, per_token):
         """Row by row, each with parameters of its own, away from ties."""
         rows = [
-            numpy_alpha(*logits[row], ptop[row], max_alpha[row], threshold[row]) for row in range(3)
+            numpy_alpha(*logits[row], *(x[row] for x in (ptop, max_alpha, threshold, per_token)))
+            for row in range(3)
         ]
         assume(min(margin for _, margin in rows) > 1e-4)
         alphas = dynamic_alpha(
@@ -164,6 +176,7 @@ class TestDynamicAlpha:
             torch.tensor(ptop),
             torch.tensor(max_alpha),
             torch.tensor(threshold),
+            torch.tensor(per_token),
         )
         assert alphas.dtype == torch.float32
         assert (alphas >= 0).all()
