@@ -1,13 +1,41 @@
 """snakesteer: does activation steering change a language model's accuracy on GSM8K?
 
 The library behind the workflow. Nothing here imports Snakemake; the rules in ``workflow/`` call
-these modules through thin scripts.
+these modules through thin scripts. From Python::
+
+    from snakesteer import GSM8KOptimizationPipeline, OptimizationConfig
+    from snakesteer import generate, load_model, model_of, read_vector, steer
 """
 
+import importlib
 import os
+from typing import Any
 
 __version__ = "0.1.0"
+
+# Imported when they are asked for, so that no script pays for what it does not use.
+_MODULES = {
+    "GSM8KOptimizationPipeline": "api",
+    "OptimizationConfig": "api",
+    "UserError": "errors",
+    "generate": "steered_text",
+    "load_model": "steered_text",
+    "model_of": "steered_text",
+    "read_vector": "steered_text",
+    "steer": "steered_text",
+}
+__all__ = list(_MODULES)
 
 # Read when torch loads its OpenMP library. Threads that wait for each other spin by default; where
 # cores are shared with other jobs, that made decoding up to seven times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULES]

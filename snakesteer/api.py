@@ -1,0 +1,177 @@
+"""The workflow as a Python object, with the names of wisent-guard's GSM8K pipeline.
+
+config = OptimizationConfig(model_name="Qwen/Qwen2.5-0.5B", n_trials=20)
+results = GSM8KOptimizationPipeline(config).run_optimization()
+results["best_trial_params"]["steering_alpha"], results["accuracy_improvement"]
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from snakesteer.config import EMBEDDED_MODEL, Config, Device, Section
+from snakesteer.config_load import load_config
+from snakesteer.errors import UserError
+from snakesteer.files import read_json
+from snakesteer.workflow_run import run_workflow
+
+# Optuna's class names, which the pipeline takes besides the names of the config.
+PRUNERS = {
+    "MedianPruner": "median",
+    "SuccessiveHalvingPruner": "successive_halving",
+    "HyperbandPruner": "hyperband",
+    "WilcoxonPruner": "wilcoxon",
+    "NopPruner": "none",
+}
+
+# Fields of that pipeline that are not here, and what to do instead.
+LEFT_OUT = {
+    "train_dataset": "Set overrides={'data': {'source': …}}.",
+    "val_dataset": "Set overrides={'data': {'source': …}}.",
+    "test_dataset": "Set overrides={'data': {'source': …}}.",
+    "probe_types": "Leave it out: the probe is a logistic regression.",
+    "probe_type": "Leave it out: the probe is a logistic regression.",
+    "study_name": "Leave it out: every output_dir has one study, in study/study.db.",
+    "db_url": "Leave it out: every output_dir has one study, in study/study.db.",
+    "cache_dir": "Leave it out: the files in output_dir are the cache.",
+    "max_length": "Leave it out: prompts are never cut; one that does not fit is an error.",
+    "max_layers_to_search": "Choose layer_search_range; all its layers are searched.",
+    "early_stopping_patience": "Choose n_trials; a search that was stopped can go on.",
+}
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """What to optimise; every field is one or several keys of config/config.yaml.
+
+    Attributes:
+        model_name: Hub id, folder, or ``embedded``.
+        device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
+        train_limit: Problems for vectors and probes, from GSM8K's train part.
+        val_limit: Problems for the search, also from the train part.
+        test_limit: Problems for the one final evaluation, from the test part.
+        layer_search_range: First and last 0-based block, both included; None for three spread over
+            the depth.
+        steering_methods: What the search may use.
+        n_trials: Trials, the unsteered one included.
+        n_startup_trials: Random trials before the sampler models.
+        sampler: ``TPE``, ``Random``, ``CmaEs``, …: `search.sampler` in any case of letters.
+        pruner: Optuna's class name, or a value of `search.pruner`.
+        batch_size: Of the reference engine; the slots engine takes what fits.
+        max_new_tokens: Limit per answer.
+        seed: All seeds of the config.
+        temperature: 0 is greedy.
+        do_sample: Sample instead of taking the likeliest token.
+        output_dir: The results folder.
+        overrides: Keys of config/config.yaml in their sections, as in
+            ``{"data": {"source": "folder", "folder": "problems"}}``; they win.
+
+    Raises:
+        UserError: A field of the original that has no place here.
+    """
+
+    model_name: str = EMBEDDED_MODEL
+    device: Device = "auto"
+    train_limit: int = 500
+    val_limit: int = 200
+    test_limit: int = 300
+    layer_search_range: tuple[int, int] | None = None
+    steering_methods: Sequence[str] = ("dac", "caa")
+    n_trials: int = 50
+    n_startup_trials: int = 10
+    sampler: str = "TPE"
+    pruner: str = "MedianPruner"
+    batch_size: int = 8
+    max_new_tokens: int = 256
+    seed: int = 42
+    temperature: float = 0.0
+    do_sample: bool = False
+    output_dir: str = "results/gsm8k"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def __new__(cls, *_fields: Any, **given: Any) -> Self:
+        """Say what to do about a field that Python would only call unexpected."""
+        for name in given.keys() & LEFT_OUT.keys():
+            raise UserError(f"OptimizationConfig has no {name}", LEFT_OUT[name])
+        return super().__new__(cls)
+
+    def workflow_config(self) -> Config:
+        """The config of the workflow.
+
+        Raises:
+            UserError: Values that it refuses; names every one.
+        """
+        values: dict[str, dict[str, Any]] = {
+            "model": {"name": self.model_name, "device": self.device},
+            "data": {
+                "source": "hub",
+                "train": self.train_limit,
+                "val": self.val_limit,
+                "test": self.test_limit,
+            },
+            "generation": {
+                "max_new_tokens": self.max_new_tokens,
+                "temperature": self.temperature,
+                "do_sample": self.do_sample,
+            },
+            "engine": {"batch_size": self.batch_size},
+            "steering": {"methods": list(self.steering_methods)},
+            "search": {
+                "n_trials": self.n_trials,
+                "n_startup_trials": self.n_startup_trials,
+                "sampler": self.sampler.lower(),
+                "pruner": PRUNERS.get(self.pruner, self.pruner),
+            },
+        }
+        if self.layer_search_range is not None:
+            first, last = self.layer_search_range
+            values["steering"]["layers"] = f"{first}-{last}"
+        for name, section in Config():
+            if isinstance(section, Section):
+                seeds = [key for key in type(section).model_fields if key.endswith("seed")]
+                values.setdefault(name, {}).update(dict.fromkeys(seeds, self.seed))
+        return load_config(_merged({"results": self.output_dir, **values}, self.overrides))
+
+
+def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with others laid over them, section by section."""
+    merged = dict(values)
+    for key, value in overrides.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+class GSM8KOptimizationPipeline:
+    """From a config to the result, through the workflow.
+
+    Args:
+        config: What to optimise.
+        folder: Where to run, see `run_workflow`; relative paths in the config start there.
+        cores: See `run_workflow`.
+
+    Raises:
+        UserError: A config that the workflow refuses.
+    """
+
+    def __init__(
+        self, config: OptimizationConfig, folder: str | Path = ".", cores: int | None = None
+    ) -> None:
+        self.config = config.workflow_config()
+        self.folder = Path(folder)
+        self.cores = cores
+
+    def run_optimization(self) -> dict[str, Any]:
+        """Run what is not done yet: data, vectors, search and final test.
+
+        Calling it again, also in another process or after a kill, goes on where it ended.
+
+        Returns:
+            The content of test_final.json, and as ``output_dir`` the folder that it lies in.
+
+        Raises:
+            UserError: The workflow failed.
+        """
+        results = run_workflow(self.config, folder=self.folder, cores=self.cores)
+        return {**read_json(results / "test_final.json"), "output_dir": str(results)}

@@ -1,0 +1,106 @@
+"""Steered text by hand: a model, a vector and a dose, without the workflow.
+
+model = model_of("results")
+vector = read_vector("results/vectors/caa/layer_15.safetensors")
+print(generate(model, ["Two and three are"], steer(vector, dose=0.1))[0])
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snakesteer.config import Scope
+from snakesteer.config_load import load_config
+from snakesteer.engine.interface import Decoding, Request
+from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.files import read_json
+from snakesteer.models import loading
+from snakesteer.models.loading import LoadedModel
+from snakesteer.steering import Steering
+from snakesteer.vectors import Vector, read_vector
+
+__all__ = ["generate", "load_model", "model_of", "read_vector", "steer"]
+
+BATCH_SIZE = 16
+
+
+def load_model(name: str, **keys: Any) -> LoadedModel:
+    """Load a model and its tokenizer.
+
+    Args:
+        name: Hub id, or folder with a saved model.
+        keys: Of the config section ``model``: ``dtype="bfloat16"``, ``device="cpu"``, ….
+
+    Raises:
+        UserError: Keys that the config refuses, or a model that cannot be read.
+    """
+    return loading.load_model(load_config({"model": {"name": name, **keys}}).model)
+
+
+def model_of(results: str | Path) -> LoadedModel:
+    """Load the model of a finished run, at the same commit and with the same settings.
+
+    Args:
+        results: The results folder. A relative model folder is looked for where Python runs.
+
+    Raises:
+        UserError: The run is not finished, or the model cannot be read.
+    """
+    record = read_json(Path(results) / "provenance.json")
+    found = record["model"]
+    keys = {**record["config"]["model"], "revision": found["commit"]}
+    return load_model(**{**keys, "name": found["name"]})
+
+
+def steer(vector: Vector, dose: float, scope: Scope = "from_last_prompt_token") -> Steering | None:
+    """A steering of the vector's layer.
+
+    Args:
+        vector: From `read_vector`.
+        dose: Length of what is added, in mean residual norms of the layer; below 0 the other way.
+        scope: Positions that are steered.
+
+    Returns:
+        None for dose 0, which is the unsteered model.
+    """
+    if dose == 0.0:
+        return None
+    raw = torch.from_numpy(vector.raw)
+    return Steering(layer=vector.layer, vector=raw, alpha=vector.alpha(dose), scope=scope)
+
+
+def generate(
+    loaded: LoadedModel,
+    prompts: Sequence[str],
+    steering: Steering | None = None,
+    *,
+    max_new_tokens: int = 128,
+    temperature: float = 0.0,
+    seed: int = 0,
+    stop: Sequence[str] = (),
+) -> list[str]:
+    """Answer some prompts with the reference engine.
+
+    Args:
+        loaded: The model.
+        prompts: As the model is to read them; the tokenizer adds what it always adds.
+        steering: From `steer`; None leaves the model alone.
+        max_new_tokens: Limit per text.
+        temperature: 0 is greedy.
+        seed: Of sampling; every prompt has a random stream of its own.
+        stop: A text ends where one of these begins.
+
+    Returns:
+        The texts without their prompts, in the order of the prompts.
+
+    Raises:
+        UserError: A prompt that does not fit into the model's context with its answer.
+    """
+    engine = ReferenceEngine(loaded, Decoding(temperature, stop=tuple(stop)), BATCH_SIZE)
+    requests = [
+        Request(tuple(loaded.tokenizer(prompt)["input_ids"]), max_new_tokens, steering, seed + i)
+        for i, prompt in enumerate(prompts)
+    ]
+    return [generation.text for generation in engine.generate(requests)]
