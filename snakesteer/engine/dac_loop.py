@@ -10,7 +10,7 @@ heads, is all the same to the loop.
 import copy
 import inspect
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from snakesteer.engine.head_hooks import add_at_last, heads_steered_at, the_head
 from snakesteer.engine.interface import Decoding, Generation, Request
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.stopping import StopRule
+from snakesteer.engine.watch import Watch, watched
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
@@ -33,7 +34,11 @@ SteeredAt = Callable[[int, Tensor], AbstractContextManager[None]]
 
 @torch.inference_mode()
 def generate_dac(
-    loaded: LoadedModel, requests: Sequence[Request], decoding: Decoding, rule: StopRule
+    loaded: LoadedModel,
+    requests: Sequence[Request],
+    decoding: Decoding,
+    rule: StopRule,
+    watch: Watch | None = None,
 ) -> list[Generation]:
     """Generate texts whose strength is dynamic.
 
@@ -46,6 +51,7 @@ def generate_dac(
             steered alike.
         decoding: How tokens are chosen.
         rule: When a row ends.
+        watch: Who looks on, if anyone.
 
     Returns:
         One generation per request, in their order.
@@ -63,19 +69,24 @@ def generate_dac(
     steps = max(request.max_new_tokens for request in requests)
     streams = torch.stack([uniforms(request.seed, steps) for request in requests])
 
-    unsteered_cache = _prefill(loaded, ids[:, :-1], mask[:, :-1])
+    with watched(watch, nullcontext(), "unsteered"):
+        unsteered_cache = _prefill(loaded, ids[:, :-1], mask[:, :-1], watch)
     probe_cache = copy.deepcopy(unsteered_cache)
     real_cache = DynamicCache(config=loaded.model.config)
     latest, real_latest = ids[:, -1:], ids
     rows: list[list[int]] = [[] for _ in requests]
     done: list[Generation | None] = [None] * len(requests)
     for step in range(steps):
-        unsteered = _forward(loaded, latest, mask, unsteered_cache)
-        with steered_at(step, probe_alpha):
+        with watched(watch, nullcontext(), "unsteered"):
+            unsteered = _forward(loaded, latest, mask, unsteered_cache)
+            _tell(watch, latest, mask, unsteered)
+        with watched(watch, steered_at(step, probe_alpha), "probe"):
             probe = _forward(loaded, latest, mask, probe_cache)
+            _tell(watch, latest, mask, probe)
         alpha = dynamic_alpha(unsteered, probe, ptop, max_alpha, threshold, per_token).cpu()
-        with steered_at(step, strength * alpha):
+        with watched(watch, steered_at(step, strength * alpha), "real"):
             logits = _forward(loaded, real_latest, mask, real_cache)
+            _tell(watch, real_latest, mask, logits)
         latest = real_latest = choose(logits, decoding, streams[:, step])[:, None]
         mask = torch.cat([mask, torch.ones_like(latest)], dim=1)
         for row, token_id in enumerate(latest[:, 0].tolist()):
@@ -95,12 +106,20 @@ def _dac_of(request: Request) -> Dac:
     return request.steering.dac
 
 
-def _prefill(loaded: LoadedModel, ids: Tensor, mask: Tensor) -> DynamicCache:
+def _prefill(loaded: LoadedModel, ids: Tensor, mask: Tensor, watch: Watch | None) -> DynamicCache:
     """The cache of the prompt up to its last token, which no stream steers."""
     cache = DynamicCache(config=loaded.model.config)
     if ids.shape[1] > 0:
         _forward(loaded, ids, mask, cache)
+        _tell(watch, ids, mask, None)
     return cache
+
+
+def _tell(watch: Watch | None, ids: Tensor, mask: Tensor, logits: Tensor | None) -> None:
+    """Tell who looks on of a pass of `_forward`."""
+    if watch is not None:
+        n = ids.shape[1]
+        watch.passed(n, mask.shape[1] - n, logits)
 
 
 def _forward(loaded: LoadedModel, ids: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from snakesteer.engine.watch import Watch
 from snakesteer.head_steering import HeadSteering
 from snakesteer.steering import Steering
 
@@ -67,7 +68,13 @@ class Generation:
 
 
 class Engine(Protocol):
-    """Anything that answers requests, in their order."""
+    """Anything that answers requests, in their order.
+
+    Attributes:
+        watch: Who looks on, if anyone; set before the first call.
+    """
+
+    watch: Watch | None
 
     def generate(self, requests: Sequence[Request]) -> list[Generation]:
         """Generate one text per request; the result has the order of the requests."""

@@ -1,0 +1,233 @@
+"""A look into an engine at work: its logits, and what its hooks do to activations.
+
+An engine whose attribute ``watch`` is set tells it of every forward pass. The logits of each
+request are kept, and, where asked for, activations before and behind the engine's own hooks. What
+is read goes through buffers that stay where they are, filled by operations on the device: a CUDA
+graph that was captured with them fills them again at every replay, where Python hooks do not run.
+
+Set before the engine's first call. Engines that are not watched do nothing for it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from snakesteer.models.blocks import block_output
+from snakesteer.models.loading import LoadedModel
+
+Stream = Literal["real", "unsteered", "probe"]
+
+_ROWS = 3  # of a request at most
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A tensor that hooks may change, one per layer.
+
+    Attributes:
+        name: For messages.
+        module: The module that is hooked.
+        kind: Whether its output or its first input is meant.
+    """
+
+    name: str
+    module: nn.Module
+    kind: Literal["output", "input"] = "output"
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One forward pass at the watched sites, as the rows of one request saw it.
+
+    Attributes:
+        streams: What each row is; ``real`` unless the strength is dynamic.
+        start: Position of the first token.
+        ids: ``[rows, n]`` tokens that were read.
+        before: ``[sites, rows, n, width]`` float32, without the engine's hooks.
+        held: The same tensors, looked at again behind the hooks: other values were written into
+            them in place.
+        after: ``[sites, rows, n, width]`` float32, what the model goes on with.
+    """
+
+    streams: tuple[Stream, ...]
+    start: int
+    ids: Tensor
+    before: Tensor
+    held: Tensor
+    after: Tensor
+
+
+class Watch:
+    """What one engine did.
+
+    Args:
+        loaded: The engine's model.
+        hooks: Whether the engine may register its hooks; without them nothing is steered.
+        sites: Where to look; with sites, the engine answers one request at a time.
+
+    Attributes:
+        logits: Request → stream → ``[vocab]`` of every step, on the CPU. There may be further ones
+            behind a request's last token, and they mean nothing.
+        passes: In their order; empty without sites. The last ones may lie behind the last token.
+        oddities: What is wrong with the form of a changed tensor.
+    """
+
+    def __init__(self, loaded: LoadedModel, hooks: bool = True, sites: Sequence[Site] = ()) -> None:
+        self.loaded = loaded
+        self.hooks = hooks
+        self.sites = tuple(sites)
+        self.logits: dict[int, dict[Stream, list[Tensor]]] = {}
+        self.passes: list[Pass] = []
+        self.oddities: set[str] = set()
+        self._following: Mapping[int, Sequence[int]] = {}
+        self._stream: Stream = "real"
+        self._seen: Counter[int] = Counter()  # passes of a request with three rows
+        self._rows = torch.zeros(_ROWS, dtype=torch.long, device=loaded.device)
+        self._n = 0
+        self._held: dict[int, Tensor] = {}
+        self._kept: dict[tuple[str, int, int], Tensor] = {}
+
+    def follow(self, rows: Mapping[int, Sequence[int]]) -> None:
+        """Say which rows of the coming passes belong to which request.
+
+        Args:
+            rows: Request → its row, or the rows of its real, unsteered and probe stream. These take
+                two passes a step: the first is for unsteered and probe, the second for real.
+        """
+        self._following = rows
+        chosen = [*next(iter(rows.values()), [0])]
+        self._rows.copy_(torch.tensor([*chosen, *[chosen[-1]] * (_ROWS - len(chosen))]))
+
+    def keep(self, logits: Tensor, position: Tensor) -> None:
+        """Keep what a decode step gave, for `stepped`; may be captured in a graph.
+
+        Args:
+            logits: ``[batch, vocab]``.
+            position: ``[batch]``, of the token that was read.
+        """
+        self._store("logits", 0, 0, logits)
+        self._store("position", 0, 0, position)
+
+    def stepped(self) -> None:
+        """A decode step is over, whose logits and positions `keep` was told."""
+        position = int(self._kept["position", 0, 0][self._rows[0]])
+        self.passed(1, position, self._kept["logits", 0, 0])
+
+    def passed(self, n: int, start: int, logits: Tensor | None) -> None:
+        """A pass is over: take what it left in the buffers.
+
+        Args:
+            n: Tokens per row.
+            start: Position of the first one (of the first request).
+            logits: ``[batch, vocab]`` of the last token; None for a part of a prompt that does not
+                choose a token.
+        """
+        streams = {index: self._streams_of(index) for index in self._following}
+        if logits is not None:
+            for index, rows in self._following.items():
+                steps = self.logits.setdefault(index, {})
+                for at, stream in streams[index].items():
+                    steps.setdefault(stream, []).append(logits[rows[at]].to("cpu", copy=True))
+        if self.sites:
+            self._add_pass(n, start, next(iter(streams.values()), {0: self._stream}))
+
+    @contextmanager
+    def around(self, hooks: AbstractContextManager[None], stream: Stream) -> Iterator[None]:
+        """The engine's hooks (unless they are kept out), with readers before and behind them."""
+        self._stream = stream
+        with ExitStack() as stack:
+
+            def register(handle: RemovableHandle) -> None:
+                stack.callback(handle.remove)
+
+            if self.sites:
+                embeddings = self.loaded.model.get_input_embeddings()
+                register(embeddings.register_forward_pre_hook(self._read_ids))
+            for index, site in enumerate(self.sites):
+                register(_reader(site, self._reads_before(index)))
+            if self.hooks:
+                stack.enter_context(hooks)
+            for index, site in enumerate(self.sites):
+                register(_reader(site, self._reads_after(index)))
+            yield
+
+    def _streams_of(self, index: int) -> dict[int, Stream]:
+        """Which of a request's rows count in the pass that is over, and what they are."""
+        if len(self._following[index]) == 1:
+            return {0: self._stream}
+        self._seen[index] += 1
+        return {1: "unsteered", 2: "probe"} if self._seen[index] % 2 else {0: "real"}
+
+    def _add_pass(self, n: int, start: int, streams: Mapping[int, Stream]) -> None:
+        rows = torch.tensor([*streams])
+
+        def kept(name: str) -> Tensor:
+            sites = range(len(self.sites))
+            return torch.stack([self._kept[name, site, n].cpu()[rows] for site in sites])
+
+        ids = self._kept["ids", 0, n].cpu()[rows]
+        self.passes.append(
+            Pass((*streams.values(),), start, ids, kept("before"), kept("held"), kept("after"))
+        )
+
+    def _read_ids(self, _module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._n = inputs[0].shape[1]
+        self._store("ids", 0, self._n, inputs[0][self._rows])
+
+    def _reads_before(self, site: int) -> Callable[[Tensor], None]:
+        def read(tensor: Tensor) -> None:
+            self._held[site] = tensor
+            self._store("before", site, self._n, self._chosen(tensor))
+
+        return read
+
+    def _reads_after(self, site: int) -> Callable[[Tensor], None]:
+        def read(tensor: Tensor) -> None:
+            held = self._held.pop(site)
+            self._store("held", site, self._n, self._chosen(held))
+            self._store("after", site, self._n, self._chosen(tensor))
+            for what in ("dtype", "shape"):
+                was, now = getattr(held, what), getattr(tensor, what)
+                if was != now:
+                    self.oddities.add(f"the {what} of {self.sites[site].name} is {now}, not {was}")
+
+        return read
+
+    def _chosen(self, tensor: Tensor) -> Tensor:
+        return tensor[self._rows.to(tensor.device)].float()
+
+    def _store(self, name: str, site: int, n: int, value: Tensor) -> None:
+        """Into a buffer that stays where it is; it is made when it is first needed."""
+        key = (name, site, n)
+        if key in self._kept:
+            self._kept[key].copy_(value)
+        else:
+            self._kept[key] = value.clone()
+
+
+def watched(
+    watch: Watch | None, hooks: AbstractContextManager[None], stream: Stream = "real"
+) -> AbstractContextManager[None]:
+    """An engine's hooks, with those of a watch around them if there is one.
+
+    Args:
+        watch: Who looks on, if anyone.
+        hooks: The engine's own.
+        stream: What requests of one row are in the passes of this context.
+    """
+    return hooks if watch is None else watch.around(hooks, stream)
+
+
+def _reader(site: Site, read: Callable[[Tensor], None]) -> RemovableHandle:
+    """Hook a function that only looks."""
+    if site.kind == "output":
+        return site.module.register_forward_hook(
+            lambda _module, _inputs, output: read(block_output(output))
+        )
+    return site.module.register_forward_pre_hook(lambda _module, inputs: read(inputs[0]))
