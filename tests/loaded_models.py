@@ -24,15 +24,22 @@ _BLOCKS_AT = {
     "gpt_neo": "transformer.h",
     "gpt_neox": "gpt_neox.layers",
     "opt": "model.decoder.layers",
+    "falcon": "transformer.h",
+    "gemma3": "model.language_model.layers",
 }
 
 # Lengths 1, 5, 14 and 30: a batch of them is ragged, and the last is longer than a sliding window.
 PROMPTS = ("x", "12+4=", "The man in hat", "Tom has 3 apples and eats one.")
 
 
+def blocks_path(family: str) -> str:
+    """The name that the decoder blocks have in this family."""
+    return _BLOCKS_AT.get(family.partition("-")[0], "model.layers")
+
+
 def blocks_of(family: str, model: nn.Module) -> nn.ModuleList:
     """The decoder blocks, by the name they have in this family."""
-    return attrgetter(_BLOCKS_AT.get(family, "model.layers"))(model)
+    return attrgetter(blocks_path(family))(model)
 
 
 @functools.cache

@@ -71,6 +71,13 @@ _GPT_NEO = {
     "attention_types": [[["global", "local"], NUM_LAYERS // 2]],
     "window_size": SLIDING_WINDOW,
 }
+_FALCON = {
+    "hidden_size": HIDDEN,
+    "num_hidden_layers": NUM_LAYERS,
+    "num_attention_heads": 4,
+    "max_position_embeddings": CONTEXT,
+}
+_EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 32}
 _OPT = {
     "hidden_size": HIDDEN,
     "word_embed_proj_dim": HIDDEN,
@@ -93,19 +100,54 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "phi": _NO_GROUPS | {"partial_rotary_factor": 0.5},
     "opt": _OPT,
 }
+# Families that fewer tests cover, and other layouts of some families, by names of our own.
+_MORE: dict[str, dict[str, Any]] = {
+    "smollm3": _LLAMA_LIKE,  # its last layer of four has no rotary embedding
+    "falcon": _FALCON,  # 7B: one key head, attention and MLP side by side
+    "falcon-40b": _FALCON | {"new_decoder_architecture": True, "num_kv_heads": 2},
+    "falcon-rw": _FALCON | {"multi_query": False, "parallel_attn": False, "alibi": True},
+    "mixtral": _LLAMA_LIKE | {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "qwen2_moe": _LLAMA_LIKE | _EXPERTS | {"num_experts": 4, "shared_expert_intermediate_size": 32},
+    "qwen3_moe": _LLAMA_LIKE | _EXPERTS | {"num_experts": 4, "head_dim": 8},
+    "gemma3": {  # with a tower for images, as the models from 4B on have it
+        "text_config": _COMMON | _GEMMA,
+        "vision_config": {
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": NUM_LAYERS,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        "mm_tokens_per_image": 4,
+        "image_token_index": 3,
+        "tie_word_embeddings": False,
+    },
+    "llama-tied": _LLAMA_LIKE | {"tie_word_embeddings": True},
+    "gpt2-untied": _GPT2 | {"tie_word_embeddings": False},
+    "opt-350m": _OPT | {"word_embed_proj_dim": 16, "do_layer_norm_before": False},
+    "gpt_neox-sequential": _NO_GROUPS | {"use_parallel_residual": False},
+}
 FAMILIES = tuple(_FAMILIES)
+ALL_FAMILIES = (*FAMILIES, *_MORE)
 
 
-def tiny_config(family: str) -> PretrainedConfig:
-    """The config of a 4-layer model with 32 hidden dimensions; ``family`` is a model type."""
-    return AutoConfig.for_model(family, **_COMMON, **_FAMILIES[family])
+def tiny_config(family: str, **others: Any) -> PretrainedConfig:
+    """The config of a 4-layer model with 32 hidden dimensions.
+
+    Args:
+        family: One of `ALL_FAMILIES`: a model type, with a name behind a hyphen for other layouts.
+        others: Settings that differ.
+    """
+    settings = _COMMON | (_FAMILIES | _MORE)[family] | others
+    return AutoConfig.for_model(family.partition("-")[0], **settings)
 
 
-def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
+def tiny_model(family: str, seed: int = 0, **others: Any) -> PreTrainedModel:
     """A model with random float32 weights, in eval mode; the same for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(tiny_config(family), dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(tiny_config(family, **others), dtype=torch.float32)
         # Biases and norms start as 0 and 1, where a mistake in their use would not show.
         for parameter in model.parameters():
             if parameter.dim() == 1:
@@ -139,12 +181,14 @@ def tiny_tokenizer(add_bos: bool = False) -> PreTrainedTokenizerFast:
     )
 
 
-def save_tiny_model(folder: Path, family: str, seed: int = 0, add_bos: bool = False) -> Path:
+def save_tiny_model(
+    folder: Path, family: str, seed: int = 0, add_bos: bool = False, **others: Any
+) -> Path:
     """Save `tiny_model` and `tiny_tokenizer` where the Auto classes find them.
 
     Returns:
         ``folder``.
     """
-    tiny_model(family, seed).save_pretrained(folder)
+    tiny_model(family, seed, **others).save_pretrained(folder)
     tiny_tokenizer(add_bos).save_pretrained(folder)
     return folder

@@ -9,6 +9,7 @@ from snakesteer.config.section import Section
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
+Quantization = Literal["none", "int8", "nf4"]
 
 EMBEDDED_MODEL = "embedded"
 EMBEDDED_MODEL_LAYERS = 30  # SmolLM2-135M
@@ -31,6 +32,11 @@ class ModelConfig(Section):
         "some CPUs), else float32.",
     )
     device: Device = Field("auto", description="`auto` takes CUDA, then MPS, then the CPU.")
+    quantization: Quantization = Field(
+        "none",
+        description="Read the weights in 8 or 4 bits, with the package bitsandbytes; the reference "
+        "engine runs them.",
+    )
     trust_remote_code: bool = Field(
         False, description="Run Python code that comes with the model. Only for models you trust."
     )

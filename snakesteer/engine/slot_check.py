@@ -49,6 +49,10 @@ def examine(loaded: LoadedModel) -> KvShape:
         raise _refusal(loaded, "it has cross-attention")
     if any(getattr(config.get_text_config(), name, 0) for name in _EXPERTS):
         raise _refusal(loaded, "its experts see all rows at once, so that rows change each other")
+    # GGUF files are unpacked when they are read.
+    if getattr(loaded.model, "quantization_method", None) not in (None, "gguf"):
+        # LLM.int8() chooses outlier columns over all rows; of other kernels it is not known.
+        raise _refusal(loaded, "its weights are quantised, so that rows may change each other")
     devices = {parameter.device for parameter in loaded.model.parameters()}
     if len(devices) > 1:
         raise _refusal(loaded, "its weights are on several devices")

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate.utils import align_module_device
 from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -20,6 +21,7 @@ from snakesteer.devices import Lease
 from snakesteer.errors import UserError
 from snakesteer.machine import cores, processor
 from snakesteer.models.blocks import decoder_blocks, num_layers
+from snakesteer.models.quantization import quantization_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -159,6 +161,7 @@ def load_model(
     if getattr(load_config_of(model).get_text_config(), "attn_logit_softcapping", None):
         # Not every kernel caps the scores (transformers 5.10's SDPA leaves it out silently).
         arguments["attn_implementation"] = "eager"
+    arguments |= quantization_arguments(model, device, dtype)
     if model.device_map == "auto":
         arguments["device_map"] = "auto"
     with _explained(model.name):
@@ -177,10 +180,10 @@ def load_model(
             "%s holds weights that its config has no place for (%s …)", model.name, unused
         )
     network.eval()
-    if model.device_map == "auto":
-        device = network.device  # where its input goes
-    else:
+    if "device_map" not in arguments:
         network.to(device)
+    elif network.device.type != "meta":  # offloaded weights come to the device asked for
+        device = network.device
     _check_finite(network, model.name)
     eos_ids = _eos_ids(network, tokenizer)
     pad_id = _pad_id(network, tokenizer)
@@ -292,9 +295,12 @@ def _pad_id(network: Any, tokenizer: Any) -> int:
 
 
 def _check_finite(network: nn.Module, name: str) -> None:
-    for key, parameter in network.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise UserError(
-                f"The model {name!r} holds numbers that are not finite (in {key})",
-                "The file is damaged, or the dtype is too small for it (try model.dtype: float32).",
-            )
+    for path, module in network.named_modules():
+        with align_module_device(module):  # offloaded weights come for a moment
+            for key, parameter in module.named_parameters(prefix=path, recurse=False):
+                if not torch.isfinite(parameter).all():
+                    raise UserError(
+                        f"The model {name!r} holds numbers that are not finite (in {key})",
+                        "The file is damaged, or the dtype is too small for it (try model.dtype: "
+                        "float32).",
+                    )

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from snakesteer.config import ModelConfig
+from snakesteer.config import ModelConfig, PromptConfig
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.slots import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.models.loading import (
     describe_model,
@@ -22,6 +23,7 @@ from snakesteer.models.loading import (
     resolve_device,
     resolve_dtype,
 )
+from snakesteer.prompts import Prompter
 from tests.loaded_models import prompt_ids, slow_generate
 from tests.tiny_models import CONTEXT, HIDDEN, NUM_LAYERS, VOCABULARY, save_tiny_model, tiny_model
 
@@ -145,6 +147,26 @@ class TestGood:
         assert loaded.pad_id == 0
         requests = [Request(prompt, 5) for prompt in prompt_ids()]
         assert len(ReferenceEngine(loaded, Decoding(), 4).generate(requests)) == 4
+
+    def test_a_tokenizer_with_an_end_token_only(self, folder):
+        """Neither padding nor a beginning token: GPT-2's has none of its own either."""
+        path = folder / "tokenizer_config.json"
+        settings = json.loads(path.read_text())
+        for token in ("pad_token", "bos_token", "unk_token"):
+            settings.pop(token)
+        path.write_text(json.dumps(settings))
+        loaded = load_model(model_of(folder, device="cpu"))
+        tokenizer = loaded.tokenizer
+        assert (tokenizer.pad_token_id, tokenizer.bos_token_id) == (None, None)
+        assert (loaded.pad_id, loaded.eos_ids) == (0, {2})
+        prompter = Prompter(PromptConfig(shots=0), (), tokenizer)
+        requests = [Request(prompter.ids(text), 6) for text in ("1+1?", "What is 12 + 30?")]
+        engines = [ReferenceEngine(loaded, Decoding(), 2), SlotsEngine(loaded, Decoding(), 4)]
+        answers = [[g.token_ids for g in engine.generate(requests)] for engine in engines]
+        alone = [slow_generate("llama", loaded.model, r, lambda *_: 0.0) for r in requests]
+        assert answers == [alone, alone]
+        always = Prompter(PromptConfig(shots=0, bos="always"), (), tokenizer)
+        refused(lambda: always.ids("1+1?"), "prompt.bos is 'always'", "prompt.bos: auto")
 
     @pytest.mark.parametrize("threads", [1, 10_000])
     def test_threads_are_capped_at_the_cores(self, tiny_llama_folder, threads):
