@@ -66,9 +66,9 @@ def paired_bootstrap(
     """Bootstrap interval of the accuracy difference, steered − baseline, over resampled problems.
 
     Percentile method (Efron & Tibshirani 1993, ch. 13). BCa corrects for skew, of which a mean of
-    values in {−1, 0, 1} has little. docs/statistics.md says how often 95 % intervals hold the truth
-    in simulations; where fewer than ten answers changed, that is too seldom (85 % at three of 50;
-    BCa 83 %).
+    values in {−1, 0, 1} has little. In simulations with 100 to 1000 problems and 5–30 % of the
+    answers changed, 95 % intervals held the truth in 94–97 % of the runs; with two or three of 50
+    changed in 85–98 % (BCa 83 %).
 
     If the difference is the same on every problem (no answer changed, say), so is every resample,
     and the interval has no width: read it together with McNemar's test.
@@ -168,7 +168,7 @@ def sign_flip(
         ValueError: The lengths differ or there are no problems.
     """
     difference = _difference(baseline, steered)
-    if not difference.any():
+    if len(difference) == 1 or not difference.any():
         return 1.0
     return float(
         permutation_test(
