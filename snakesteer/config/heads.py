@@ -1,11 +1,13 @@
 """Methods that steer attention heads."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from snakesteer.config.section import Section
 
+HeadMethod = Literal["dac_heads", "iti"]
+HEAD_METHODS: tuple[HeadMethod, ...] = get_args(HeadMethod)
 Schedule = Literal["dynamic", "fixed", "start", "diminishing"]
 After = Literal["zero", "hold", "mean"]
 

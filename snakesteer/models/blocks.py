@@ -8,6 +8,7 @@ so that offset appears in `hidden_states_index` alone.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,22 @@ from snakesteer.errors import UserError
 
 # Reads activations ``[batch, seq, width]``; what it returns replaces them, None leaves them.
 Callback = Callable[[Tensor], Tensor | None]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A kind of activation that every layer has.
+
+    Attributes:
+        tensor: What it is, in words.
+        width: Of one position's activation.
+        hooked: Layer → function of ``[batch, seq, width]`` in; a context out, in which the function
+            is called with the layer's activations.
+    """
+
+    tensor: str
+    width: int
+    hooked: Callable[[Mapping[int, Callback]], AbstractContextManager[None]]
 
 
 def num_layers(config: Any) -> int:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from snakesteer.errors import UserError
-from snakesteer.models.blocks import Callback, decoder_blocks, on_layers
+from snakesteer.models.blocks import Callback, Site, decoder_blocks, on_layers
 
 # Where a block keeps it; the shape is checked against the config.
 PROJECTIONS = (
@@ -48,6 +48,11 @@ class Heads:
     def width(self) -> int:
         """Width of all heads of a block side by side."""
         return self.number * self.head_dim
+
+    @property
+    def site(self) -> Site:
+        """All heads' outputs, as something to read."""
+        return Site("heads' outputs, before their projection", self.width, self.on_outputs)
 
     def on_outputs(self, callbacks: Mapping[int, Callback]) -> AbstractContextManager[None]:
         """Call a function on the heads' outputs of some layers while the context is open.
