@@ -44,7 +44,7 @@ class Best:
 
 
 def read_best(path: str | Path, vectors: Sequence[str], probes: Sequence[str]) -> Best:
-    """Read best_config.json with the vector and the probe that it names.
+    """Read best_config.json with the vectors and the probe that it names.
 
     Args:
         path: best_config.json.
@@ -63,11 +63,14 @@ def read_best(path: str | Path, vectors: Sequence[str], probes: Sequence[str]) -
             "Delete it and run snakemake again; it will be made anew.",
         ) from error
     name = f"layer_{candidate.layer}.safetensors"
-    vector = read_vector(_ending(vectors, candidate.direction, name))
+    needed = {
+        (direction, layer): read_vector(_ending(vectors, direction, f"layer_{layer}.safetensors"))
+        for direction, layer in candidate.vector_keys
+    }
     return Best(
         record=record,
         candidate=candidate,
-        steering=candidate.steering({(candidate.direction, candidate.layer): vector}),
+        steering=candidate.steering(needed),
         probe=read_probe(_ending(probes, name)),
     )
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from snakesteer.config.evidence import EvaluationConfig, SensitivityConfig
 from snakesteer.config.generation import EngineConfig, GenerationConfig, PromptConfig
+from snakesteer.config.heads import HEAD_METHODS, After, HeadMethod, HeadsConfig, Schedule
 from snakesteer.config.model import (
     EMBEDDED_MODEL,
     EMBEDDED_MODEL_LAYERS,
@@ -22,6 +23,7 @@ from snakesteer.config.search import SearchConfig
 from snakesteer.config.section import Section
 from snakesteer.config.steering import (
     Direction,
+    Kl,
     Method,
     Operator,
     PairKind,
@@ -36,6 +38,8 @@ from snakesteer.config.steering import (
 __all__ = [
     "EMBEDDED_MODEL",
     "EMBEDDED_MODEL_LAYERS",
+    "HEAD_METHODS",
+    "After",
     "Config",
     "DataConfig",
     "Device",
@@ -44,6 +48,9 @@ __all__ = [
     "EngineConfig",
     "EvaluationConfig",
     "GenerationConfig",
+    "HeadMethod",
+    "HeadsConfig",
+    "Kl",
     "Method",
     "ModelConfig",
     "Operator",
@@ -53,6 +60,7 @@ __all__ = [
     "PromptConfig",
     "Range",
     "ReadPosition",
+    "Schedule",
     "Scope",
     "SearchConfig",
     "Section",
@@ -73,6 +81,7 @@ class Config(Section):
     pairs: PairsConfig = PairsConfig()
     probe: ProbeConfig = ProbeConfig()
     steering: SteeringConfig = SteeringConfig()
+    heads: HeadsConfig = HeadsConfig()
     search: SearchConfig = SearchConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     sensitivity: SensitivityConfig = SensitivityConfig()

@@ -1,17 +1,34 @@
 """Contrast pairs, probes, and what the search may steer with."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from snakesteer import directions
 from snakesteer.config.section import Section
 from snakesteer.layers import parse_layers
 
 Range = tuple[float, float]
 Method = Literal["caa", "dac"]
-Direction = Literal["caa", "probe"]
+# Estimated directions are the modules of `snakesteer.directions`; one more is read from a file.
+IMPORTED = "file"
+DIRECTIONS = (*directions.NAMES, IMPORTED)
+
+
+def _known(direction: str) -> str:
+    if direction not in DIRECTIONS:
+        raise ValueError(
+            f"steering.directions names {direction!r}, which is none of {', '.join(DIRECTIONS)}. "
+            f"Name one of these, or add snakesteer/directions/{direction}.py (docs/new_method.md)"
+        )
+    return direction
+
+
+Direction = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": [*DIRECTIONS]})]
+Operator = Literal["add", "clamp", "norm_preserving", "angular"]
 Scope = Literal["from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k"]
 PairKind = Literal["gold_vs_corrupted", "model_correct_vs_wrong"]
+Kl = Literal["true_kl", "per_token"]
 ReadPosition = Literal["first_difference", "last_token", "response_mean"]
 
 
@@ -51,12 +68,34 @@ class SteeringConfig(Section):
     directions: list[Direction] = Field(
         ["caa"],
         min_length=1,
-        description="`caa`: mean difference of the pairs; `probe`: the probe's weight vector.",
+        description="What the vectors are. "
+        + "".join(f"`{name}`: {directions.summary(name)}. " for name in directions.NAMES)
+        + f"`{IMPORTED}`: Read from `vector_file`.",
+    )
+    vector_file: str | None = Field(
+        None,
+        min_length=1,
+        description=f"File of the direction `{IMPORTED}`, for it only: safetensors (a vector file "
+        "of another run, or tensors `layer_8` or `direction.8`) or a GGUF control vector. `{layer}` "
+        "in the path stands for the layer, where each has a file of its own.",
     )
     layers: list[int | float] | str = Field(
         [0.3, 0.5, 0.7],
         description="Blocks whose output is steered, counted from 0: a list [8, 10], a range "
         "'8-12' (both ends included) or '8-20:4', or fractions of the depth [0.3, 0.5].",
+    )
+    band: int = Field(
+        1,
+        ge=1,
+        description="Number of consecutive entries of `layers` that are steered together, each "
+        "with its own vector at the same strength; the searched layer is the first.",
+    )
+    operators: list[Operator] = Field(
+        ["add"],
+        min_length=1,
+        description="What CAA does with α·v: `add` it, `clamp` the component along v to it, "
+        "`norm_preserving`: add it and keep the length, `angular`: turn towards v by the dose in "
+        "radians. DAC always adds.",
     )
     scope: Scope = Field("from_last_prompt_token", description="Which positions CAA steers.")
     first_k: int | None = Field(
@@ -78,10 +117,15 @@ class SteeringConfig(Section):
     )
     dac_ptop: Range = Field((0.2, 0.8), description="DAC's top-p mass for the KL.")
     dac_max_alpha: Range = Field((1.0, 5.0), description="DAC's cap on the KL.")
+    dac_kl: Kl = Field(
+        "true_kl",
+        description="`per_token` divides DAC's KL by the number of tokens that it is taken over, "
+        "as the authors' code does.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "SteeringConfig":
-        for key in ("methods", "directions"):
+        for key in ("methods", "directions", "operators"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
                 raise ValueError(f"steering.{key} names a value twice: {values}. Name each once")
@@ -107,10 +151,21 @@ class SteeringConfig(Section):
                 "steering.dac_entropy_threshold and steering.dac_max_alpha cannot be negative. "
                 "The usual ranges are [0.0, 2.0] and [1.0, 5.0]"
             )
+        if self.operators != ["add"] and "caa" not in self.methods:
+            raise ValueError(
+                f"steering.operators is {self.operators}, but of steering.methods {self.methods} "
+                "none uses them: operators are caa's. Add caa, or leave operators out"
+            )
         if (self.scope == "first_k") != (self.first_k is not None):
             raise ValueError(
                 f"steering.scope is {self.scope!r} and steering.first_k is {self.first_k}: "
                 "first_k goes with scope 'first_k', and only with it. Set both or neither"
+            )
+        if (IMPORTED in self.directions) != (self.vector_file is not None):
+            raise ValueError(
+                f"steering.directions is {self.directions} and steering.vector_file is "
+                f"{self.vector_file!r}: the direction {IMPORTED!r} is read from that file, and no "
+                "other is. Set both or neither"
             )
         parse_layers(self.layers)
         return self

@@ -15,13 +15,16 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 
 from snakesteer.engine.batching import check_lengths, left_pad
 from snakesteer.engine.dac_loop import generate_dac
+from snakesteer.engine.head_hooks import heads_steered, no_cache, the_head_steering
 from snakesteer.engine.interface import Decoding, Finish, Generation, Request
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.stopping import StopRule
-from snakesteer.errors import UserError
+from snakesteer.engine.watch import Watch, watched
+from snakesteer.head_steering import HeadSteering
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering import Steering
+from snakesteer.operators import OPERATORS, steer
+from snakesteer.steering import Steering, stacked_places
 
 
 class ReferenceEngine:
@@ -35,6 +38,9 @@ class ReferenceEngine:
         decoding: How tokens are chosen.
         batch_size: Requests decoded together.
         progress: Show a progress bar on the terminal.
+
+    Attributes:
+        watch: Who looks on, if anyone; set before the first call.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class ReferenceEngine:
         self.decoding = decoding
         self.batch_size = batch_size
         self.progress = progress
+        self.watch: Watch | None = None
         self.stop_rule = StopRule(loaded.tokenizer, loaded.eos_ids, decoding.stop)
 
     def generate(self, requests: Sequence[Request]) -> list[Generation]:
@@ -58,8 +65,12 @@ class ReferenceEngine:
         with tqdm(total=len(requests), unit="text", disable=hidden, leave=False) as bar:
             for batch in self._batches(requests):
                 chosen = [requests[index] for index in batch]
+                if self.watch is not None:
+                    self.watch.follow({index: [row] for row, index in enumerate(batch)})
                 if chosen[0].is_dac:
-                    rows = generate_dac(self.loaded, chosen, self.decoding, self.stop_rule)
+                    rows = generate_dac(
+                        self.loaded, chosen, self.decoding, self.stop_rule, self.watch
+                    )
                 else:
                     rows = self._generate_batch(chosen)
                 for index, row in zip(batch, rows, strict=True):
@@ -75,10 +86,7 @@ class ReferenceEngine:
         batches: list[list[int]] = []
         alike: dict[object, list[int]] = {}
         for index, request in enumerate(requests):
-            s = request.steering
-            key = None
-            if s is not None:
-                key = (s.layer, s.alpha, s.scope, s.first_k, s.dac, id(s.vector))
+            key = None if request.steering is None else request.steering.key
             alike.setdefault(key, []).append(index)
         for members in alike.values():
             members.sort(key=lambda index: len(requests[index].prompt_ids))
@@ -93,10 +101,13 @@ class ReferenceEngine:
         input_ids, attention_mask = left_pad(self.loaded, [r.prompt_ids for r in requests])
         watch = RowWatch(self.stop_rule, requests, prompt_length=input_ids.shape[1])
         processors = LogitsProcessorList()
+        if self.watch is not None:
+            processors.append(_Telling(self.watch))
         if self.decoding.temperature > 0.0:
             processors.append(SeededChoice(self.decoding, requests, input_ids.shape[1]))
         limit = max(request.max_new_tokens for request in requests)
-        with steered(self.loaded, [r.steering for r in requests], attention_mask):
+        hooks = steered(self.loaded, [r.steering for r in requests], attention_mask)
+        with watched(self.watch, hooks):
             output = self.loaded.model.generate(
                 input_ids,
                 attention_mask=attention_mask,
@@ -114,7 +125,9 @@ class ReferenceEngine:
 
 
 def steered(
-    loaded: LoadedModel, steerings: Sequence[Steering | None], attention_mask: Tensor
+    loaded: LoadedModel,
+    steerings: Sequence[Steering | HeadSteering | None],
+    attention_mask: Tensor,
 ) -> AbstractContextManager[None]:
     """Steer the rows of one batch while the context is open.
 
@@ -129,43 +142,52 @@ def steered(
         UserError: A layer that the model lacks, or a model that reads its whole text at every step
             because it has no KV cache.
     """
-    layers = sorted({s.layer for s in steerings if s is not None})
+    heads = the_head_steering(steerings)
+    if heads is not None:
+        return heads_steered(loaded, heads)
+    rows = [s if isinstance(s, Steering) else None for s in steerings]
+    layers = sorted({place.layer for s in rows if s is not None for place in s.places})
     if not layers:
         return nullcontext()
-    callbacks = {layer: _adder(layer, steerings, attention_mask) for layer in layers}
+    callbacks = {layer: _changer(layer, rows, attention_mask) for layer in layers}
     return on_block_outputs(loaded.blocks, callbacks)
 
 
-def _adder(
+def _changer(
     layer: int, steerings: Sequence[Steering | None], attention_mask: Tensor
 ) -> Callable[[Tensor], Tensor]:
-    """A function that adds each row's vector at the positions of its scope."""
-    here = [s if s is not None and s.layer == layer else None for s in steerings]
-    width = next(s.vector.shape[0] for s in here if s is not None)
-    delta = torch.stack([torch.zeros(width) if s is None else s.delta().cpu() for s in here])
+    """A function that steers each row's output of a layer at the positions of its scope."""
+    layers, vectors, relative = stacked_places(steerings)
+    alpha = torch.tensor([0.0 if s is None else s.alpha for s in steerings])
+    here = layers == layer  # [batch, places], at most one place per row
+    vector = torch.where(here[:, :, None], vectors, 0.0).sum(dim=1)  # [batch, hidden]
+    strength = torch.where(here, alpha[:, None] * relative, 0.0).sum(dim=1)  # [batch]
+    operators = [None if s is None else s.operator for s in steerings]
     step = 0
 
-    def add(hidden: Tensor) -> Tensor:
+    def change(hidden: Tensor) -> Tensor:
         nonlocal step
         if step > 0 and hidden.shape[1] != 1:
-            raise UserError(
-                "The model reads its whole text again at every step, so that steering of earlier "
-                "positions would be lost",
-                "Use a model with a KV cache.",
-            )
+            raise no_cache()
         where = torch.zeros(hidden.shape[:2], dtype=torch.bool)
-        for row, steering in enumerate(here):
+        for row, steering in enumerate(steerings):
             if steering is None:
                 continue
             if step == 0 and steering.steers_prompt:
                 where[row] = attention_mask[row].bool().cpu()
             where[row, -1] = steering.steers_step(step)
         step += 1
-        added = delta.to(hidden.device, hidden.dtype)[:, None, :]  # [batch, 1, hidden]
-        # A new tensor: an edit in place would reach whatever else holds the block's output.
-        return hidden + added * where.to(hidden.device)[:, :, None]
+        for operator in OPERATORS:
+            rows = torch.tensor([found == operator for found in operators])
+            if rows.any():
+                alphas = strength[:, None] * (where & rows[:, None])  # [batch, seq]
+                # A new tensor: an edit in place would reach what else holds the block's output.
+                hidden = steer(
+                    operator, hidden, vector[:, None].to(hidden.device), alphas.to(hidden.device)
+                )
+        return hidden
 
-    return add
+    return change
 
 
 class RowWatch:
@@ -200,6 +222,21 @@ class RowWatch:
             length, finish = end
             rows.append(self.rule.generation(token_ids[:length], finish))
         return rows
+
+
+class _Telling:
+    """Tells a watch of every pass; a HuggingFace logits processor that changes nothing."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.read = 0
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """``[batch, vocab]`` logits in, the same out."""
+        total = input_ids.shape[1]
+        self.watch.passed(total - self.read, self.read, scores)
+        self.read = total
+        return scores
 
 
 class SeededChoice:

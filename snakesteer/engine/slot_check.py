@@ -135,7 +135,7 @@ def _with_slots(loaded: LoadedModel, ids: list[int], steering: Steering) -> tupl
         decoder.cache.fill(slot, prefill.read([ids[:_READ]])[0])
         rows = []
         for position in range(_READ - 1, len(ids)):
-            row = Row(slot, ids[position], position, slot, 0, steering.layer, steering.vector, 1.0)
+            row = Row(slot, ids[position], position, slot, 0, steering, steering.alpha)
             decoder.start([row], [])
             rows.append(decoder.logits(used=1)[slot])
     return shape, torch.stack(rows).float()

@@ -23,6 +23,7 @@ from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.slot_attention import BLOCK, set_positions
 from snakesteer.engine.slot_cache import KvShape, SlotCache
 from snakesteer.engine.slot_steering import Places, RowSteering
+from snakesteer.engine.watch import Watch
 from snakesteer.models.loading import LoadedModel
 from snakesteer.operators import OPERATORS
 from snakesteer.steering import FOREVER, Dac, Steering, dynamic_alpha, stacked_places
@@ -93,6 +94,7 @@ class SlotDecoder:
         steps: Largest number of new tokens of a request.
         places: Largest number of layers that a request steers.
         compiled: Run the model through ``torch.compile``.
+        watch: Who looks on, if anyone.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class SlotDecoder:
         steps: int,
         places: int = 1,
         compiled: bool = False,
+        watch: Watch | None = None,
     ) -> None:
         device = loaded.device
         self.loaded = loaded
@@ -118,6 +121,7 @@ class SlotDecoder:
         self.steps = steps
         self.places = places
         self.compiled = compiled
+        self.watch = watch
         self.dac = False  # whether any slot runs DAC
         # What slots do beyond one addition at one layer; empty where none does.
         self.kinds: tuple[Operator, ...] = ()
@@ -205,17 +209,17 @@ class SlotDecoder:
 
     def _place(self, at: Tensor, steerings: Sequence[Steering | None]) -> None:
         """Give slots their layers, vectors and operators."""
-        self.layers[at] = -1
-        self.vectors[at] = 0.0
         if all(steering is None for steering in steerings):
+            self.layers[at] = -1
+            self.vectors[at] = 0.0
             return
-        layers, vectors, relative = stacked_places(steerings)
-        count = layers.shape[1]
-        self.layers[at, :count] = layers.to(at.device)
-        self.vectors[at, :count] = vectors.to(at.device)
-        self.relative[at, :count] = relative.to(at.device)
-        operators = [OPERATORS.index(s.operator) if s is not None else 0 for s in steerings]
-        self.operator[at] = torch.tensor(operators, device=at.device)
+        layers, vectors, relative = stacked_places(steerings, self.places)
+        self.layers[at] = layers.to(at.device)
+        self.vectors[at] = vectors.to(at.device)
+        if self.kinds:
+            operators = [0 if s is None else OPERATORS.index(s.operator) for s in steerings]
+            self.operator[at] = torch.tensor(operators, device=at.device)
+            self.relative[at] = relative.to(at.device)
 
     def _start_streams(self, streams: Streams) -> None:
         taken = set(self._group_of.values())
@@ -251,7 +255,12 @@ class SlotDecoder:
             ``[ticks][slots]`` new tokens; −1 where a slot did not choose one.
         """
         tick = self._captured(used) if self.token.is_cuda else lambda: self._tick(used)
-        return torch.stack([tick().clone() for _ in range(ticks)]).tolist()
+        chosen = []
+        for _ in range(ticks):
+            chosen.append(tick().clone())
+            if self.watch is not None:
+                self.watch.stepped()
+        return torch.stack(chosen).tolist()
 
     def logits(self, used: int) -> Tensor:
         """``[slots, vocab]`` of every slot's token, which is not advanced."""
@@ -277,6 +286,8 @@ class SlotDecoder:
     def _tick(self, used: int) -> Tensor:
         """One step; ``[slots]`` new tokens, −1 where none was chosen."""
         logits = self.logits(used)
+        if self.watch is not None:
+            self.watch.keep(logits, self.position)
         if self.dac:
             alpha = dynamic_alpha(
                 logits[self.unsteered],

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from snakesteer.engine.slot_attention import BLOCK, set_positions
 from snakesteer.engine.slot_cache import PromptCache
-from snakesteer.engine.slot_steering import RowSteering
+from snakesteer.engine.slot_steering import Places, RowSteering
+from snakesteer.engine.watch import Watch
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering import Steering
+from snakesteer.operators import OPERATORS
+from snakesteer.steering import Steering, stacked_places
 
 TOKENS_ON_CPU = 256
 TOKENS_ON_GPU = 8192
@@ -32,6 +34,7 @@ class Prefill:
         steering: `RowSteering` of its blocks.
         shared: Token ids that all prompts start with; may be empty.
         everywhere: Added at every position; None for prompts that are not steered.
+        watch: Who looks on, if anyone.
     """
 
     def __init__(
@@ -40,10 +43,12 @@ class Prefill:
         steering: RowSteering,
         shared: Sequence[int],
         everywhere: Steering | None,
+        watch: Watch | None = None,
     ) -> None:
         self.loaded = loaded
         self.steering = steering
         self.everywhere = everywhere
+        self.watch = watch
         self.tokens = TOKENS_ON_CPU if loaded.device.type == "cpu" else TOKENS_ON_GPU
         self.start = 0
         self.prefix: Tensor | None = None  # [layers, 2, kv_heads, shared, head]
@@ -83,6 +88,8 @@ class Prefill:
         last = None if self.loaded.context is None else self.loaded.context - 1
         positions = positions.clamp(max=last)
         self._steer(len(rows))
+        if self.watch is not None:
+            self.watch.follow({})
         cache = PromptCache(self.prefix)
         set_positions(positions[None], torch.arange(self.start + length, device=device), None)
         self.body(
@@ -91,6 +98,8 @@ class Prefill:
             past_key_values=cache,
             use_cache=True,
         )
+        if self.watch is not None:
+            self.watch.passed(length, self.start, None)
         return cache.stacked()
 
     @property
@@ -99,9 +108,17 @@ class Prefill:
         return self.loaded.model.base_model
 
     def _steer(self, rows: int) -> None:
-        if self.everywhere is None:
+        one, device = self.everywhere, self.loaded.device
+        if one is None:
             self.steering.set(None, None)
-            return
-        delta = self.everywhere.delta().to(self.loaded.device, self.loaded.dtype)
-        layer = torch.full((rows,), self.everywhere.layer, device=self.loaded.device)
-        self.steering.set(delta.expand(rows, -1), layer)
+        elif one.is_plain:
+            delta = one.delta().to(device, self.loaded.dtype)
+            layer = torch.full((rows,), one.layer, device=device)
+            self.steering.set(delta.expand(rows, -1), layer)
+        else:
+            layers, vectors, relative = (x.to(device) for x in stacked_places([one] * rows))
+            operators = torch.full((rows,), OPERATORS.index(one.operator), device=device)
+            kinds = (one.operator,)
+            self.steering.set_places(
+                Places(layers, vectors, one.alpha * relative, operators, kinds)
+            )

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import torch
 from tqdm import tqdm
 
+from snakesteer.config import Operator
 from snakesteer.engine.batching import check_lengths
 from snakesteer.engine.interface import Decoding, Finish, Generation, Request
 from snakesteer.engine.slot_attention import BLOCK, slot_attention
@@ -30,10 +31,12 @@ from snakesteer.engine.slot_prefill import Prefill
 from snakesteer.engine.slot_steering import RowSteering
 from snakesteer.engine.slot_store import PromptStore
 from snakesteer.engine.stopping import StopRule
+from snakesteer.engine.watch import Watch, watched
 from snakesteer.errors import UserError
 from snakesteer.head_steering import HeadSteering
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering import FOREVER, Steering
+from snakesteer.operators import OPERATORS
+from snakesteer.steering import Steering
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +76,7 @@ class SlotsEngine:
         slots: Number of slots. Halved where a call runs out of memory on the GPU.
         steps: Decode steps so far.
         step_seconds: Time that they took, reading their tokens included.
+        watch: Who looks on, if anyone; set before the first call.
 
     Raises:
         CannotRunExactly: An architecture that only the reference engine runs.
@@ -103,6 +107,7 @@ class SlotsEngine:
         self.stop_rule = StopRule(loaded.tokenizer, loaded.eos_ids, decoding.stop)
         self.steering = RowSteering(loaded.blocks)
         self.ticks = TICKS_ON_GPU if loaded.device.type == "cuda" else 1
+        self.watch: Watch | None = None
         self.steps = 0
         self.step_seconds = 0.0
         self._decoder: SlotDecoder | None = None
@@ -142,7 +147,7 @@ class SlotsEngine:
         with (
             torch.inference_mode(),
             slot_attention(self.loaded.model),
-            self.steering.hooked(),
+            watched(self.watch, self.steering.hooked()),
         ):
             yield
 
@@ -192,9 +197,12 @@ class SlotsEngine:
         free = list(range(self.slots))
         live: list[_Live] = []
         decoder.dac = any(requests[index].is_dac for index in members)
+        decoder.kinds = _kinds([requests[index] for index in members])
         decoder.stop(free)
         while queue or live:
             live += self._refill(decoder, store, requests, queue, free)
+            if self.watch is not None:
+                self.watch.follow({one.index: one.slots for one in live})
             last = max(one.position for one in live) + self.ticks
             started = time.perf_counter()
             tokens = decoder.run(self.ticks, self._used(decoder, last - shared))
@@ -218,7 +226,9 @@ class SlotsEngine:
         steered = _residual(request) if _prompt_steering(request) else None
         if steered is None and shared in self._stores:
             return self._stores[shared]
-        prefill = Prefill(self.loaded, self.steering, request.prompt_ids[:shared], steered)
+        prefill = Prefill(
+            self.loaded, self.steering, request.prompt_ids[:shared], steered, self.watch
+        )
         if steered is not None:
             return PromptStore(prefill, limit=0)
         self._stores[shared] = PromptStore(prefill, kept_bytes(self.loaded.device))
@@ -229,7 +239,9 @@ class SlotsEngine:
         longest = max(len(r.prompt_ids) + r.max_new_tokens - 1 for r in requests)
         blocks = -(-(longest - shared) // BLOCK)
         steps = max(request.max_new_tokens for request in requests)
-        if self._decoder is None or not self._decoder.fits(blocks, shared, steps):
+        steerings = [_residual(request) for request in requests]
+        places = max(1 if steering is None else len(steering.places) for steering in steerings)
+        if self._decoder is None or not self._decoder.fits(blocks, shared, steps, places):
             self._decoder = None  # its memory first
             self._decoder = SlotDecoder(
                 self.loaded,
@@ -240,7 +252,9 @@ class SlotsEngine:
                 blocks,
                 shared,
                 steps,
+                places,
                 self.compiled,
+                self.watch,
             )
         return self._decoder
 
@@ -324,14 +338,18 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
     return lowest[: min(length, min(map(len, prompts)) - 1)]
 
 
-def _prompt_steering(request: Request) -> tuple[int, float, bytes] | None:
+def _prompt_steering(request: Request) -> tuple[object, ...] | None:
     """What makes a request's prompt pass its own; None where the prompt is read unsteered."""
     steering = _residual(request)
     if steering is None or steering.dac is not None or not steering.steers_prompt:
         return None
     if steering.alpha == 0.0:
         return None
-    return steering.layer, steering.alpha, steering.vector.float().cpu().numpy().tobytes()
+    places = (
+        (place.layer, place.alpha, place.vector.float().cpu().numpy().tobytes())
+        for place in steering.places
+    )
+    return steering.operator, *places
 
 
 def _residual(request: Request) -> Steering | None:
@@ -345,22 +363,27 @@ def _residual(request: Request) -> Steering | None:
     return request.steering
 
 
+def _kinds(requests: Sequence[Request]) -> tuple[Operator, ...]:
+    """Operators that the requests need; none where one addition at one layer serves them all."""
+    steerings = [s for s in map(_residual, requests) if s is not None]
+    if all(steering.is_plain for steering in steerings):
+        return ()
+    found = {steering.operator for steering in steerings}
+    return tuple(operator for operator in OPERATORS if operator in found)
+
+
 def _rows(request: Request, slots: list[int]) -> list[Row]:
     """What the slots of a request start with."""
 
     def row(slot: int, steering: Steering | None, factor: float) -> Row:
-        first, end = (0, FOREVER) if steering is None else steering.steered_steps
         return Row(
             slot=slot,
             token=request.prompt_ids[-1],
             position=len(request.prompt_ids) - 1,
             chooser=slots[0],
             seed=request.seed,
-            layer=0 if steering is None else steering.layer,
-            vector=None if steering is None else steering.vector,
+            steering=steering,
             factor=factor,
-            first_step=first,
-            end_step=end,
             ticks_per_token=len(slots) if len(slots) == 1 else 2,
         )
 

@@ -78,9 +78,10 @@ def rank_trials(
     """
 
     def dose(trial: FrozenTrial) -> float:
-        # DAC's strength reaches its dose times the cap on α_t.
+        # DAC's strength reaches its dose times the cap on α_t; every layer of a band has the dose.
         cap = trial.user_attrs.get("max_alpha", 1.0)
-        return abs(trial.user_attrs["steering_dose"]) * cap
+        layers = max(1, len(trial.user_attrs.get("band_layers", ())))
+        return abs(trial.user_attrs["steering_dose"]) * cap * layers
 
     def value(trial: FrozenTrial) -> float:
         assert trial.value is not None  # complete trials have one

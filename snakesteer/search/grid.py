@@ -7,6 +7,7 @@ from typing import Any
 
 from snakesteer.config import Range, SearchConfig, SteeringConfig
 from snakesteer.errors import UserError
+from snakesteer.search.bands import band_starts
 
 NO_STRENGTH = 1e-9  # a zero that rounding has moved
 
@@ -20,15 +21,18 @@ def check_sampler(search: SearchConfig, steering: SteeringConfig, layers: Sequen
         layers: The layers to choose from.
 
     Raises:
-        UserError: Names what of the space the sampler cannot handle.
+        UserError: Names what of the space the sampler cannot handle; or there are too few layers
+            for a band.
     """
+    starts = band_starts(layers, steering.band)
     problems = []
     if search.sampler in ("gp", "qmc", "cmaes", "grid") and len(steering.methods) > 1:
         problems.append("parameters that exist for one method alone (steering.methods)")
     if search.sampler in ("qmc", "cmaes"):
-        if len(steering.directions) > 1:
-            problems.append("choices without an order (steering.directions)")
-        if len({b - a for a, b in itertools.pairwise(layers)}) > 1:
+        for key in ("directions", "operators"):
+            if len(getattr(steering, key)) > 1:
+                problems.append(f"choices without an order (steering.{key})")
+        if len({b - a for a, b in itertools.pairwise(starts)}) > 1:
             problems.append("layers that are not evenly spaced (steering.layers)")
     if problems:
         raise UserError(
@@ -62,13 +66,15 @@ def grid(
     values: dict[str, list[Any]] = {
         "steering_method": list(steering.methods),
         "steering_direction": list(steering.directions),
-        "layer_id": list(layers),
+        "layer_id": band_starts(layers, steering.band),
         f"steering_{steering.unit}": [
             strength
             for strength in _points(steering.strength, search.grid_points)
             if abs(strength) > NO_STRENGTH
         ],
     }
+    if len(steering.operators) > 1:
+        values["operator"] = list(steering.operators)
     if "dac" in steering.methods:
         values["entropy_threshold"] = _points(steering.dac_entropy_threshold, search.grid_points)
         values["ptop"] = _points(steering.dac_ptop, search.grid_points)

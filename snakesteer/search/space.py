@@ -7,13 +7,15 @@ from typing import Any, Protocol
 
 import torch
 
-from snakesteer.config import Direction, Method, Range, Scope, SteeringConfig
-from snakesteer.steering import Dac, Steering
+from snakesteer.config import Direction, Method, Operator, Range, Scope, SteeringConfig
+from snakesteer.search.bands import band_from, band_starts
+from snakesteer.steering import Dac, Place, Steering
 from snakesteer.vectors import Vector
 
 VectorKey = tuple[Direction, int]
 
-# Names that results use for a configuration; those of DAC exist for DAC alone.
+# Names that results use for a configuration; those of DAC exist for DAC alone, the operator where
+# it is not ``add``, and those of a band where it has several layers.
 PARAM_NAMES = (
     "steering_method",
     "steering_direction",
@@ -26,6 +28,9 @@ PARAM_NAMES = (
     "ptop",
     "max_alpha",
     "probe_alpha",
+    "operator",
+    "band_layers",
+    "band_alphas",
 )
 
 
@@ -58,6 +63,9 @@ class Candidate:
         ptop: DAC only.
         max_alpha: DAC only.
         probe_alpha: DAC only.
+        operator: What the vector does.
+        band_layers: All layers that are steered, where they are several.
+        band_alphas: Their strengths.
     """
 
     method: Method
@@ -71,6 +79,9 @@ class Candidate:
     ptop: float | None = None
     max_alpha: float | None = None
     probe_alpha: float | None = None
+    operator: Operator = "add"
+    band_layers: tuple[int, ...] = ()
+    band_alphas: tuple[float, ...] = ()
 
     def params(self) -> dict[str, Any]:
         """The configuration under the names that results use."""
@@ -87,25 +98,42 @@ class Candidate:
             self.ptop,
             self.max_alpha,
             self.probe_alpha,
+            None if self.operator == "add" else self.operator,
+            list(self.band_layers) or None,
+            list(self.band_alphas) or None,
         )
         named = zip(PARAM_NAMES, values, strict=True)
         return {name: value for name, value in named if value is not None}
+
+    @property
+    def vector_keys(self) -> list[VectorKey]:
+        """The vectors that `steering` needs."""
+        return [(self.direction, layer) for layer in self.band_layers or (self.layer,)]
 
     def steering(self, vectors: Mapping[VectorKey, Vector]) -> Steering | None:
         """What an engine needs; None where α is 0, which is the unsteered model."""
         if self.alpha == 0.0:
             return None
-        dac = None
-        if self.method == "dac":
-            dac = self._dac()
+        alphas = self.band_alphas or (self.alpha,)
+        first, *more = (
+            self._place(key[1], vectors[key], alpha)
+            for key, alpha in zip(self.vector_keys, alphas, strict=True)
+        )
         return Steering(
-            layer=self.layer,
-            vector=torch.from_numpy(vectors[self.direction, self.layer].raw),
-            alpha=self.alpha,
+            layer=first.layer,
+            vector=first.vector,
+            alpha=first.alpha,
             scope=self.scope,
             first_k=self.first_k,
-            dac=dac,
+            dac=self._dac() if self.method == "dac" else None,
+            operator=self.operator,
+            more=tuple(more),
         )
+
+    def _place(self, layer: int, vector: Vector, alpha: float) -> Place:
+        # The angle of a rotation is the dose, in radians.
+        strength = vector.dose(alpha) if self.operator == "angular" else alpha
+        return Place(layer, torch.from_numpy(vector.raw), strength)
 
     def _dac(self) -> Dac:
         values = (self.entropy_threshold, self.ptop, self.max_alpha, self.probe_alpha)
@@ -130,6 +158,9 @@ def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
         ptop=params.get("ptop"),
         max_alpha=params.get("max_alpha"),
         probe_alpha=params.get("probe_alpha"),
+        operator=params.get("operator", "add"),
+        band_layers=tuple(params.get("band_layers", ())),
+        band_alphas=tuple(params.get("band_alphas", ())),
     )
 
 
@@ -147,18 +178,23 @@ def suggest(
     """Let a trial choose a configuration; DAC's own parameters exist for DAC trials alone."""
     method: Method = trial.suggest_categorical("steering_method", config.methods)
     direction: Direction = trial.suggest_categorical("steering_direction", config.directions)
-    layer = _suggest_layer(trial, layers)
+    layer = _suggest_layer(trial, band_starts(layers, config.band))
     strength = _suggest_float(trial, strength_name(config), config.strength)
-    vector = vectors[direction, layer]
     in_alpha = config.unit == "alpha"
+    band = band_from(layers, config.band, layer)
+    found = [vectors[direction, one] for one in band]
+    alphas = tuple(strength if in_alpha else vector.alpha(strength) for vector in found)
     return Candidate(
         method=method,
         direction=direction,
         layer=layer,
-        alpha=strength if in_alpha else vector.alpha(strength),
-        dose=vector.dose(strength) if in_alpha else strength,
+        alpha=alphas[0],
+        dose=found[0].dose(strength) if in_alpha else strength,
         scope="from_last_prompt_token" if method == "dac" else config.scope,
         first_k=None if method == "dac" else config.first_k,
+        operator=_suggest_operator(trial, config) if method == "caa" else "add",
+        band_layers=band if config.band > 1 else (),
+        band_alphas=alphas if config.band > 1 else (),
         **(_suggest_dac(trial, config) if method == "dac" else {}),
     )
 
@@ -170,6 +206,7 @@ def unsteered_start(config: SteeringConfig, layers: Sequence[int]) -> dict[str, 
         "steering_direction": config.directions[0],
         "layer_id": layers[0],
         strength_name(config): 0.0,
+        **({"operator": config.operators[0]} if len(config.operators) > 1 else {}),
     }
 
 
@@ -179,6 +216,13 @@ def _suggest_layer(trial: Trial, layers: Sequence[int]) -> int:
     if len(steps) == 1:
         return trial.suggest_int("layer_id", layers[0], layers[-1], step=steps.pop())
     return trial.suggest_categorical("layer_id", layers)
+
+
+def _suggest_operator(trial: Trial, config: SteeringConfig) -> Operator:
+    if len(config.operators) == 1:
+        return config.operators[0]
+    operator: Operator = trial.suggest_categorical("operator", config.operators)
+    return operator
 
 
 def _suggest_float(trial: Trial, name: str, span: Range) -> float:

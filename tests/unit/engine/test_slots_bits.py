@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.slots import SlotsEngine
 from snakesteer.models.blocks import decoder_blocks
-from snakesteer.steering import Dac, Steering
+from snakesteer.operators import OPERATORS
+from snakesteer.steering import Dac, Place, Steering
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import NUM_LAYERS
 
@@ -87,7 +88,15 @@ def steerings():
         st.integers(0, 3),
     )
     dac = st.builds(lambda layer: Steering(layer, direction(), 1.0, dac=DAC), st.integers(0, 3))
-    return st.one_of(st.none(), caa, dac)
+    band = st.builds(
+        lambda operator, alpha, scope: Steering(
+            0, direction(1), alpha, scope, operator=operator, more=(Place(2, direction(2), alpha),)
+        ),
+        st.sampled_from(OPERATORS),
+        st.sampled_from([-0.7, 0.5]),
+        st.sampled_from(["from_last_prompt_token", "all"]),
+    )
+    return st.one_of(st.none(), caa, dac, band)
 
 
 def requests(limit=12):
@@ -121,7 +130,12 @@ def test_neighbours_and_order_change_no_bit(family, dtype, data):
 def zero_steerings():
     scopes = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token")
     zeros = [Steering(2, direction(), 0.0, scope) for scope in scopes]
-    return [*zeros, Steering(1, direction(), 0.0, dac=DAC)]
+    bands = [
+        Steering(1, direction(), 0.0, scope, operator=operator, more=(Place(3, direction(), 0.0),))
+        for operator in OPERATORS
+        for scope in scopes[:2]
+    ]
+    return [*zeros, *bands, Steering(1, direction(), 0.0, dac=DAC)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

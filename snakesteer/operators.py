@@ -1,0 +1,120 @@
+"""What steering does to the residual stream: pure functions of it, of a vector v and of a strength.
+
+Notation: h is the residual stream of one position, d = v/‖v‖. Every operator takes ``hidden``
+``[..., hidden]``, ``vector`` ``[..., hidden]`` (float32) and ``alpha`` ``[...]`` (float32), which
+broadcast, and returns the new residual stream in the dtype of ``hidden``. All but `add` compute in
+float32.
+
+A strength of 0 is off: `steer` gives ``hidden`` itself there, bit for bit, also for operators that
+would not be the identity there.
+"""
+
+from collections.abc import Callable
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from snakesteer.config import Operator
+
+OPERATORS: tuple[Operator, ...] = get_args(Operator)
+
+# Below this sine of the angle between h and v, no direction to turn in can be told from rounding.
+_PARALLEL = 1e-4
+
+
+def add(hidden: Tensor, vector: Tensor, alpha: Tensor) -> Tensor:
+    """Addition: h + α·v.
+
+    Turner et al. 2023 (arXiv 2308.10248) and most methods since.
+    """
+    return hidden + (alpha[..., None] * vector).to(hidden.dtype)
+
+
+def clamp(hidden: Tensor, vector: Tensor, alpha: Tensor) -> Tensor:
+    """Clamping: h + d·(c − ⟨h, d⟩) with c = α·‖v‖. The component along v is c afterwards.
+
+    The action ``clamp`` of lm-evaluation-harness' steered models (without a bias), and of feature
+    steering with sparse autoencoders: Templeton et al. 2024, "Scaling Monosemanticity".
+    """
+    h = hidden.float()
+    length = _length(vector)
+    d = vector / _positive(length)
+    moved = alpha[..., None] * length - _dot(h, d)
+    return (h + moved * d).to(hidden.dtype)
+
+
+def norm_preserving(hidden: Tensor, vector: Tensor, alpha: Tensor) -> Tensor:
+    """Addition at constant length: (h + α·v)·‖h‖/‖h + α·v‖.
+
+    ``normalize`` of repeng, and of the control code of Zou et al. 2023, "Representation
+    Engineering" (arXiv 2310.01405).
+    """
+    h = hidden.float()
+    moved = h + alpha[..., None] * vector
+    length = _length(moved)
+    scaled = moved * (_length(h) / _positive(length))
+    return torch.where(length > 0.0, scaled, h).to(hidden.dtype)
+
+
+def angular(hidden: Tensor, vector: Tensor, alpha: Tensor) -> Tensor:
+    """Rotation towards v by the angle α in radians: ‖h‖·(cos α·ĥ + sin α·t̂).
+
+    ĥ = h/‖h‖, and t̂ is the unit vector along d − ⟨d, ĥ⟩·ĥ; a negative angle turns away from v. The
+    length of h stays, that of v does not matter. Where h and v are parallel, there is no plane to
+    turn in, and h stays as it is.
+
+    Angular Steering (Vu and Nguyen 2025, arXiv 2510.26243) turns activations too, but otherwise: in
+    a plane that is the same for all positions (the feature's direction and a principal component),
+    to an absolute angle in that plane, behind the normalisation layers. No absolute angle leaves a
+    model as it is; a relative one does at 0, which a search for a strength needs. The plane of h
+    and v needs no data beyond v.
+    """
+    h = hidden.float()
+    length = _length(h)
+    unit = h / _positive(length)
+    d = vector / _positive(_length(vector))
+    tangent = d - _dot(unit, d) * unit
+    sine = _length(tangent)
+    angle = alpha[..., None]
+    turned = length * (angle.cos() * unit + angle.sin() * (tangent / _positive(sine)))
+    return torch.where(sine > _PARALLEL, turned, h).to(hidden.dtype)
+
+
+_FUNCTIONS: dict[Operator, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "add": add,
+    "clamp": clamp,
+    "norm_preserving": norm_preserving,
+    "angular": angular,
+}
+
+
+def steer(operator: Operator, hidden: Tensor, vector: Tensor, alpha: Tensor) -> Tensor:
+    """Apply an operator where the strength is not 0.
+
+    Args:
+        operator: Which one.
+        hidden: ``[..., hidden]`` residual stream.
+        vector: ``[..., hidden]`` float32, broadcasts against `hidden`.
+        alpha: ``[...]`` float32, broadcasts against all but the last dimension of `hidden`.
+
+    Returns:
+        ``[..., hidden]`` in the dtype of `hidden`; the same bits where `alpha` is 0.
+    """
+    changed = _FUNCTIONS[operator](hidden, vector, alpha)
+    return torch.where((alpha != 0.0)[..., None], changed, hidden)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """``[..., 1]``."""
+    return (a * b).sum(dim=-1, keepdim=True)
+
+
+def _length(x: Tensor) -> Tensor:
+    """``[..., 1]``."""
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+
+
+def _positive(length: Tensor) -> Tensor:
+    """A length to divide by: a vector without one stays 0."""
+    return torch.where(length > 0.0, length, 1.0)

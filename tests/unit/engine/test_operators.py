@@ -1,0 +1,164 @@
+"""Operators and bands of layers in both engines."""
+
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from snakesteer.engine.interface import Decoding, Request
+from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.slots import SlotsEngine, common_prefix
+from snakesteer.operators import OPERATORS
+from snakesteer.steering import Dac, Place, Steering
+from tests.loaded_models import blocks_of, direction, loaded_model, prompt_ids
+from tests.tiny_models import EOS
+from tests.unit.test_operators import numpy_operator
+
+FAMILIES = ("llama", "gemma2", "gpt2")
+SCOPES = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k")
+BANDS = ((1,), (0, 1, 3))
+K = 3
+DAC = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=3.0, probe_alpha=2.0)
+SHOTS = "Q: 1+1? A: 2. Q: 2+3? A: 5. "
+PROMPTS = [*prompt_ids(["12+4=", "x"]), *prompt_ids([SHOTS + "4+4?", SHOTS + "Tom has 9"])]
+
+
+def steering(operator="add", band=(1,), alpha=0.8, scope="from_last_prompt_token", dac=None):
+    """A band in which every layer has a vector and a strength of its own."""
+    first, *more = (
+        Place(layer, direction(layer), alpha * (1.0 + number / 4))
+        for number, layer in enumerate(band)
+    )
+    first_k = K if scope == "first_k" else None
+    return Steering(
+        first.layer, first.vector, first.alpha, scope, first_k, dac, operator, tuple(more)
+    )
+
+
+def answers(engine, family, requests, **settings):
+    return engine(loaded_model(family), Decoding(), **settings).generate(requests)
+
+
+def steered_positions(one, prompt, length):
+    """The positions of a text that are steered, from what a scope means."""
+    last = prompt - 1
+    match one.scope:
+        case "all":
+            return range(length)
+        case "from_last_prompt_token":
+            return range(last, length)
+        case "generated_only":
+            return range(last + 1, length)
+        case "last_prompt_token":
+            return range(last, last + 1)
+        case "first_k":
+            return range(last, min(last + K, length))
+
+
+@torch.no_grad()
+def slow_answer(family, request):
+    """Greedy ids without cache or batch; every steered position goes through numpy."""
+    one, ids = request.steering, list(request.prompt_ids)
+    model, blocks = loaded_model(family).model, blocks_of(family, loaded_model(family).model)
+
+    def hook_for(place):
+        def hook(_module, _inputs, output):
+            hidden = (output[0] if isinstance(output, tuple) else output).clone()
+            for position in steered_positions(one, len(request.prompt_ids), len(ids)):
+                changed = numpy_operator(
+                    one.operator, hidden[0, position].numpy(), place.vector.numpy(), place.alpha
+                )
+                hidden[0, position] = torch.from_numpy(changed.astype(np.float32))
+            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+        return hook
+
+    handles = [blocks[p.layer].register_forward_hook(hook_for(p)) for p in one.places]
+    try:
+        while len(ids) < len(request.prompt_ids) + request.max_new_tokens:
+            ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+            if ids[-1] == EOS:
+                return tuple(ids[len(request.prompt_ids) : -1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return tuple(ids[len(request.prompt_ids) :])
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_the_reference_equals_a_slow_computation(family, operator):
+    requests = [
+        Request(prompt, 6, steering(operator, band, scope=scope))
+        for prompt in PROMPTS[:3]
+        for band in BANDS
+        for scope in SCOPES
+    ]
+    found = answers(ReferenceEngine, family, requests, batch_size=4)
+    unsteered = answers(ReferenceEngine, family, [Request(p, 6) for p in PROMPTS[:3]], batch_size=4)
+    for request, generation in zip(requests, found, strict=True):
+        assert generation.token_ids == slow_answer(family, request)
+    assert len({g.token_ids for g in found} - {g.token_ids for g in unsteered}) > len(PROMPTS)
+
+
+def mixed_requests(new=8):
+    """Every operator, band and scope, DAC with a band, and the unsteered model, in any order."""
+    steerings = [
+        steering(operator, band, alpha, scope)
+        for operator in OPERATORS
+        for band, alpha in zip(BANDS, (0.8, -0.5), strict=True)
+        for scope in SCOPES
+    ]
+    steerings += [None, *(steering(band=band, dac=DAC) for band in BANDS)]
+    requests = [Request(prompt, new, one) for one in steerings for prompt in PROMPTS]
+    random.Random(0).shuffle(requests)
+    return requests
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_slots_equal_the_reference(family):
+    requests = mixed_requests()
+    wanted = answers(ReferenceEngine, family, requests, batch_size=8)
+    assert len({generation.token_ids for generation in wanted}) > len(wanted) // 4
+    shared = common_prefix(PROMPTS[2:])
+    assert answers(SlotsEngine, family, requests, slots=13, shared_prefix=shared) == wanted
+
+
+def test_dac_with_a_band_of_one_vector_is_one_of_many_layers():
+    """The real stream adds α·α_t·v at all layers: without a cap or threshold it is on at once."""
+    always = Dac(entropy_threshold=0.0, ptop=1.0, max_alpha=0.5, probe_alpha=50.0)
+    dynamic = steering(band=(0, 2), alpha=1.0, dac=always)
+    fixed = steering(band=(0, 2), alpha=0.5)  # the KL is above the cap, so that α_t = 0.5
+    for engine, settings in ((ReferenceEngine, {"batch_size": 4}), (SlotsEngine, {"slots": 6})):
+        one, other = (
+            answers(engine, "llama", [Request(p, 8, how) for p in PROMPTS], **settings)
+            for how in (dynamic, fixed)
+        )
+        assert one == other
+
+
+def test_an_engine_goes_back_and_forth():
+    """One engine, from plain requests to bands and back; the plain ones stay the same."""
+    engine = SlotsEngine(loaded_model("llama"), Decoding(), 6)
+    plain = [Request(prompt, 7, one) for prompt in PROMPTS for one in (None, steering())]
+    before = engine.generate(plain)
+    decoder = engine._decoder
+    assert (decoder.kinds, decoder.places) == ((), 1)
+    engine.generate([Request(PROMPTS[0], 7, steering("clamp"))])
+    assert engine._decoder is decoder
+    assert decoder.kinds == ("clamp",)
+    engine.generate([Request(PROMPTS[0], 7, steering(band=(0, 1)))])
+    assert (engine._decoder.kinds, engine._decoder.places) == (("add",), 2)
+    assert engine.generate(plain) == before
+    assert engine._decoder.kinds == ()
+
+
+def test_what_makes_no_sense_is_refused():
+    with pytest.raises(ValueError, match="DAC sets the strength of an addition"):
+        steering("clamp", dac=DAC)
+    with pytest.raises(ValueError, match=r"twice: \[1, 1\]"):
+        steering(band=(1, 1))
+    with pytest.raises(ValueError, match="all or none are 0"):
+        dataclasses.replace(steering(), more=(Place(2, direction(), 0.0),))
