@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2 import TemplateError
@@ -27,18 +27,20 @@ class Prompter:
         config: The prompt section of the config.
         examples: Few-shot examples, the same for every prompt.
         tokenizer: The model's tokenizer.
+        instruction: A part of its own in front of all others; in a chat, of the first message.
     """
 
     config: PromptConfig
     examples: tuple[Problem, ...]
     tokenizer: Any
+    instruction: str | None = None
 
     def text(self, question: str) -> str:
         """The prompt for a question, as text."""
         if self.config.chat:
             return self._chat_text(question)
         parts = [self._turn(e.question) + self.response(e.answer) for e in self.examples]
-        return self.config.separator.join([*parts, self._turn(question)])
+        return self._instructed(self.config.separator.join([*parts, self._turn(question)]))
 
     def response(self, answer: str) -> str:
         """A solution as it follows the prompt, calculator annotations removed.
@@ -86,6 +88,25 @@ class Prompter:
     def _turn(self, question: str) -> str:
         return self.config.template.replace("{question}", question)
 
+    def instructed(self, instruction: str) -> "Prompter":
+        """A prompter whose prompts start with an instruction: the system message in a chat.
+
+        Where the chat template knows no system message, the first message starts with it.
+        """
+        in_front = replace(self, instruction=instruction)
+        if not self.config.chat:
+            return in_front
+        system = "\n".join(filter(None, [self.config.system, instruction]))
+        as_system = replace(self, config=self.config.model_copy(update={"system": system}))
+        try:
+            as_system.text("")
+        except UserError:
+            return in_front
+        return as_system
+
+    def _instructed(self, text: str) -> str:
+        return text if self.instruction is None else self.instruction + self.config.separator + text
+
     def _chat_text(self, question: str) -> str:
         messages = []
         if self.config.system is not None:
@@ -94,6 +115,8 @@ class Prompter:
             messages.append({"role": "user", "content": self._turn(example.question)})
             messages.append({"role": "assistant", "content": self.response(example.answer)})
         messages.append({"role": "user", "content": self._turn(question)})
+        first = next(message for message in messages if message["role"] == "user")
+        first["content"] = self._instructed(first["content"])
         if getattr(self.tokenizer, "chat_template", None) is None:
             raise UserError(
                 "prompt.chat is true, but the tokenizer has no chat template",

@@ -238,3 +238,24 @@ class TestCommonPrefix:
         n = common_prefix(first, second)
         assert first[:n] == second[:n]
         assert first[: n + 1] != second[: n + 1] or n == min(len(first), len(second))
+
+
+class TestInstruction:
+    def test_a_part_of_its_own_in_front(self):
+        told = prompter(EXAMPLES[:1], separator="\n--\n").instructed("Think.")
+        assert told.text("How many?") == "Think.\n--\n" + prompter(
+            EXAMPLES[:1], separator="\n--\n"
+        ).text("How many?")
+
+    def test_the_system_message_in_a_chat(self):
+        told = prompter((), chat_tokenizer(), chat=True).instructed("Think.")
+        assert told.text("A") == "<|system|>Think.\n<|user|>Question: A\nAnswer:\n<|assistant|>"
+        told = prompter((), chat_tokenizer(), chat=True, system="Be kind.").instructed("Think.")
+        assert told.text("A").startswith("<|system|>Be kind.\nThink.\n<|user|>")
+
+    def test_the_first_message_where_a_template_knows_no_system(self):
+        refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+        tokenizer = chat_tokenizer(refuses + CHAT_TEMPLATE)
+        told = prompter(EXAMPLES[:1], tokenizer, chat=True).instructed("Think.")
+        plain = prompter(EXAMPLES[:1], tokenizer, chat=True).text("A")
+        assert told.text("A") == plain.replace("<|user|>", "<|user|>Think.\n\n", 1)
