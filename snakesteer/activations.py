@@ -3,8 +3,9 @@
 What is read is the block output (0-based layers, the last one before the final norm). Each layer
 has a file of its own: datasets ``positive`` and ``negative`` (``[pairs, hidden]`` float32, gzip),
 ``residual_norm`` (``[pairs, 2]`` float32: mean norm of the residual stream from the last prompt
-token on, for the positive and the negative text) and ``id``; attributes say where the numbers come
-from.
+token on, for the positive and the negative text), ``residual_mean`` (``[hidden]`` float32: the
+residual stream at those positions, averaged over each text and then over all texts) and ``id``;
+attributes say where the numbers come from.
 """
 
 import copy
@@ -12,8 +13,9 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -26,7 +28,7 @@ from transformers import DynamicCache
 from snakesteer.config import ReadPosition
 from snakesteer.errors import UserError
 from snakesteer.files import atomic_path
-from snakesteer.models.blocks import on_block_outputs, residual_norms
+from snakesteer.models.blocks import Site, on_block_outputs, residual_norms
 from snakesteer.models.loading import LoadedModel
 from snakesteer.pairs import Pair
 from snakesteer.prompts import Prompter, common_prefix
@@ -41,12 +43,26 @@ class Text:
     Attributes:
         token_ids: Prompt and response.
         read: Half-open span whose mean activation is kept.
-        steered: Half-open span whose mean residual norm is kept: where CAA would steer.
+        steered: Half-open span whose residual stream is averaged: where CAA would steer.
     """
 
     token_ids: tuple[int, ...]
     read: tuple[int, int]
     steered: tuple[int, int]
+
+
+class Reading(NamedTuple):
+    """What was read of a batch of texts at one layer; float32 on the CPU.
+
+    Attributes:
+        activation: ``[batch, hidden]`` mean activation over the read span.
+        residual_norm: ``[batch]`` mean residual norm over the steered span.
+        residual_mean: ``[batch, hidden]`` mean residual stream over the steered span.
+    """
+
+    activation: Tensor
+    residual_norm: Tensor
+    residual_mean: Tensor
 
 
 def pair_texts(
@@ -118,6 +134,12 @@ def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return batches
 
 
+def block_outputs(loaded: LoadedModel) -> Site:
+    """The residual stream behind every block."""
+    width = loaded.model.config.get_text_config().hidden_size
+    return Site("block output", width, partial(on_block_outputs, loaded.blocks))
+
+
 @torch.inference_mode()
 def capture(
     loaded: LoadedModel,
@@ -125,7 +147,8 @@ def capture(
     layers: Sequence[int],
     budget: int = TOKENS_PER_BATCH,
     progress: bool = False,
-) -> Iterator[tuple[list[int], dict[int, tuple[Tensor, Tensor]]]]:
+    site: Site | None = None,
+) -> Iterator[tuple[list[int], dict[int, Reading]]]:
     """Read block outputs batch by batch; memory does not grow with the number of texts.
 
     Args:
@@ -134,11 +157,10 @@ def capture(
         layers: 0-based layers.
         budget: Tokens in one padded batch.
         progress: Show a progress bar on the terminal.
+        site: What is read; block outputs if None.
 
     Yields:
-        Indices of the texts of a batch, and for each layer the mean activation over the read span
-        (``[batch, hidden]``) and the mean residual norm over the steered span (``[batch]``), both
-        float32 on the CPU.
+        Indices of the texts of a batch, and what was read of them at each layer.
 
     Raises:
         UserError: A text that is longer than the model's context.
@@ -150,6 +172,7 @@ def capture(
             f"model's context of {loaded.context}",
             "Lower prompt.shots.",
         )
+    site = site or block_outputs(loaded)
     prefix, cache = _common_start(loaded, texts)
     batches = token_batches([len(text.token_ids) - len(prefix) for text in texts], budget)
     for batch in tqdm(batches, unit="batch", disable=None if progress else True, leave=False):
@@ -161,22 +184,24 @@ def capture(
             ids[row, : len(own)] = torch.tensor(own)
         read = _weights([text.read for text in chosen], len(prefix), longest)
         steered = _weights([text.steered for text in chosen], len(prefix), longest)
-        found: dict[int, tuple[Tensor, Tensor]] = {}
+        found: dict[int, Reading] = {}
 
         def reader(
             layer: int,
             read: Tensor = read,
             steered: Tensor = steered,
-            found: dict[int, tuple[Tensor, Tensor]] = found,
+            found: dict[int, Reading] = found,
         ) -> Any:
             def keep(hidden: Tensor) -> None:
-                mean = torch.einsum("bth,bt->bh", hidden.float(), read.to(hidden.device))
-                norm = (residual_norms(hidden) * steered.to(hidden.device)).sum(dim=-1)
-                found[layer] = (mean.cpu(), norm.cpu())
+                stream, where = hidden.float(), steered.to(hidden.device)
+                activation = torch.einsum("bth,bt->bh", stream, read.to(hidden.device))
+                norm = (residual_norms(hidden) * where).sum(dim=-1)
+                mean = torch.einsum("bth,bt->bh", stream, where)
+                found[layer] = Reading(activation.cpu(), norm.cpu(), mean.cpu())
 
             return keep
 
-        with on_block_outputs(loaded.blocks, {layer: reader(layer) for layer in layers}):
+        with site.hooked({layer: reader(layer) for layer in layers}):
             _run_blocks(loaded, ids, cache, len(prefix))
         yield batch, found
 
@@ -251,6 +276,7 @@ def write_activations(
     layers: Sequence[int],
     attributes: Mapping[str, str | int | float],
     progress: bool = False,
+    site: Site | None = None,
 ) -> None:
     """Capture all layers of all pairs and write one HDF5 file per layer, atomically.
 
@@ -262,12 +288,15 @@ def write_activations(
         layers: 0-based layers.
         attributes: Provenance, kept in every file beside the layer.
         progress: Show a progress bar on the terminal.
+        site: What is read; block outputs if None. What files and `Reading` say of the residual
+            stream then holds for the site's activations.
 
     Raises:
         UserError: An activation is not finite.
     """
     texts = [text for pair in pairs for text in pair]
-    width = loaded.model.config.get_text_config().hidden_size
+    site = site or block_outputs(loaded)
+    width = site.width
     with ExitStack() as stack:
         files = {}
         for layer in layers:
@@ -275,7 +304,7 @@ def write_activations(
             # With checksums on everything, HDF5 refuses a damaged file; without, it may crash or
             # hang. They leave out texts of variable length, so that there are none here.
             file = stack.enter_context(h5py.File(path, "w", libver="v110"))
-            for key, value in {**attributes, "layer": layer, "tensor": "block output"}.items():
+            for key, value in {**attributes, "layer": layer, "tensor": site.tensor}.items():
                 file.attrs[key] = _fixed_length(value) if isinstance(value, str) else value
             names = np.array([id_.encode() for id_ in ids])
             file.create_dataset("id", data=names, fletcher32=True)
@@ -286,13 +315,19 @@ def write_activations(
                 )
             file.create_dataset("residual_norm", (len(pairs), 2), "f4", fletcher32=True)
             files[layer] = file
-        for batch, found in capture(loaded, texts, layers, progress=progress):
-            for layer, (means, norms) in found.items():
-                _check_finite(means, norms, layer)
-                for index, mean, norm in zip(batch, means, norms, strict=True):
+        totals = {layer: torch.zeros(width, dtype=torch.float64) for layer in layers}
+        for batch, found in capture(loaded, texts, layers, progress=progress, site=site):
+            for layer, reading in found.items():
+                _check_finite(reading, layer)
+                totals[layer] += reading.residual_mean.sum(dim=0, dtype=torch.float64)
+                rows = zip(batch, reading.activation, reading.residual_norm, strict=True)
+                for index, activation, norm in rows:
                     pair, member = divmod(index, 2)
-                    files[layer][("positive", "negative")[member]][pair] = mean.numpy()
+                    files[layer][("positive", "negative")[member]][pair] = activation.numpy()
                     files[layer]["residual_norm"][pair, member] = float(norm)
+        for layer, file in files.items():
+            mean = (totals[layer] / len(texts)).float().numpy()
+            file.create_dataset("residual_mean", data=mean, fletcher32=True)
 
 
 def _fixed_length(text: str) -> NDArray[Any]:
@@ -301,8 +336,8 @@ def _fixed_length(text: str) -> NDArray[Any]:
     return np.array(content, dtype=h5py.string_dtype("utf-8", max(len(content), 1)))
 
 
-def _check_finite(means: Tensor, norms: Tensor, layer: int) -> None:
-    if not (torch.isfinite(means).all() and torch.isfinite(norms).all()):
+def _check_finite(reading: Reading, layer: int) -> None:
+    if not all(torch.isfinite(numbers).all() for numbers in reading):
         raise UserError(
             f"Activations of layer {layer} are not finite",
             "The dtype is too small for this model; try model.dtype: bfloat16 or float32.",

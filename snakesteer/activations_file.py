@@ -19,7 +19,10 @@ class Activations:
         ids: Of the pairs.
         positive: ``[pairs, hidden]`` float32.
         negative: ``[pairs, hidden]`` float32.
-        residual_norm: ``[pairs, 2]`` float32.
+        residual_norm: ``[pairs, 2]`` float32: mean norm of the residual stream from the last prompt
+            token on, for the positive and the negative text.
+        residual_mean: ``[hidden]`` float32: the residual stream itself, averaged over the same
+            positions of each text and then over all texts.
         attributes: Provenance and layer.
     """
 
@@ -27,6 +30,7 @@ class Activations:
     positive: NDArray[np.float32]
     negative: NDArray[np.float32]
     residual_norm: NDArray[np.float32]
+    residual_mean: NDArray[np.float32]
     attributes: dict[str, Any]
 
 
@@ -43,6 +47,7 @@ def read_activations(path: str | Path) -> Activations:
                 positive=file["positive"][:],
                 negative=file["negative"][:],
                 residual_norm=file["residual_norm"][:],
+                residual_mean=file["residual_mean"][:],
                 attributes={key: _plain(value.item()) for key, value in file.attrs.items()},
             )
     except (OSError, KeyError, ValueError, RuntimeError) as error:

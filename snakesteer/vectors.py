@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from snakesteer.activations_file import Activations
 from snakesteer.config import Direction
+from snakesteer.directions import estimator
 from snakesteer.errors import UserError
 from snakesteer.probes import Probe
 from snakesteer.tensor_files import read_tensors, write_tensors
@@ -73,47 +74,42 @@ class Diagnostics:
     dose_at_alpha_1: float
 
 
-def caa_vector(activations: Activations) -> Array:
-    """Mean difference of the pairs, ``[hidden]`` float32.
-
-    CAA: Rimsky et al. 2023, "Steering Llama 2 via Contrastive Activation Addition" (arXiv
-    2312.06681). Its rescaling across behaviours is the identity for one behaviour.
-    """
-    differences = activations.positive.astype(np.float64) - activations.negative
-    return differences.mean(axis=0).astype(np.float32)
-
-
-def probe_vector(activations: Activations, probe: Probe) -> Array:
-    """The probe's weight direction, ``[hidden]`` float32.
-
-    Its length is the mean difference of the pairs along it, so that α = 1 moves an activation as
-    far as the classes lie apart, as it does for `caa_vector`.
-    """
-    unit = probe.weight / np.linalg.norm(probe.weight.astype(np.float64))
-    gap = float(unit @ caa_vector(activations).astype(np.float64))
-    return (gap * unit).astype(np.float32)
-
-
 def make_vector(direction: Direction, activations: Activations, probe: Probe) -> Vector:
     """Estimate a steering vector of one layer.
 
+    Args:
+        direction: Name of a module in `snakesteer.directions`.
+        activations: Of the train pairs.
+        probe: Fitted to them.
+
     Raises:
-        UserError: The direction has no length: right and wrong solutions look the same.
+        UserError: The direction has no length.
+        ValueError: The estimator does not return ``[hidden]``.
     """
-    raw = caa_vector(activations) if direction == "caa" else probe_vector(activations, probe)
-    vector = Vector(
+    raw = np.asarray(estimator(direction)(activations, probe), dtype=np.float32)
+    if raw.shape != activations.positive.shape[1:]:
+        raise ValueError(
+            f"snakesteer/directions/{direction}.py returned an array of shape {raw.shape}, "
+            f"not {activations.positive.shape[1:]}"
+        )
+    vector = vector_at(direction, raw, activations)
+    if not np.isfinite(raw).all() or vector.norm == 0.0:
+        raise UserError(
+            f"The {direction} direction of layer {vector.layer} has no length: the activations "
+            "give none there (those of right and wrong solutions may be the same)",
+            "Use another layer (steering.layers), another pairs.read, or more train problems.",
+        )
+    return vector
+
+
+def vector_at(direction: Direction, raw: Array, activations: Activations) -> Vector:
+    """A direction of the layer that activations were read at, with the residual norm there."""
+    return Vector(
         direction=direction,
         layer=int(activations.attributes["layer"]),
         raw=raw,
         mean_residual_norm=float(activations.residual_norm.mean(dtype=np.float64)),
     )
-    if not np.isfinite(raw).all() or vector.norm == 0.0:
-        raise UserError(
-            f"The {direction} direction of layer {vector.layer} has no length: the activations of "
-            "right and wrong solutions are the same there",
-            "Use another layer (steering.layers), another pairs.read, or more train problems.",
-        )
-    return vector
 
 
 def diagnose(vector: Vector, activations: Activations) -> Diagnostics:

@@ -18,5 +18,6 @@ def activations(pairs=40, hidden=8, gap=1.5, seed=0, layer=3):
         positive=positive.astype(np.float32),
         negative=negative.astype(np.float32),
         residual_norm=draw.uniform(5, 15, size=(pairs, 2)).astype(np.float32),
+        residual_mean=np.concatenate([positive, negative]).mean(axis=0).astype(np.float32) - 1.0,
         attributes={"layer": layer, "model": "tiny", "commit": ""},
     )

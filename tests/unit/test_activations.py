@@ -42,14 +42,15 @@ def some_texts():
 
 
 def collected(loaded, texts, budget):
-    """Means ``[texts, layers, hidden]`` and norms ``[texts, layers]``."""
+    """Means ``[texts, layers, hidden]``, norms ``[texts, layers]`` and residual means, as means."""
     means = torch.full((len(texts), NUM_LAYERS, HIDDEN), torch.nan)
-    norms = torch.full((len(texts), NUM_LAYERS), torch.nan)
+    norms, residuals = torch.full(means.shape[:2], torch.nan), means.clone()
     for batch, found in capture(loaded, texts, LAYERS, budget):
         assert sorted(found) == LAYERS
-        for layer, (mean, norm) in found.items():
+        for layer, (mean, norm, residual) in found.items():
             means[batch, layer], norms[batch, layer] = mean, norm
-    return means, norms
+            residuals[batch, layer] = residual
+    return means, norms, residuals
 
 
 @torch.no_grad()
@@ -74,7 +75,7 @@ def plain_outputs(family, model, ids):
 def test_activations_are_those_of_a_plain_pass(family):
     loaded = loaded_model(family)
     texts = some_texts()
-    means, norms = collected(loaded, texts, budget=1)
+    means, norms, residuals = collected(loaded, texts, budget=1)
     for index, text in enumerate(texts):
         outputs, states = plain_outputs(family, loaded.model, text.token_ids)
         for layer in LAYERS:
@@ -85,6 +86,8 @@ def test_activations_are_those_of_a_plain_pass(family):
             error = (means[index, layer] - read).norm() / read.norm()
             assert error < 1e-6
             assert abs(norms[index, layer] - norm) / norm < 1e-6
+            residual = outputs[layer].double()[slice(*text.steered)].mean(dim=0)
+            assert (residuals[index, layer] - residual).norm() / residual.norm() < 1e-6
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
@@ -92,7 +95,7 @@ def test_the_last_layer_is_read_before_the_final_norm(family):
     loaded = loaded_model(family)
     ids = prompt_ids()[-1]
     text = Text(ids, (len(ids) - 1, len(ids)), (0, len(ids)))
-    means, _ = collected(loaded, [text], budget=1)
+    means, _, _ = collected(loaded, [text], budget=1)
     _, states = plain_outputs(family, loaded.model, ids)
     norms = {"llama": "norm", "gpt2": "ln_f", "gpt_neox": "final_layer_norm"}
     norm = getattr(loaded.model.base_model, norms[family])
@@ -112,6 +115,7 @@ def test_neither_padding_nor_batches_change_activations(family):
     alone, together = collected(exact, texts, budget=1), collected(exact, texts, budget=10_000)
     assert ((alone[0] - together[0]).norm(dim=-1) / alone[0].norm(dim=-1)).max() < 1e-6
     assert ((alone[1] - together[1]) / alone[1]).abs().max() < 1e-6
+    assert ((alone[2] - together[2]).norm(dim=-1) / alone[2].norm(dim=-1)).max() < 1e-6
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -127,11 +131,11 @@ def test_a_common_start_is_read_once_and_changes_nothing(family):
     handle = blocks_of(family, loaded.model)[0].register_forward_hook(
         lambda _block, _inputs, output: lengths.append(block_output(output).shape[1])
     )
-    means, norms = collected(loaded, texts, budget=10_000)
+    means, norms, _ = collected(loaded, texts, budget=10_000)
     handle.remove()
     assert lengths == [len(start), max(len(own) for own in prompt_ids())]
     for index, text in enumerate(texts):
-        alone, alone_norms = collected(loaded, [text], budget=1)
+        alone, alone_norms, _ = collected(loaded, [text], budget=1)
         torch.testing.assert_close(means[index], alone[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(norms[index], alone_norms[0], rtol=1e-5, atol=1e-5)
 
@@ -225,7 +229,7 @@ def test_files_hold_what_was_captured(tmp_path):
     write(tmp_path, commit="", read="last_token", dtype="torch.float32")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["layer_1.h5", "layer_3.h5"]
     texts = [text for pair in pairs_of_texts() for text in pair]
-    means, norms = collected(loaded_model("llama"), texts, budget=4096)
+    means, norms, residuals = collected(loaded_model("llama"), texts, budget=4096)
     for layer in (1, 3):
         found = read_activations(tmp_path / f"layer_{layer}.h5")
         assert found.ids == ("ä-0", "ä-1", "ä-2", "ä-3")
@@ -241,6 +245,9 @@ def test_files_hold_what_was_captured(tmp_path):
         np.testing.assert_array_equal(found.positive, means[0::2, layer])
         np.testing.assert_array_equal(found.negative, means[1::2, layer])
         np.testing.assert_array_equal(found.residual_norm, norms[:, layer].reshape(-1, 2))
+        mean = residuals[:, layer].double().mean(dim=0)
+        np.testing.assert_allclose(found.residual_mean, mean, rtol=1e-6)
+        assert found.residual_mean.dtype == np.float32
         with h5py.File(tmp_path / f"layer_{layer}.h5") as file:
             assert file["positive"].compression == "gzip"
 

@@ -12,6 +12,7 @@ def names(*modules):
 def test_vectors_depend_on_no_model_and_no_engine():
     assert names("vectors") == {
         "activations_file.py",
+        "directions/__init__.py",
         "probes.py",
         "tensor_files.py",
         "vectors.py",

@@ -13,6 +13,7 @@ from snakemake.logging import logger
 
 from snakesteer import code_files
 from snakesteer.config import EMBEDDED_MODEL
+from snakesteer.config.steering import IMPORTED
 from snakesteer.config_load import load_config
 from snakesteer.engine.reference_only import needs_reference
 from snakesteer.errors import UserError
@@ -95,6 +96,25 @@ def source_file(wildcards):
     return path
 
 
+def estimator_code(wildcards):
+    """What a vector depends on: its own direction's estimator, and no other."""
+    return library("vectors", f"directions.{wildcards.direction}")
+
+
+def user_vector_file(layer):
+    """The user's own file with the vector of a layer.
+
+    Checked while the rules are read: what input functions raise is ignored where outputs exist.
+    """
+    path = CONFIG.steering.vector_file.replace("{layer}", str(layer))
+    if not Path(path).is_file():
+        raise WorkflowError(
+            f"steering.vector_file is {CONFIG.steering.vector_file!r}, but {path} is not a file. "
+            "Correct the path; relative ones start in the working directory."
+        )
+    return path
+
+
 # What of the model section a result depends on once the first rule has checked it.
 MODEL = section_params("model", "num_layers")
 MODEL_INPUT = (
@@ -105,6 +125,12 @@ MODEL_INPUT = (
 PLANNED_TOKENS = CONFIG.generation.max_new_tokens * (
     CONFIG.search.n_trials * CONFIG.data.val + 2 * CONFIG.data.test
 )
+USER_VECTORS = (
+    {str(layer): user_vector_file(layer) for layer in LAYERS}
+    if CONFIG.steering.vector_file
+    else {}
+)
+ESTIMATED = [name for name in CONFIG.steering.directions if name != IMPORTED]
 VECTOR_FILES = expand(
     "<results>/vectors/{direction}/layer_{layer}.safetensors",
     direction=CONFIG.steering.directions,

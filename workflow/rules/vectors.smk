@@ -1,6 +1,6 @@
 """From splits to steering vectors.
 
-Inputs: splits/{train,val}.jsonl, model/info.json.
+Inputs: splits/{train,val}.jsonl, model/info.json, the user's own vectors (direction `file`).
 Outputs: solutions/{split}.jsonl (own samples, if asked for), pairs/{split}.jsonl,
 activations/{split}/layer_{L}.h5, probes/layer_{L}.{safetensors,json},
 vectors/{direction}/layer_{L}.safetensors.
@@ -117,12 +117,30 @@ rule vector:
     input:
         activations="<results>/activations/train/layer_{layer}.h5",
         probe="<results>/probes/layer_{layer}.safetensors",
-        code=library("vectors"),
+        code=estimator_code,
     output:
         "<results>/vectors/{direction}/layer_{layer}.safetensors",
     log:
         "<results>/logs/vector_{direction}_{layer}.log",
+    wildcard_constraints:
+        direction="|".join(ESTIMATED),
     conda:
         "../../envs/snakesteer.yaml"
     script:
         "../scripts/vector.py"
+
+
+rule imported_vector:
+    input:
+        file=lambda wildcards: USER_VECTORS[wildcards.layer],
+        activations="<results>/activations/train/layer_{layer}.h5",
+        code=library("vectors", "vector_files"),
+    output:
+        f"<results>/vectors/{IMPORTED}/layer_{{layer}}.safetensors",
+    log:
+        "<results>/logs/imported_vector_{layer}.log",
+    localrule: True
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/imported_vector.py"

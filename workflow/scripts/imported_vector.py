@@ -1,0 +1,15 @@
+"""One steering vector of the user's own."""
+
+from snakesteer.activations_file import read_activations
+from snakesteer.logs import script_log
+from snakesteer.vector_files import read_user_vector
+from snakesteer.vectors import diagnose, vector_at, write_vector
+
+with script_log(snakemake.log[0]):
+    activations = read_activations(snakemake.input.activations)
+    layer, hidden = int(snakemake.wildcards.layer), activations.positive.shape[1]
+    raw = read_user_vector(snakemake.input.file, layer, hidden)
+    vector = vector_at("file", raw, activations)
+    diagnostics = diagnose(vector, activations)
+    source = {"vector_file": snakemake.input.file}
+    write_vector(snakemake.output[0], vector, diagnostics, {**activations.attributes, **source})
