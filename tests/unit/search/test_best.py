@@ -59,6 +59,12 @@ def test_one_standard_error():
     assert order(close, one_standard_error=True) == [0, 1]
 
 
+def test_a_band_has_the_dose_at_every_layer():
+    band = trial(0.6, 0.2)
+    band.user_attrs["band_layers"] = [2, 3]
+    assert order(numbered(band, trial(0.6, 0.3), trial(0.6, 0.5))) == [1, 0, 2]
+
+
 @pytest.fixture
 def files(tmp_path):
     db = tmp_path / "study.db"

@@ -33,6 +33,8 @@ def test_qmc_and_cmaes_need_an_order(sampler):
     check(sampler, layers=(3,))
     with pytest.raises(UserError, match=r"choices without an order \(steering\.directions\)"):
         check(sampler, directions=["caa", "probe"])
+    with pytest.raises(UserError, match=r"choices without an order \(steering\.operators\)"):
+        check(sampler, operators=["add", "clamp"])
     with pytest.raises(UserError, match=r"not evenly spaced \(steering\.layers\)"):
         check(sampler, layers=UNEVEN)
     with pytest.raises(UserError, match=r"one method.* and .*directions.* and .*layers"):
@@ -58,6 +60,25 @@ def test_the_grid_has_every_steered_point_once():
     strengths = (-0.5, -0.25, 0.25, 0.5)
     assert found == {(d, n, s) for d in ("caa", "probe") for n in UNEVEN for s in strengths}
     assert len(points) == len(found)
+
+
+def test_a_grid_of_operators_and_bands():
+    steering = SteeringConfig(**{**CAA, "operators": ["add", "clamp"], "band": 2})
+    points = grid(SearchConfig(grid_points=2), steering, UNEVEN)
+    found = {(p["operator"], p["layer_id"], p["steering_dose"]) for p in points}
+    assert found == {(o, n, s) for o in ("add", "clamp") for n in (2, 3) for s in (-0.5, 0.5)}
+    assert len(points) == 8
+    check("grid", search={"grid_points": 2, "n_trials": 9}, operators=["add", "clamp"], band=2)
+    with pytest.raises(UserError, match="the grid has 9 points"):
+        check("grid", search={"grid_points": 2, "n_trials": 10}, operators=["add", "clamp"], band=2)
+    check("qmc", UNEVEN, band=2)  # the layers that a band begins with are evenly spaced
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+def test_a_band_needs_as_many_layers(sampler):
+    check(sampler, band=3, search={"n_trials": 1})
+    with pytest.raises(UserError, match=r"band is 4, but steering\.layers are 3: \[2, 4, 6\]"):
+        check(sampler, band=4)
 
 
 def test_a_zero_moved_by_rounding_is_no_point():

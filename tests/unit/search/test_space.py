@@ -1,10 +1,13 @@
 """A candidate and what it stands for."""
 
+import json
+
 import optuna
 import pytest
 import torch
 
 from snakesteer.config import SteeringConfig
+from snakesteer.errors import UserError
 from snakesteer.search.space import (
     PARAM_NAMES,
     Candidate,
@@ -106,6 +109,60 @@ def test_evenly_spaced_layers_keep_their_order_for_the_sampler():
     assert kinds[2, 4, 6] == optuna.distributions.IntDistribution(2, 6, step=2)
     assert kinds[2, 4, 7] == optuna.distributions.CategoricalDistribution((2, 4, 7))
     assert kinds[5,] == optuna.distributions.CategoricalDistribution((5,))
+
+
+@pytest.mark.parametrize("method", ["caa", "dac"])
+@pytest.mark.parametrize("unit", ["dose", "alpha"])
+def test_a_band_has_one_strength_and_a_vector_per_layer(method, unit):
+    params = {**DAC, "steering_method": method, f"steering_{unit}": 0.1, "layer_id": 0}
+    candidate = suggested(params, band=2, unit=unit)
+    assert (candidate.layer, candidate.band_layers) == (0, (0, 2))
+    assert candidate_from_params(json.loads(json.dumps(candidate.params()))) == candidate
+    steering = candidate.steering({key: VECTORS[key] for key in candidate.vector_keys})
+    assert [place.layer for place in steering.places] == [0, 2]
+    for place in steering.places:
+        vector = VECTORS["probe", place.layer]
+        assert place.vector.tolist() == vector.raw.tolist()
+        wanted = 0.1 if unit == "alpha" else vector.alpha(0.1)
+        assert place.alpha == pytest.approx(wanted)
+    assert (steering.dac is None) == (method == "caa")
+
+
+def test_a_band_begins_where_it_fits():
+    config = SteeringConfig(band=2)
+    trial = optuna.create_study().ask()
+    assert suggest(trial, config, LAYERS, VECTORS).layer in (0, 2)
+    assert trial.distributions["layer_id"] == optuna.distributions.IntDistribution(0, 2, step=2)
+    whole = suggest(optuna.create_study().ask(), SteeringConfig(band=3), LAYERS, VECTORS)
+    assert whole.band_layers == LAYERS
+    with pytest.raises(UserError, match=r"band is 4, but steering\.layers are 3"):
+        suggest(optuna.create_study().ask(), SteeringConfig(band=4), LAYERS, VECTORS)
+
+
+def test_operators_are_caas():
+    operators = ["clamp", "angular"]
+    clamp = suggested({**CAA, "operator": "clamp"}, operators=operators)
+    assert clamp.params()["operator"] == "clamp"
+    assert candidate_from_params(clamp.params()) == clamp
+    assert clamp.steering(VECTORS).operator == "clamp"
+    assert suggested(DAC, operators=operators).operator == "add"
+    only = suggested(CAA, operators=["norm_preserving"])
+    assert only.operator == "norm_preserving"
+    plain = suggested(CAA).params()
+    assert not {"operator", "band_layers", "band_alphas"} & set(plain)
+
+
+def test_an_angle_is_the_dose_in_radians():
+    one = suggested({**CAA, "layer_id": 0}, operators=["angular"], band=3).steering(VECTORS)
+    assert [place.alpha for place in one.places] == pytest.approx([0.3] * 3)
+
+
+def test_the_unsteered_start_names_an_operator_where_there_are_several():
+    config = SteeringConfig(operators=["angular", "add"])
+    study = optuna.create_study()
+    study.enqueue_trial(unsteered_start(config, LAYERS))
+    assert suggest(study.ask(), config, LAYERS, VECTORS).operator == "angular"
+    assert "operator" not in unsteered_start(SteeringConfig(), LAYERS)
 
 
 def test_a_dac_candidate_that_lacks_a_parameter_is_a_bug():
