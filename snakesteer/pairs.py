@@ -1,5 +1,6 @@
 """Contrast pairs: a right and a wrong solution of the same train problem."""
 
+import logging
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.corruption import corrupt
-from snakesteer.data.problem import Problem, strip_calculator
+from snakesteer.data.problem import Problem, is_bare, strip_calculator
 from snakesteer.errors import UserError
 from snakesteer.files import read_jsonl, write_jsonl
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Pair:
 def gold_vs_corrupted(problems: Sequence[Problem], seed: int) -> list[Pair]:
     """Pair gold solutions, without calculator marks, with their wrong twins.
 
+    Of a solution that is no more than its number, the number is changed.
     Problems whose solution cannot be corrupted are left out. Every problem has a random stream of
     its own, from ``seed`` and its id: a pair does not depend on which other problems there are.
 
@@ -43,6 +47,11 @@ def gold_vs_corrupted(problems: Sequence[Problem], seed: int) -> list[Pair]:
     Raises:
         RuntimeError: A wrong twin is not of the shape of its gold solution (a bug).
     """
+    if problems and all(map(is_bare, problems)):
+        logger.warning(
+            "The gold answers are bare numbers, so that the texts of a pair differ in the answer "
+            "alone; pairs.kind: model_correct_vs_wrong compares solutions (docs/tasks.md)."
+        )
     pairs = []
     for problem in problems:
         negative = corrupt(problem.answer, random.Random(f"{seed}:{problem.id}"))

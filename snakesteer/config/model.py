@@ -68,6 +68,23 @@ class DataConfig(Section):
         description="Dataset commit for source `hub`; pinned, so that splits never move.",
     )
     folder: str | None = Field(None, description="Folder with train.jsonl and test.jsonl.")
+    task: str = Field(
+        "gsm8k",
+        pattern=r"^[\w.-]+$",
+        description="Name of the data in problem ids, for `hub` and `folder`.",
+    )
+    question_fields: list[str] = Field(
+        ["question"],
+        min_length=1,
+        description="Fields of a row that make the question, joined by blanks, for `hub` and "
+        "`folder`.",
+    )
+    answer_field: str = Field(
+        "answer",
+        min_length=1,
+        description="Field with a solution that ends in `#### 18`, or with the bare number, for "
+        "`hub` and `folder`.",
+    )
     steps: Literal[1, 2] = Field(
         1, description="Reasoning steps of the `embedded` problems: 1, or a mix of 1 and 2."
     )

@@ -1,11 +1,12 @@
 """One word problem: how its gold answer is read, and how problems are kept in files.
 
 A gold solution has the format of GSM8K (Cobbe et al. 2021, openai/grade-school-math): prose with
-calculator marks such as ``4*7 = <<4*7=28>>28`` and a last line ``#### 28``.
+calculator marks such as ``4*7 = <<4*7=28>>28`` and a last line ``#### 28``. Of tasks that only give
+the number, the solution is that last line alone.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -25,6 +26,7 @@ NUMBER = (
 _LONE_NUMBER = re.compile(rf"\s*{NUMBER}(?P<unit>[^0-9]*)")
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 _FIELDS = ("id", "question", "answer", "gold")
+_MARK = "####"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Problem:
     Attributes:
         id: Where it comes from, such as ``gsm8k-train-00012`` (part and row of the source).
         question: The question.
-        answer: The full gold solution, ending in ``#### n``.
+        answer: The full gold solution, ending in ``#### n``; no more than that where the source
+            gives only the number.
         gold: The number after ``####`` in canonical form (see `canonical`).
     """
 
@@ -74,11 +77,39 @@ def parse_gold(answer: str) -> str:
     Raises:
         ValueError: There is no ``####``, or what follows is not one number.
     """
-    _, mark, tail = answer.rpartition("####")
+    _, mark, tail = answer.rpartition(_MARK)
     number = parse_number(tail) if mark else None
     if number is None:
         raise ValueError("no number after ####" if mark else "no #### in the answer")
     return canonical(number)
+
+
+def gold_solution(value: str | float) -> str:
+    """The gold solution that a source's answer stands for.
+
+    Args:
+        value: A solution with ``####``, or one number: a JSON number, or a text as `parse_number`
+            reads it.
+
+    Returns:
+        The solution, or ``#### n`` for a bare number.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(value, str) and _MARK in value:
+        return value
+    number = parse_number(value) if isinstance(value, str) else Decimal(str(value))
+    if number is None:
+        raise ValueError("no #### in the answer, which is not one number either")
+    if not number.is_finite():
+        raise ValueError("the answer is not a finite number")
+    return f"{_MARK} {canonical(number)}"
+
+
+def is_bare(problem: Problem) -> bool:
+    """Whether the gold solution is no more than the number."""
+    return problem.answer.lstrip().startswith(_MARK)
 
 
 def strip_calculator(text: str) -> str:
@@ -87,9 +118,15 @@ def strip_calculator(text: str) -> str:
 
 
 def problem_from_row(
-    row: Mapping[str, Any], path: str | Path, line: int, id_prefix: str, index: int
+    row: Mapping[str, Any],
+    path: str | Path,
+    line: int,
+    id_prefix: str,
+    index: int,
+    question_fields: Sequence[str] = ("question",),
+    answer_field: str = "answer",
 ) -> Problem:
-    """Make a problem of a source row with ``question`` and ``answer``.
+    """Make a problem of a source row.
 
     Args:
         row: The row.
@@ -97,26 +134,36 @@ def problem_from_row(
         line: Its line there, counted from 1, for the error.
         id_prefix: First part of the id, such as ``gsm8k-train``.
         index: Row number in the source, counted from 0: the last part of the id.
+        question_fields: Fields that make the question, joined by blanks.
+        answer_field: Field with the gold solution, or with its number alone.
 
     Raises:
-        UserError: The question or answer is missing, or the answer has no number after ``####``.
+        UserError: A field is missing, or the answer has no number.
     """
     place = f"{path}, line {line}"
-    for field in ("question", "answer"):
+    for field in (*question_fields, answer_field):
         value = row.get(field)
-        if not isinstance(value, str) or not value.strip():
+        number = field == answer_field and isinstance(value, int | float)
+        number = number and not isinstance(value, bool)
+        if not number and not (isinstance(value, str) and value.strip()):
+            kind = "text or a number" if field == answer_field else "text"
+            there = f" The row has {', '.join(map(repr, row))}." if field not in row else ""
             raise UserError(
-                f"{place}: {field!r} is missing, empty or not text",
-                f"Give the row a {field!r}, or remove the row.",
+                f"{place}: {field!r} is missing, empty or not {kind}.{there}",
+                f"Give the row a {field!r}, or remove the row; data.question_fields and "
+                "data.answer_field say which fields are read.",
             )
     try:
-        gold = parse_gold(row["answer"])
+        answer = gold_solution(row[answer_field])
+        gold = parse_gold(answer)
     except ValueError as error:
         raise UserError(
-            f"{place}: {error} ({row['answer'][-60:]!r})",
-            "End the answer with a line '#### ' and one number, or remove the row.",
+            f"{place}: {error} ({str(row[answer_field])[-60:]!r})",
+            "End the answer with a line '#### ' and one number, or let it be one number alone, an "
+            "integer or a decimal; or remove the row.",
         ) from None
-    return Problem(f"{id_prefix}-{index:05d}", row["question"], row["answer"], gold)
+    question = " ".join(row[field] for field in question_fields)
+    return Problem(f"{id_prefix}-{index:05d}", question, answer, gold)
 
 
 def read_problems(path: str | Path) -> list[Problem]:

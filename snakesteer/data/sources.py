@@ -1,7 +1,8 @@
 """Where problems come from: generator, hub or folder. Each has a train and a test part."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from snakesteer.config import DataConfig
 from snakesteer.data import embedded
@@ -19,8 +20,8 @@ EMBEDDED_TEST = 600
 def load_official(data: DataConfig, part: Part) -> list[Problem]:
     """Load one part of the source, in source order.
 
-    Ids name the part and the row in it, counted from 0: ``gsm8k-train-00012`` for hub and folder
-    (which agree on the same data), ``embedded-test-00003``.
+    Ids name the part and the row in it, counted from 0: ``gsm8k-train-00012`` (with ``data.task``)
+    for hub and folder, which agree on the same data; ``embedded-test-00003``.
 
     Raises:
         UserError: The source cannot be reached, a file is missing or a row is not a problem.
@@ -60,10 +61,8 @@ def _from_hub(data: DataConfig, part: Part) -> list[Problem]:
             "network set data.source: folder and data.folder to a folder with train.jsonl and "
             "test.jsonl, or data.source: embedded.",
         ) from error
-    return [
-        problem_from_row(row, f"{data.hub_id} {part} part", index + 1, f"gsm8k-{part}", index)
-        for index, row in enumerate(rows)
-    ]
+    place = f"{data.hub_id} {part} part"
+    return _problems(data, part, place, ((index + 1, row) for index, row in enumerate(rows)))
 
 
 def _from_folder(data: DataConfig, part: Part) -> list[Problem]:
@@ -80,7 +79,15 @@ def _from_folder(data: DataConfig, part: Part) -> list[Problem]:
         for number, line in enumerate(path.read_bytes().splitlines(), start=1)
         if line.strip()  # read_jsonl passes over blank lines
     ]
+    return _problems(data, part, path, zip(lines, read_jsonl(path), strict=True))
+
+
+def _problems(
+    data: DataConfig, part: Part, place: str | Path, rows: Iterable[tuple[int, Mapping[str, Any]]]
+) -> list[Problem]:
+    """Problems of numbered rows, with the fields that the config names."""
+    fields = (tuple(data.question_fields), data.answer_field)
     return [
-        problem_from_row(row, path, line, f"gsm8k-{part}", index)
-        for index, (line, row) in enumerate(zip(lines, read_jsonl(path), strict=True))
+        problem_from_row(row, place, line, f"{data.task}-{part}", index, *fields)
+        for index, (line, row) in enumerate(rows)
     ]

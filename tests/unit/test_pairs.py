@@ -1,6 +1,6 @@
 import pytest
 
-from snakesteer.data.problem import Problem
+from snakesteer.data.problem import Problem, parse_gold
 from snakesteer.errors import UserError
 from snakesteer.pairs import (
     Pair,
@@ -34,6 +34,20 @@ def test_gold_pairs_have_no_marks_and_one_shape():
         assert not pair.negative.endswith(f"#### {source.gold}")
         assert "<<" not in pair.positive + pair.negative
         check_same_shape(pair)
+
+
+def test_bare_numbers_make_pairs_of_numbers_and_a_warning(caplog):
+    golds = ["7", "0", "-12", "2.5", "1080"]
+    bare = [Problem(f"b-{gold}", "How many?", f"#### {gold}", gold) for gold in golds]
+    pairs = gold_vs_corrupted(bare, seed=0)
+    assert [pair.positive for pair in pairs] == [f"#### {gold}" for gold in golds]
+    for pair in pairs:
+        check_same_shape(pair)
+        assert parse_gold(pair.negative) != parse_gold(pair.positive)
+    assert caplog.text.count("bare numbers") == 1
+    caplog.clear()
+    gold_vs_corrupted([*bare, PROBLEMS[0]], seed=0)
+    assert not caplog.records
 
 
 def test_a_pair_depends_on_seed_and_id_only():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from snakesteer.data.problem import (
     Problem,
     canonical,
+    is_bare,
     parse_gold,
     parse_number,
     problem_from_row,
@@ -112,6 +113,15 @@ def test_row_becomes_a_problem():
         ({"question": "q", "answer": "It is 5."}, "no #### in the answer"),
         ({"question": "q", "answer": "It is 5.\n####"}, "no number after ####"),
         ({"question": "q", "answer": "#### 5\n#### none"}, "no number after ####"),
+        ({"question": "q", "answer": True}, "'answer' is missing, empty or not text or a number"),
+        ({"question": "q", "answer": [5]}, "'answer' is missing"),
+        ({"question": "q", "answer": float("nan")}, "not a finite number ('nan')"),
+        ({"question": "q", "answer": float("inf")}, "not a finite number"),
+        ({"question": "q", "answer": "nan"}, "not one number"),
+        ({"question": "q", "answer": "1/2"}, "not one number either ('1/2')"),
+        ({"question": "q", "answer": "3 or 4"}, "not one number"),
+        ({"question": "q", "answer": "1e5"}, "not one number"),
+        ({"Body": "q", "answer": 5}, "The row has 'Body', 'answer'"),
     ],
 )
 def test_bad_row_names_file_line_and_remedy(row, said):
@@ -120,6 +130,42 @@ def test_bad_row_names_file_line_and_remedy(row, said):
     assert caught.value.problem.startswith("some/x.jsonl, line 13: ")
     assert said in caught.value.problem
     assert "remove the row" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("value", "gold"),
+    [
+        (145, "145"),
+        (-3, "-3"),
+        (0, "0"),
+        (8.0, "8"),
+        (0.25, "0.25"),
+        (10**30, "1" + "0" * 30),
+        (1e22, "1" + "0" * 22),
+        (1e-7, "0.0000001"),
+        ("36", "36"),
+        ("-1,080.50", "-1080.5"),
+        ("9 (apples)", "9"),
+        (" $18. ", "18"),
+        ("50%", "50"),
+    ],
+)
+def test_a_bare_number_is_the_whole_solution(value, gold):
+    """As SVAMP, ASDiv, MAWPS and MultiArith give them."""
+    problem = problem_from_row({"question": "q", "answer": value}, "x", 1, "p", 0)
+    assert problem == Problem("p-00000", "q", f"#### {gold}", gold)
+    assert is_bare(problem)
+    assert parse_gold(problem.answer) == gold
+    assert not is_bare(Problem("p", "q", "It is 4.\n#### 4", "4"))
+
+
+def test_other_fields_make_a_problem():
+    """SVAMP's."""
+    row = {"Body": "Ann has 8 pens.", "Question": "How many pens?", "Answer": "8.0", "ID": "a"}
+    problem = problem_from_row(row, "x", 1, "svamp-test", 7, ("Body", "Question"), "Answer")
+    assert problem == Problem("svamp-test-00007", "Ann has 8 pens. How many pens?", "#### 8", "8")
+    with pytest.raises(UserError, match=r"'Story' is missing.*data\.question_fields"):
+        problem_from_row(row, "x", 1, "svamp-test", 7, ("Story", "Question"), "Answer")
 
 
 def test_split_file_round_trips(tmp_path):

@@ -53,6 +53,23 @@ def test_folder(folder):
     assert load_official(data, "test")[1] == Problem("gsm8k-test-00001", **row(1), gold="1")
 
 
+def test_another_task_in_a_folder(folder):
+    rows = [{"Body": f"Ann has {n} pens.", "Question": "How many?", "Answer": n} for n in (3, 4)]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = DataConfig(
+        source="folder",
+        folder=str(folder),
+        task="svamp",
+        question_fields=["Body", "Question"],
+        answer_field="Answer",
+    )
+    assert load_official(data, "train")[1] == Problem(
+        "svamp-train-00001", "Ann has 4 pens. How many?", "#### 4", "4"
+    )
+    with pytest.raises(UserError, match=r"test\.jsonl, line 1: 'Body' is missing"):
+        load_official(data, "test")
+
+
 def test_folder_without_a_part(folder):
     (folder / "test.jsonl").unlink()
     with pytest.raises(UserError, match=r"test\.jsonl is not a file.*correct data\.folder"):
