@@ -143,7 +143,7 @@ def test_captured_activations_are_the_hidden_states_of_huggingface(family):
     texts = [replace(t, read=(len(t.token_ids) - 1, len(t.token_ids))) for t in texts]
     found = torch.zeros(NUM_LAYERS, len(texts), direction().shape[0])
     for rows, layers in capture(loaded, texts, list(LAYERS), 10_000):
-        for layer, (means, _) in layers.items():
+        for layer, (means, *_) in layers.items():
             found[layer, rows] = means
     finish = attrgetter(MATRIX[family].finish)(loaded.model)
     for index, text in enumerate(texts):
