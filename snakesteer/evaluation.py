@@ -12,9 +12,9 @@ from snakesteer.engine.interface import Decoding, Engine, Finish, Generation, Re
 from snakesteer.errors import UserError
 from snakesteer.files import read_jsonl, write_jsonl
 from snakesteer.grading import grade
+from snakesteer.head_steering import AnySteering
 from snakesteer.prompts import Prompter
 from snakesteer.repetition import is_degenerate
-from snakesteer.steering import Steering
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def decoding_of(generation: GenerationConfig, prompt: PromptConfig) -> Decoding:
 def make_request(
     prompter: Prompter,
     problem: Problem,
-    steering: Steering | None,
+    steering: AnySteering | None,
     generation: GenerationConfig,
     sample: int = 0,
 ) -> Request:
@@ -91,7 +91,7 @@ def answer_all(
     engine: Engine,
     prompter: Prompter,
     problems: Sequence[Problem],
-    steerings: Sequence[Steering | None],
+    steerings: Sequence[AnySteering | None],
     generation: GenerationConfig,
     sample: int = 0,
 ) -> list[list[Answer]]:

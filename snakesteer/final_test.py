@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from snakesteer.activations import capture, texts_of_pairs
+from snakesteer.any_vector import file_of, read_vectors
 from snakesteer.comparison import Samples, compare
 from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig
 from snakesteer.data.problem import Problem
@@ -15,13 +16,12 @@ from snakesteer.engine.interface import Engine
 from snakesteer.errors import UserError
 from snakesteer.evaluation import Answer, answer_all
 from snakesteer.files import read_json, read_jsonl
+from snakesteer.head_steering import AnySteering
 from snakesteer.models.loading import LoadedModel
 from snakesteer.pairs import gold_vs_corrupted
 from snakesteer.probes import Probe, label_metrics, read_probe
 from snakesteer.prompts import Prompter
 from snakesteer.search.space import Candidate, candidate_from_params
-from snakesteer.steering import Steering
-from snakesteer.vectors import read_vector
 
 _TOLD = ("text", "extracted", "correct", "strict", "flexible", "finish", "new_tokens")
 
@@ -34,12 +34,12 @@ class Best:
         record: best_config.json.
         candidate: The configuration.
         steering: What the engine needs; None for no steering.
-        probe: The probe of the chosen layer.
+        probe: The probe of the chosen layer; of the first one where attention heads are steered.
     """
 
     record: Mapping[str, Any]
     candidate: Candidate
-    steering: Steering | None
+    steering: AnySteering | None
     probe: Probe
 
 
@@ -48,7 +48,8 @@ def read_best(path: str | Path, vectors: Sequence[str], probes: Sequence[str]) -
 
     Args:
         path: best_config.json.
-        vectors: All vector files, ``…/{direction}/layer_{L}.safetensors``.
+        vectors: All vector files, ``…/{direction}/layer_{L}.safetensors``, and those of attention
+            heads, ``…/heads/{method}.safetensors``.
         probes: All probe files, ``…/layer_{L}.safetensors``.
 
     Raises:
@@ -63,10 +64,7 @@ def read_best(path: str | Path, vectors: Sequence[str], probes: Sequence[str]) -
             "Delete it and run snakemake again; it will be made anew.",
         ) from error
     name = f"layer_{candidate.layer}.safetensors"
-    needed = {
-        (direction, layer): read_vector(_ending(vectors, direction, f"layer_{layer}.safetensors"))
-        for direction, layer in candidate.vector_keys
-    }
+    needed = read_vectors(_ending(vectors, *file_of(key)) for key in candidate.vector_keys)
     return Best(
         record=record,
         candidate=candidate,
@@ -98,7 +96,7 @@ def evaluate_test(
         effect to detect. ``shrinkage`` is the improvement on validation less that on test.
     """
 
-    def answer(steering: Steering | None) -> list[list[Answer]]:
+    def answer(steering: AnySteering | None) -> list[list[Answer]]:
         return [
             answer_all(engine, prompter, problems, [steering], generation, sample)[0]
             for sample in range(evaluation.samples)

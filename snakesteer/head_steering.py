@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from snakesteer.config import After, Schedule
-from snakesteer.steering import Dac
+from snakesteer.steering import Dac, Steering
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,3 +75,6 @@ class HeadSteering:
                 return self.delta[-1].float()
             case "mean":
                 return self.delta.float().mean(dim=0)
+
+
+AnySteering = Steering | HeadSteering

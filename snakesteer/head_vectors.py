@@ -37,12 +37,17 @@ class HeadVector:
     delta: Array
     norm: Array
 
+    @property
+    def steered_layers(self) -> tuple[int, ...]:
+        """Layers with a head that is steered."""
+        return tuple(np.flatnonzero(self.delta.any(axis=(0, 2))).tolist())
+
     @cached_property
     def dose_at_alpha_1(self) -> float:
         """The dose of α = 1."""
         lengths = np.linalg.norm(self.delta.astype(np.float64), axis=-1)  # [steps, layers]
-        steered = lengths.any(axis=0)
-        return float((lengths / self.norm)[:, steered].mean()) if steered.any() else 0.0
+        steered = list(self.steered_layers)
+        return float((lengths / self.norm)[:, steered].mean()) if steered else 0.0
 
     def alpha(self, dose: float) -> float:
         """The α of a dose."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snakesteer.config import EMBEDDED_MODEL
+from snakesteer.config import EMBEDDED_MODEL, HEAD_METHODS
 
 
 def percent(fraction: float) -> str:
@@ -47,9 +47,11 @@ def configuration(params: Mapping[str, Any]) -> str:
     """
     if params["steering_alpha"] == 0.0:
         return "no steering"
+    where = f"with the {params['steering_direction']} direction at layer {params['layer_id']}"
+    if params["steering_method"] in HEAD_METHODS:
+        where = "at attention heads of all layers"
     return (
-        f"{params['steering_method']} with the {params['steering_direction']} direction at "
-        f"layer {params['layer_id']}, α = {params['steering_alpha']:.3g} "
+        f"{params['steering_method']} {where}, α = {params['steering_alpha']:.3g} "
         f"(dose {params['steering_dose']:.3g})"
     )
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from snakesteer.config.evidence import EvaluationConfig, SensitivityConfig
 from snakesteer.config.generation import EngineConfig, GenerationConfig, PromptConfig
-from snakesteer.config.heads import HEAD_METHODS, After, HeadMethod, HeadsConfig, Schedule
+from snakesteer.config.heads import HEAD_METHODS, HeadMethod, HeadsConfig
 from snakesteer.config.model import (
     EMBEDDED_MODEL,
     EMBEDDED_MODEL_LAYERS,
@@ -22,6 +22,7 @@ from snakesteer.config.model import (
 from snakesteer.config.search import SearchConfig
 from snakesteer.config.section import Section
 from snakesteer.config.steering import (
+    After,
     Direction,
     Kl,
     Method,
@@ -31,6 +32,7 @@ from snakesteer.config.steering import (
     ProbeConfig,
     Range,
     ReadPosition,
+    Schedule,
     Scope,
     SteeringConfig,
 )
@@ -100,6 +102,15 @@ class Config(Section):
                 f"data.val is {self.data.val}, fewer than pairs.min_pairs "
                 f"({self.pairs.min_pairs}). Raise data.val or lower pairs.min_pairs"
             )
+        if "dac_heads" in self.steering.methods:
+            left = self.data.train - self.prompt.shots
+            if left <= self.heads.examples:
+                raise ValueError(
+                    f"heads.examples is {self.heads.examples}, but data.train "
+                    f"({self.data.train}) leaves {left} problems beside the {self.prompt.shots} of "
+                    "prompt.shots, and one is the question. Lower heads.examples or raise "
+                    "data.train"
+                )
         if self.evaluation.samples > 1 and not self.generation.do_sample:
             raise ValueError(
                 f"evaluation.samples is {self.evaluation.samples}, but generation.do_sample is "

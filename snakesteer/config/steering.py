@@ -9,7 +9,7 @@ from snakesteer.config.section import Section
 from snakesteer.layers import parse_layers
 
 Range = tuple[float, float]
-Method = Literal["caa", "dac"]
+Method = Literal["caa", "dac", "dac_heads", "iti"]
 # Estimated directions are the modules of `snakesteer.directions`; one more is read from a file.
 IMPORTED = "file"
 DIRECTIONS = (*directions.NAMES, IMPORTED)
@@ -28,6 +28,8 @@ Direction = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enu
 Operator = Literal["add", "clamp", "norm_preserving", "angular"]
 Scope = Literal["from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k"]
 PairKind = Literal["gold_vs_corrupted", "model_correct_vs_wrong"]
+Schedule = Literal["dynamic", "fixed", "start", "diminishing"]
+After = Literal["zero", "hold", "mean"]
 Kl = Literal["true_kl", "per_token"]
 ReadPosition = Literal["first_difference", "last_token", "response_mean"]
 
@@ -63,7 +65,9 @@ class SteeringConfig(Section):
     methods: list[Method] = Field(
         ["caa", "dac"],
         min_length=1,
-        description="`caa`: add α·v; `dac`: α set per token by how much steering would change it.",
+        description="`caa`: add α·v; `dac`: α set per token by how much steering would change it; "
+        "`dac_heads`: DAC as published, at all attention heads; `iti`: inference-time intervention "
+        "at the heads that know best.",
     )
     directions: list[Direction] = Field(
         ["caa"],
@@ -121,6 +125,16 @@ class SteeringConfig(Section):
         "true_kl",
         description="`per_token` divides DAC's KL by the number of tokens that it is taken over, "
         "as the authors' code does.",
+    )
+    heads_schedule: Schedule = Field(
+        "dynamic",
+        description="Strength of `dac_heads` from token to token: set by the KL (`dynamic`), "
+        "`fixed`, `start` (the last prompt token alone), or `diminishing` (0 after `heads.steps`).",
+    )
+    heads_after: After = Field(
+        "mean",
+        description="What `dac_heads` adds past `heads.steps`: nothing (`zero`), the last step's "
+        "vectors (`hold`), or the mean over all steps.",
     )
 
     @model_validator(mode="after")

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from snakesteer.engine.watch import Watch
-from snakesteer.head_steering import HeadSteering
-from snakesteer.steering import Steering
+from snakesteer.head_steering import AnySteering
 
 Finish = Literal["eos", "stop", "length"]
 
@@ -41,7 +40,7 @@ class Request:
 
     prompt_ids: tuple[int, ...]
     max_new_tokens: int
-    steering: Steering | HeadSteering | None = None
+    steering: AnySteering | None = None
     seed: int = 0
 
     @property

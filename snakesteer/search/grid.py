@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from snakesteer.config import Range, SearchConfig, SteeringConfig
+from snakesteer.config import HEAD_METHODS, Range, SearchConfig, SteeringConfig
 from snakesteer.errors import UserError
 from snakesteer.search.bands import band_starts
 
@@ -28,7 +28,8 @@ def check_sampler(search: SearchConfig, steering: SteeringConfig, layers: Sequen
     problems = []
     if search.sampler in ("gp", "qmc", "cmaes", "grid") and len(steering.methods) > 1:
         problems.append("parameters that exist for one method alone (steering.methods)")
-    if search.sampler in ("qmc", "cmaes"):
+    searches_layers = not set(steering.methods) <= set(HEAD_METHODS)
+    if search.sampler in ("qmc", "cmaes") and searches_layers:
         for key in ("directions", "operators"):
             if len(getattr(steering, key)) > 1:
                 problems.append(f"choices without an order (steering.{key})")
@@ -65,18 +66,21 @@ def grid(
     """
     values: dict[str, list[Any]] = {
         "steering_method": list(steering.methods),
-        "steering_direction": list(steering.directions),
-        "layer_id": band_starts(layers, steering.band),
         f"steering_{steering.unit}": [
             strength
             for strength in _points(steering.strength, search.grid_points)
             if abs(strength) > NO_STRENGTH
         ],
     }
-    if len(steering.operators) > 1:
+    [method] = steering.methods  # see `check_sampler`
+    if method not in HEAD_METHODS:
+        values["steering_direction"] = list(steering.directions)
+        values["layer_id"] = band_starts(layers, steering.band)
+    if method == "caa" and len(steering.operators) > 1:
         values["operator"] = list(steering.operators)
-    if "dac" in steering.methods:
+    if method == "dac":
         values["entropy_threshold"] = _points(steering.dac_entropy_threshold, search.grid_points)
+    if method == "dac" or (method == "dac_heads" and steering.heads_schedule == "dynamic"):
         values["ptop"] = _points(steering.dac_ptop, search.grid_points)
         values["max_alpha"] = _points(steering.dac_max_alpha, search.grid_points)
     points = [

@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import TrialState
 from tqdm import tqdm
 
+from snakesteer.any_vector import read_vectors
 from snakesteer.config import GenerationConfig, SearchConfig, SteeringConfig
 from snakesteer.data.problem import read_problems
 from snakesteer.engine.interface import Engine
@@ -24,7 +25,6 @@ from snakesteer.search.journal import ask_lock, finished_trials, one_process, op
 from snakesteer.search.samplers import make_pruner
 from snakesteer.search.space import Candidate
 from snakesteer.search.study import Plan, run_study
-from snakesteer.vectors import read_vector
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def search(
     """
     settings = section(SearchConfig, "search", inputs.params)
     generation = section(GenerationConfig, "generation", inputs.params)
-    vectors = {(v.direction, v.layer): v for v in map(read_vector, inputs.vectors)}
+    vectors = read_vectors(inputs.vectors)
     parts = chunks(read_problems(inputs.problems), settings.chunk_size)
     plan = Plan(
         search=settings,

@@ -7,15 +7,29 @@ from typing import Any, Protocol
 
 import torch
 
-from snakesteer.config import Direction, Method, Operator, Range, Scope, SteeringConfig
+from snakesteer.any_vector import ALL_LAYERS, AnyVector, VectorKey
+from snakesteer.config import (
+    HEAD_METHODS,
+    After,
+    Direction,
+    Kl,
+    Method,
+    Operator,
+    Range,
+    Schedule,
+    Scope,
+    SteeringConfig,
+)
+from snakesteer.head_steering import AnySteering, HeadSteering
+from snakesteer.head_vectors import HeadVector
 from snakesteer.search.bands import band_from, band_starts
 from snakesteer.steering import Dac, Place, Steering
 from snakesteer.vectors import Vector
 
-VectorKey = tuple[Direction, int]
-
 # Names that results use for a configuration; those of DAC exist for DAC alone, the operator where
-# it is not ``add``, and those of a band where it has several layers.
+# it is not ``add``, and those of a band where it has several layers. Where attention heads are
+# steered, of all layers, the direction is the method's own, the layer is the one whose probe
+# results report, and the scope is the schedule.
 PARAM_NAMES = (
     "steering_method",
     "steering_direction",
@@ -31,7 +45,11 @@ PARAM_NAMES = (
     "operator",
     "band_layers",
     "band_alphas",
+    "dac_kl",
+    "heads_after",
 )
+
+_NO_THRESHOLD = -1.0  # no entropy is below it
 
 
 class Trial(Protocol):
@@ -52,20 +70,23 @@ class Candidate:
     """One steering configuration: everything but the vector's numbers.
 
     Attributes:
-        method: ``caa`` or ``dac``.
-        direction: Which vector.
-        layer: 0-based block.
+        method: How it steers.
+        direction: Which vector; the method itself where it steers attention heads.
+        layer: 0-based block; where attention heads are steered, that of the probe.
         alpha: Strength as a factor on the raw vector.
         dose: The same strength in mean residual norms.
         scope: Positions that CAA steers.
         first_k: For scope ``first_k``.
         entropy_threshold: DAC only.
-        ptop: DAC only.
-        max_alpha: DAC only.
-        probe_alpha: DAC only.
+        ptop: DAC in both forms.
+        max_alpha: DAC in both forms.
+        probe_alpha: DAC in both forms.
         operator: What the vector does.
         band_layers: All layers that are steered, where they are several.
         band_alphas: Their strengths.
+        kl: DAC in both forms.
+        schedule: Attention heads only.
+        after: Attention heads only.
     """
 
     method: Method
@@ -82,6 +103,9 @@ class Candidate:
     operator: Operator = "add"
     band_layers: tuple[int, ...] = ()
     band_alphas: tuple[float, ...] = ()
+    kl: Kl = "true_kl"
+    schedule: Schedule | None = None
+    after: After | None = None
 
     def params(self) -> dict[str, Any]:
         """The configuration under the names that results use."""
@@ -92,7 +116,7 @@ class Candidate:
             self.layer,
             self.alpha,
             self.dose,
-            "dynamic" if dac else self.scope,
+            self.schedule or ("dynamic" if dac else self.scope),
             self.first_k,
             self.entropy_threshold,
             self.ptop,
@@ -101,6 +125,8 @@ class Candidate:
             None if self.operator == "add" else self.operator,
             list(self.band_layers) or None,
             list(self.band_alphas) or None,
+            None if self.kl == "true_kl" else self.kl,
+            self.after,
         )
         named = zip(PARAM_NAMES, values, strict=True)
         return {name: value for name, value in named if value is not None}
@@ -108,12 +134,16 @@ class Candidate:
     @property
     def vector_keys(self) -> list[VectorKey]:
         """The vectors that `steering` needs."""
+        if self.method in HEAD_METHODS:
+            return [(self.method, ALL_LAYERS)]
         return [(self.direction, layer) for layer in self.band_layers or (self.layer,)]
 
-    def steering(self, vectors: Mapping[VectorKey, Vector]) -> Steering | None:
+    def steering(self, vectors: Mapping[VectorKey, AnyVector]) -> AnySteering | None:
         """What an engine needs; None where α is 0, which is the unsteered model."""
         if self.alpha == 0.0:
             return None
+        if self.method in HEAD_METHODS:
+            return self._head_steering(vectors[self.method, ALL_LAYERS])
         alphas = self.band_alphas or (self.alpha,)
         first, *more = (
             self._place(key[1], vectors[key], alpha)
@@ -130,29 +160,47 @@ class Candidate:
             more=tuple(more),
         )
 
-    def _place(self, layer: int, vector: Vector, alpha: float) -> Place:
+    def _head_steering(self, vector: AnyVector) -> HeadSteering:
+        if not isinstance(vector, HeadVector) or self.schedule is None or self.after is None:
+            raise ValueError(f"no configuration of attention heads: {self}")
+        layers = vector.steered_layers
+        return HeadSteering(
+            layers=layers,
+            delta=torch.from_numpy(vector.delta[:, list(layers)]),
+            alpha=self.alpha,
+            schedule=self.schedule,
+            after=self.after,
+            dac=self._dac() if self.schedule == "dynamic" else None,
+        )
+
+    def _place(self, layer: int, vector: AnyVector, alpha: float) -> Place:
+        assert isinstance(vector, Vector)
         # The angle of a rotation is the dose, in radians.
         strength = vector.dose(alpha) if self.operator == "angular" else alpha
         return Place(layer, torch.from_numpy(vector.raw), strength)
 
     def _dac(self) -> Dac:
-        values = (self.entropy_threshold, self.ptop, self.max_alpha, self.probe_alpha)
+        # The published form, that of attention heads, has no threshold.
+        threshold = self.entropy_threshold if self.method == "dac" else _NO_THRESHOLD
+        values = (threshold, self.ptop, self.max_alpha, self.probe_alpha)
         given = [value for value in values if value is not None]
         if len(given) != len(values):
             raise ValueError(f"a DAC configuration lacks a parameter: {self}")
-        return Dac(*given)
+        threshold, ptop, max_alpha, probe_alpha = given
+        return Dac(threshold, ptop, max_alpha, probe_alpha, self.kl)
 
 
 def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
     """The inverse of `Candidate.params`."""
     dac = params["steering_method"] == "dac"
+    heads = params["steering_method"] in HEAD_METHODS
     return Candidate(
         method=params["steering_method"],
         direction=params["steering_direction"],
         layer=params["layer_id"],
         alpha=params["steering_alpha"],
         dose=params["steering_dose"],
-        scope="from_last_prompt_token" if dac else params["scope"],
+        scope="from_last_prompt_token" if dac or heads else params["scope"],
         first_k=params.get("first_k"),
         entropy_threshold=params.get("entropy_threshold"),
         ptop=params.get("ptop"),
@@ -161,6 +209,9 @@ def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
         operator=params.get("operator", "add"),
         band_layers=tuple(params.get("band_layers", ())),
         band_alphas=tuple(params.get("band_alphas", ())),
+        kl=params.get("dac_kl", "true_kl"),
+        schedule=params["scope"] if heads else None,
+        after=params.get("heads_after"),
     )
 
 
@@ -173,10 +224,12 @@ def suggest(
     trial: Trial,
     config: SteeringConfig,
     layers: Sequence[int],
-    vectors: Mapping[VectorKey, Vector],
+    vectors: Mapping[VectorKey, AnyVector],
 ) -> Candidate:
-    """Let a trial choose a configuration; DAC's own parameters exist for DAC trials alone."""
+    """Let a trial choose a configuration; a method's own parameters exist for its trials alone."""
     method: Method = trial.suggest_categorical("steering_method", config.methods)
+    if method in HEAD_METHODS:
+        return _suggest_heads(trial, method, config, layers[0], vectors[method, ALL_LAYERS])
     direction: Direction = trial.suggest_categorical("steering_direction", config.directions)
     layer = _suggest_layer(trial, band_starts(layers, config.band))
     strength = _suggest_float(trial, strength_name(config), config.strength)
@@ -199,13 +252,40 @@ def suggest(
     )
 
 
+def _suggest_heads(
+    trial: Trial, method: Method, config: SteeringConfig, layer: int, vector: AnyVector
+) -> Candidate:
+    """A configuration that steers attention heads, of all layers that the method steers."""
+    strength = _suggest_float(trial, strength_name(config), config.strength)
+    in_alpha = config.unit == "alpha"
+    # What ITI adds does not change in time.
+    schedule: Schedule = "fixed" if method == "iti" else config.heads_schedule
+    after: After = "hold" if method == "iti" else config.heads_after
+    return Candidate(
+        method=method,
+        direction=method,
+        layer=layer,
+        alpha=strength if in_alpha else vector.alpha(strength),
+        dose=vector.dose(strength) if in_alpha else strength,
+        scope="from_last_prompt_token",
+        schedule=schedule,
+        after=after,
+        **(_suggest_kl(trial, config) if schedule == "dynamic" else {}),
+    )
+
+
 def unsteered_start(config: SteeringConfig, layers: Sequence[int]) -> dict[str, Any]:
     """Optuna parameters of trial 0: no steering."""
-    return {
+    start = {
         "steering_method": config.methods[0],
+        strength_name(config): 0.0,
+    }
+    if config.methods[0] in HEAD_METHODS:
+        return start
+    return {
+        **start,
         "steering_direction": config.directions[0],
         "layer_id": layers[0],
-        strength_name(config): 0.0,
         **({"operator": config.operators[0]} if len(config.operators) > 1 else {}),
     }
 
@@ -229,12 +309,15 @@ def _suggest_float(trial: Trial, name: str, span: Range) -> float:
     return trial.suggest_float(name, *span)
 
 
-def _suggest_dac(trial: Trial, config: SteeringConfig) -> dict[str, float]:
+def _suggest_dac(trial: Trial, config: SteeringConfig) -> dict[str, Any]:
+    threshold = _suggest_float(trial, "entropy_threshold", config.dac_entropy_threshold)
+    return {"entropy_threshold": threshold, **_suggest_kl(trial, config)}
+
+
+def _suggest_kl(trial: Trial, config: SteeringConfig) -> dict[str, Any]:
     return {
-        "entropy_threshold": _suggest_float(
-            trial, "entropy_threshold", config.dac_entropy_threshold
-        ),
         "ptop": _suggest_float(trial, "ptop", config.dac_ptop),
         "max_alpha": _suggest_float(trial, "max_alpha", config.dac_max_alpha),
         "probe_alpha": config.dac_probe_alpha,
+        "kl": config.dac_kl,
     }

@@ -14,13 +14,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from snakesteer.any_vector import AnyVector, VectorKey
 from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.evaluation import Answer, accuracy
 from snakesteer.search.grid import grid
 from snakesteer.search.journal import WORKER, finished_trials
 from snakesteer.search.samplers import make_sampler
-from snakesteer.search.space import PARAM_NAMES, Candidate, VectorKey, suggest, unsteered_start
-from snakesteer.vectors import Vector
+from snakesteer.search.space import PARAM_NAMES, Candidate, suggest, unsteered_start
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Plan:
     search: SearchConfig
     steering: SteeringConfig
     layers: Sequence[int]
-    vectors: Mapping[VectorKey, Vector]
+    vectors: Mapping[VectorKey, AnyVector]
     baseline: Sequence[Answer]
     num_chunks: int
     trials_per_round: int
