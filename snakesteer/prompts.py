@@ -52,7 +52,14 @@ class Prompter:
 
     def ids(self, question: str, response: str = "") -> tuple[int, ...]:
         """Token ids of the prompt for a question, with a response behind it if given."""
-        text = self.text(question) + response
+        return self.encode(self.text(question) + response)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text that the model is to go on with, special tokens included.
+
+        Raises:
+            UserError: ``prompt.bos`` asks for a token that the tokenizer lacks.
+        """
         # A chat template writes its special tokens itself.
         ids = list(self.tokenizer(text, add_special_tokens=not self.config.chat)["input_ids"])
         bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id

@@ -66,9 +66,11 @@ class Steering:
 
     Attributes:
         layer: 0-based block whose output is changed.
-        vector: ``[hidden]`` float32, the raw direction.
+        vector: ``[hidden]`` float32, the raw direction; or ``[positions, hidden]`` (ActAdd), added
+            to the first positions of the prompt, one to one, and nowhere else.
         alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``.
-        scope: Which positions are steered (ignored with `dac`, whose scope is its own).
+        scope: Which positions are steered (ignored with `dac` and by ActAdd, whose scope is their
+            own).
         first_k: Number of steered positions for scope ``first_k``.
         dac: Dynamic strength; the added vector is then ``alpha · α_t · vector`` at every step t. In
             the probe stream, further layers keep their proportion to the first.
@@ -88,6 +90,8 @@ class Steering:
     def __post_init__(self) -> None:
         if self.dac is not None and self.operator != "add":
             raise ValueError(f"DAC sets the strength of an addition, not of {self.operator!r}")
+        if self.is_actadd and not (self.is_plain and self.dac is None):
+            raise ValueError("ActAdd adds at one layer, with one strength")
         layers = [place.layer for place in self.places]
         if len(set(layers)) != len(layers):
             raise ValueError(f"a layer is steered twice: {layers}")
@@ -103,6 +107,11 @@ class Steering:
     def is_plain(self) -> bool:
         """Whether it is one addition at one layer."""
         return self.operator == "add" and not self.more
+
+    @property
+    def is_actadd(self) -> bool:
+        """Whether the prompt's first positions have vectors of their own."""
+        return self.vector.dim() == 2
 
     @property
     def key(self) -> tuple[object, ...]:

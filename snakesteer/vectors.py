@@ -30,7 +30,7 @@ class Vector:
     Attributes:
         direction: How it was estimated.
         layer: 0-based block whose output it belongs to.
-        raw: ``[hidden]`` float32.
+        raw: ``[hidden]`` float32, or ``[positions, hidden]`` (ActAdd).
         mean_residual_norm: Mean norm of the residual stream at this layer, from the last prompt
             token on.
     """
@@ -42,8 +42,9 @@ class Vector:
 
     @property
     def norm(self) -> float:
-        """‖raw‖."""
-        return float(np.linalg.norm(self.raw.astype(np.float64)))
+        """‖raw‖; of several positions, the root mean square of their lengths."""
+        positions = 1 if self.raw.ndim == 1 else len(self.raw)
+        return float(np.linalg.norm(self.raw.astype(np.float64)) / np.sqrt(positions))
 
     def alpha(self, dose: float) -> float:
         """The α at which the added vector has a dose."""

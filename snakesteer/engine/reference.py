@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
+from snakesteer.engine.actadd import start_steered, the_actadd
 from snakesteer.engine.batching import check_lengths, left_pad
 from snakesteer.engine.dac_loop import generate_dac
 from snakesteer.engine.head_hooks import heads_steered, no_cache, the_head_steering
@@ -146,6 +147,9 @@ def steered(
     if heads is not None:
         return heads_steered(loaded, heads)
     rows = [s if isinstance(s, Steering) else None for s in steerings]
+    actadd = the_actadd(rows)
+    if actadd is not None:
+        return start_steered(loaded, actadd, attention_mask)
     layers = sorted({place.layer for s in rows if s is not None for place in s.places})
     if not layers:
         return nullcontext()

@@ -356,10 +356,12 @@ def _residual(request: Request) -> Steering | None:
     """A request's steering, which is of the residual stream.
 
     Raises:
-        ValueError: It steers attention heads: see `snakesteer.engine.reference_only`.
+        ValueError: It steers attention heads, or is ActAdd: see `snakesteer.engine.reference_only`.
     """
     if isinstance(request.steering, HeadSteering):
         raise ValueError("the slots engine does not steer attention heads")
+    if request.steering is not None and request.steering.is_actadd:
+        raise ValueError("the slots engine does not run ActAdd")
     return request.steering
 
 

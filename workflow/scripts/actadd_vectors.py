@@ -1,0 +1,19 @@
+"""ActAdd's vectors at all layers, from one pair of prompts."""
+
+from snakesteer.actadd import prompt_differences, write_actadd
+from snakesteer.activations_file import read_activations
+from snakesteer.logs import script_log
+from snakesteer.open_model import open_model, open_prompter
+from snakesteer.vectors import vector_at
+
+with script_log(snakemake.log[0]):
+    params, inputs = snakemake.params, snakemake.input
+    loaded = open_model(params, inputs.info, snakemake.resources.gpu, snakemake.threads)
+    prompter, _ = open_prompter(params, inputs.train, loaded.tokenizer)
+    plus, minus = (prompter.encode(text) for text in params.prompts)
+    found = prompt_differences(loaded, plus, minus, list(params.layers))
+    provenance = {"prompts": list(params.prompts), "positions": max(len(plus), len(minus))}
+    for layer, path, file in zip(params.layers, snakemake.output, inputs.activations, strict=True):
+        activations = read_activations(file)
+        vector = vector_at("actadd", found[layer], activations)
+        write_actadd(path, vector, {**activations.attributes, **provenance})
