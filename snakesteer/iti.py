@@ -10,11 +10,13 @@ mean shift"), by α·σ, where σ is the standard deviation of the train activat
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snakesteer.activations_file import Activations
+from snakesteer.activations_file import Activations, read_activations
 from snakesteer.errors import UserError
 from snakesteer.head_vectors import HeadVector
 from snakesteer.probes import fit_probe, probe_metrics
@@ -41,6 +43,38 @@ class Head:
     accuracy: float
     auc: float
     push: Array
+
+
+def estimate(
+    train: str | Path, val: str | Path, wanted: int, c: float
+) -> tuple[HeadVector, dict[str, Any]]:
+    """The vector of a model's best heads, layer by layer from files.
+
+    Args:
+        train: Folder with ``layer_{L}.h5``: heads' outputs of train pairs, of all layers.
+        val: Those of validation pairs.
+        wanted: Heads to steer.
+        c: Inverse regularisation strength of the probes.
+
+    Returns:
+        The vector, and where it comes from with what is known of its heads.
+
+    Raises:
+        UserError: A file that cannot be read, or no head that can be steered.
+    """
+    found: list[Head] = []
+    norm: list[float] = []
+    for layer in range(len(list(Path(train).glob("layer_*.h5")))):
+        own, unseen = (read_activations(Path(part) / f"layer_{layer}.h5") for part in (train, val))
+        number = int(own.attributes["heads"])
+        found += layer_heads(own, unseen, number, c)
+        norm.append(float(own.residual_norm.mean(dtype=np.float64)))
+    chosen = best_heads(found, wanted)
+    known = [
+        {"layer": h.layer, "head": h.number, "accuracy": h.accuracy, "auc": h.auc} for h in chosen
+    ]
+    header = {k: v for k, v in own.attributes.items() if k not in ("layer", "tensor")}
+    return iti_vector(chosen, number, norm), {**header, "c": c, "steered": known}
 
 
 def layer_heads(train: Activations, val: Activations, number: int, c: float) -> list[Head]:

@@ -51,3 +51,21 @@ def open_prompter(
     prompt = section(PromptConfig, "prompt", params)
     examples, rest = split_examples(read_problems(train), prompt.shots, prompt.shots_seed)
     return Prompter(prompt, examples, tokenizer), rest
+
+
+def source_of(info: str | Path, loaded: LoadedModel, prompter: Prompter) -> dict[str, str]:
+    """Where activations come from, for the files that hold them.
+
+    Args:
+        info: ``model/info.json``.
+        loaded: The model that was read.
+        prompter: Its prompts' format and examples.
+    """
+    found = read_json(info)
+    return {
+        "model": found["name"],
+        "commit": found["commit"] or "",
+        "dtype": str(loaded.dtype),
+        "device": loaded.device.type,
+        "template_sha256": prompter.fingerprint(),
+    }

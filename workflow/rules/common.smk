@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from snakesteer import code_files
-from snakesteer.config import EMBEDDED_MODEL
+from snakesteer.config import EMBEDDED_MODEL, HEAD_METHODS
 from snakesteer.config.steering import IMPORTED
 from snakesteer.config_load import load_config
 from snakesteer.engine.reference_only import needs_reference
@@ -143,6 +143,9 @@ VECTOR_FILES = expand(
     "<results>/vectors/{direction}/layer_{layer}.safetensors",
     direction=CONFIG.steering.directions,
     layer=LAYERS,
+) + expand(
+    "<results>/heads/{method}.safetensors",
+    method=[method for method in CONFIG.steering.methods if method in HEAD_METHODS],
 )
 JOURNAL = f"{CONFIG.results}/study/journal.log"
 PROBE_METRICS = expand("<results>/probes/layer_{layer}.json", layer=LAYERS)

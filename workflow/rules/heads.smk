@@ -1,0 +1,83 @@
+"""Vectors of attention heads, for the methods `dac_heads` and `iti`; none of it without them.
+
+Inputs: pairs/{train,val}.jsonl, splits/train.jsonl, model/info.json.
+Outputs: heads/dac_heads.safetensors, heads/activations/{split}/layer_{L}.h5, heads/iti.safetensors.
+Steps: answer train questions behind right and behind wrong solutions and keep the heads' difference
+at each generated token; read the heads' outputs on contrast pairs at all layers, probe every head,
+and keep those that tell right from wrong best. Vectors are made from train; validation pairs only
+rank the probes.
+"""
+
+
+rule dac_heads:
+    input:
+        pairs="<results>/pairs/train.jsonl",
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=library("open_model", "head_contrasts"),
+    output:
+        "<results>/heads/dac_heads.safetensors",
+    log:
+        "<results>/logs/dac_heads.log",
+    benchmark:
+        "<results>/benchmarks/dac_heads.tsv"
+    conda:
+        "../../envs/snakesteer.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        **named(
+            **MODEL,
+            **section_params("prompt", "shots", "shots_seed"),
+            **section_params("heads", "iti_heads"),
+            batch_size=CONFIG.engine.batch_size,
+        ),
+    script:
+        "../scripts/dac_heads.py"
+
+
+rule head_activations:
+    input:
+        pairs="<results>/pairs/{split}.jsonl",
+        train="<results>/splits/train.jsonl",
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=library("open_model", "activations", "models.heads"),
+    output:
+        # All layers of the model, however many.
+        directory("<results>/heads/activations/{split}"),
+    log:
+        "<results>/logs/head_activations_{split}.log",
+    benchmark:
+        "<results>/benchmarks/head_activations_{split}.tsv"
+    conda:
+        "../../envs/snakesteer.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        **named(
+            **MODEL,
+            **section_params("prompt", "stop"),
+            read=CONFIG.pairs.read,
+        ),
+    script:
+        "../scripts/head_activations.py"
+
+
+rule iti:
+    input:
+        train="<results>/heads/activations/train",
+        val="<results>/heads/activations/val",
+        code=library("iti"),
+    output:
+        "<results>/heads/iti.safetensors",
+    log:
+        "<results>/logs/iti.log",
+    conda:
+        "../../envs/snakesteer.yaml"
+    params:
+        **named(heads=CONFIG.heads.iti_heads, c=CONFIG.probe.c),
+    script:
+        "../scripts/iti.py"

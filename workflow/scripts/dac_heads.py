@@ -1,0 +1,36 @@
+"""Contrast activations of attention heads by generation step."""
+
+from snakesteer.config import HeadsConfig, PromptConfig
+from snakesteer.head_contrasts import contrast, contrast_prompts, step_means
+from snakesteer.head_vectors import write_head_vector
+from snakesteer.logs import script_log
+from snakesteer.open_model import open_model, source_of
+from snakesteer.pairs import read_pairs
+from snakesteer.params import section
+from snakesteer.prompts import Prompter
+
+with script_log(snakemake.log[0]) as log:
+    params = snakemake.params
+    prompt = section(PromptConfig, "prompt", params)
+    heads = section(HeadsConfig, "heads", params)
+    loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
+    prompts = contrast_prompts(
+        prompt,
+        loaded.tokenizer,
+        read_pairs(snakemake.input.pairs),
+        heads.prompts,
+        heads.examples,
+        heads.seed,
+    )
+    right, wrong = (
+        step_means(loaded, kind, heads.steps, prompt.stop, params.batch_size, progress=True)
+        for kind in zip(*prompts, strict=True)
+    )
+    answers = {"right": right.count.tolist(), "wrong": wrong.count.tolist()}
+    log.info("answers that have each step: %s", answers)
+    source = source_of(snakemake.input.info, loaded, Prompter(prompt, (), loaded.tokenizer))
+    write_head_vector(
+        snakemake.output[0],
+        contrast(right, wrong),
+        {**source, **heads.model_dump(exclude={"iti_heads"}), "answers_by_step": answers},
+    )

@@ -1,0 +1,10 @@
+"""The attention heads that tell right from wrong solutions best, and where to push them."""
+
+from snakesteer.head_vectors import write_head_vector
+from snakesteer.iti import estimate
+from snakesteer.logs import script_log
+
+with script_log(snakemake.log[0]):
+    params = snakemake.params
+    vector, header = estimate(snakemake.input.train, snakemake.input.val, params.heads, params.c)
+    write_head_vector(snakemake.output[0], vector, header)
