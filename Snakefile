@@ -5,6 +5,7 @@ Everything lies under the results folder (config key `results`, here <results>):
   splits/{train,val,test}.jsonl      disjoint; manifest.json proves it
   model/info.json                    depth, commit, layers
   pairs/, activations/{split}/layer_{L}.h5, probes/, vectors/{direction}/layer_{L}.safetensors
+  heads/{method}.safetensors         vectors of attention heads (methods dac_heads, iti)
   baseline/val.jsonl                 unsteered answers
   study/study.db, study/trials.csv   the search
   best_config.json                   what it chose
@@ -23,6 +24,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/vectors.smk"
+include: "workflow/rules/heads.smk"
 include: "workflow/rules/search.smk"
 include: "workflow/rules/test.smk"
 
