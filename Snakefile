@@ -10,6 +10,9 @@ Everything lies under the results folder (config key `results`, here <results>):
   study/study.db, study/trials.csv   the search
   best_config.json                   what it chose
   test_final.json, test_generations.jsonl, provenance.json
+  controls.json, control_generations.jsonl  what else would have done the same
+  sensitivity.csv                    accuracy over strengths (target sensitivity)
+  export/                            the chosen vector for other tools (target export)
 """
 
 from snakemake.utils import min_version
@@ -27,6 +30,8 @@ include: "workflow/rules/vectors.smk"
 include: "workflow/rules/heads.smk"
 include: "workflow/rules/search.smk"
 include: "workflow/rules/test.smk"
+include: "workflow/rules/evidence.smk"
+include: "workflow/rules/export.smk"
 
 
 localrules:
@@ -34,6 +39,7 @@ localrules:
     splits,
     vectors,
     study,
+    export,
 
 
 rule all:
@@ -41,6 +47,8 @@ rule all:
     input:
         "<results>/test_final.json",
         "<results>/provenance.json",
+        "<results>/controls.json",
+        branch(CONFIG.sensitivity.in_report, then="<results>/sensitivity.csv", otherwise=[]),
 
 
 rule splits:
@@ -57,6 +65,12 @@ rule vectors:
 rule study:
     input:
         "<results>/best_config.json",
+
+
+rule export:
+    input:
+        "<results>/export/manifest.json",
+        exported_files,
 
 
 onstart:

@@ -1,0 +1,171 @@
+"""How accuracy on validation depends on strength, layer by layer and method by method."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfig
+from snakesteer.data.problem import Problem
+from snakesteer.engine.interface import Engine
+from snakesteer.evaluation import Answer, answer_all, chunks, summary
+from snakesteer.files import atomic_path
+from snakesteer.prompts import Prompter
+from snakesteer.search.bands import band_starts
+from snakesteer.search.space import Candidate, VectorKey, strength_name, suggest
+from snakesteer.statistics import wilson
+from snakesteer.vectors import Vector
+
+logger = logging.getLogger(__name__)
+
+RATES = ("mean_new_tokens", "invalid_rate", "truncated_rate", "repetition_rate")
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A point of the search space: some parameters given, others at the middle of their range."""
+
+    given: Mapping[str, Any]
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self.given.get(name, choices[0])
+
+    def suggest_float(self, name: str, low: float, high: float) -> float:
+        return float(self.given.get(name, (low + high) / 2.0))
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        return int(self.given.get(name, low + (high - low) // step // 2 * step))
+
+
+def grid(
+    sensitivity: SensitivityConfig,
+    steering: SteeringConfig,
+    layers: Sequence[int],
+    vectors: Mapping[VectorKey, Vector],
+) -> list[Candidate]:
+    """Every method, direction and layer at every strength, 0 among them.
+
+    What else a method has (DAC's parameters) is at the middle of its range.
+
+    Args:
+        sensitivity: Methods and strengths.
+        steering: Directions, the unit of strengths, ranges.
+        layers: Layers to steer.
+        vectors: All vectors.
+    """
+    return [
+        suggest(
+            _Point(
+                {
+                    "steering_method": method,
+                    "steering_direction": direction,
+                    "layer_id": layer,
+                    strength_name(steering): strength,
+                }
+            ),
+            steering,
+            layers,
+            vectors,
+        )
+        for method in sensitivity.methods
+        for direction in steering.directions
+        for layer in band_starts(layers, steering.band)
+        for strength in sorted([0.0, *sensitivity.strengths])
+    ]
+
+
+def sensitivity_rows(
+    engine: Engine,
+    prompter: Prompter,
+    problems: Sequence[Problem],
+    candidates: Sequence[Candidate],
+    vectors: Mapping[VectorKey, Vector],
+    baseline: Sequence[Answer],
+    generation: GenerationConfig,
+    chunk_size: int,
+    confidence: float,
+) -> list[dict[str, Any]]:
+    """Answer the validation split under all configurations.
+
+    All of them share the engine's calls, which are those of the search: a chunk of problems each,
+    so that they compare with the baseline. Strength 0 is the baseline, which is not answered again.
+
+    Args:
+        engine: Answers.
+        prompter: Builds the prompts.
+        problems: The validation split.
+        candidates: From `grid`.
+        vectors: All vectors.
+        baseline: Unsteered answers to the validation split.
+        generation: Limit and seed.
+        chunk_size: Problems of a call.
+        confidence: Of the intervals.
+
+    Returns:
+        A row of sensitivity.csv for every configuration.
+    """
+    steered = [i for i, candidate in enumerate(candidates) if candidate.alpha != 0.0]
+    steerings = [candidates[i].steering(vectors) for i in steered]
+    answers: dict[int, list[Answer]] = {i: [] for i in steered}
+    for part in chunks(problems, chunk_size):
+        for i, found in zip(
+            steered, answer_all(engine, prompter, part, steerings, generation), strict=True
+        ):
+            answers[i] += found
+    return [
+        _row(candidate, answers.get(i, baseline), confidence)
+        for i, candidate in enumerate(candidates)
+    ]
+
+
+def _row(candidate: Candidate, answers: Sequence[Answer], confidence: float) -> dict[str, Any]:
+    found = summary(answers)
+    low, high = wilson(int(found["correct"]), len(answers), confidence)
+    return {
+        "method": candidate.method,
+        "direction": candidate.direction,
+        "layer": candidate.layer,
+        "alpha": candidate.alpha,
+        "dose": candidate.dose,
+        "n": len(answers),
+        "correct": found["correct"],
+        "accuracy": found["accuracy"],
+        "low": low,
+        "high": high,
+        **{rate: found[rate] for rate in RATES},
+    }
+
+
+def write_sensitivity(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write sensitivity.csv, atomically."""
+    with atomic_path(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+def in_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Where the best strength lies, and whether no steering is as good.
+
+    As in the search's choice, accuracies within one binomial standard error of the best count as
+    equals, and of equally accurate strengths the smallest dose is named.
+
+    Args:
+        rows: Of sensitivity.csv.
+    """
+    best = max(rows, key=lambda row: (row["accuracy"], -abs(row["dose"])))
+    top, n = best["accuracy"], best["n"]
+    unsteered = next(row["accuracy"] for row in rows if row["alpha"] == 0.0)
+    if best["alpha"] == 0.0:
+        return f"No strength does better than none ({top:.1%} of {n} validation problems): α ≈ 0."
+    error = math.sqrt(top * (1.0 - top) / n)
+    text = (
+        f"The best strength is α = {best['alpha']:.3g} (dose {best['dose']:.3g}), "
+        f"{best['method']} with the {best['direction']} direction at layer {best['layer']}: "
+        f"{top:.1%} of {n} validation problems, {unsteered:.1%} unsteered, "
+    )
+    if unsteered >= top - error:
+        return text + f"which is within one standard error ({error:.1%}): best α ≈ 0."
+    return text + f"which is more than one standard error ({error:.1%}) below."

@@ -1,0 +1,85 @@
+"""What speaks for and against the result.
+
+Inputs: test_final.json, test_generations.jsonl, splits/{val,test}.jsonl, best_config.json, vectors,
+activations of train, baseline/val.jsonl.
+Outputs: controls.json, control_generations.jsonl (controls on the test split), sensitivity.csv
+(validation split only).
+Steps: answer the test split with random directions, shuffled labels, −v and an instruction in place of
+the chosen vector, and compare each with the unsteered answers; answer the validation split over a grid
+of strengths.
+"""
+
+
+rule controls:
+    input:
+        problems="<results>/splits/test.jsonl",
+        train="<results>/splits/train.jsonl",
+        best="<results>/best_config.json",
+        results="<results>/test_final.json",
+        generations="<results>/test_generations.jsonl",
+        activations=expand("<results>/activations/train/layer_{layer}.h5", layer=LAYERS),
+        vectors=VECTOR_FILES,
+        probes=expand("<results>/probes/layer_{layer}.safetensors", layer=LAYERS),
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=library("open_model", "open_engine", "controls", "final_test"),
+    output:
+        controls="<results>/controls.json",
+        generations="<results>/control_generations.jsonl",
+    log:
+        "<results>/logs/controls.log",
+    benchmark:
+        "<results>/benchmarks/controls.tsv"
+    conda:
+        "../../envs/snakesteer.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        **named(
+            **MODEL,
+            **section_params("prompt"),
+            **section_params("generation"),
+            **section_params("engine"),
+            **section_params("evaluation"),
+        ),
+    script:
+        "../scripts/controls.py"
+
+
+rule sensitivity:
+    input:
+        problems="<results>/splits/val.jsonl",
+        train="<results>/splits/train.jsonl",
+        baseline="<results>/baseline/val.jsonl",
+        baseline_summary="<results>/baseline/val.json",
+        vectors=VECTOR_FILES,
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=library("open_model", "open_engine", "sensitivity"),
+    output:
+        "<results>/sensitivity.csv",
+    log:
+        "<results>/logs/sensitivity.log",
+    benchmark:
+        "<results>/benchmarks/sensitivity.tsv"
+    conda:
+        "../../envs/snakesteer.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        **named(
+            **MODEL,
+            **section_params("prompt"),
+            **section_params("generation"),
+            **section_params("engine"),
+            **section_params("steering", "layers", "methods", "strength"),
+            steering__methods=CONFIG.sensitivity.methods,
+            **section_params("sensitivity", "in_report"),
+            layer_list=LAYERS,
+            chunk_size=CONFIG.search.chunk_size,
+            confidence=CONFIG.evaluation.confidence,
+        ),
+    script:
+        "../scripts/sensitivity.py"

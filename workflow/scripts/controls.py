@@ -1,0 +1,36 @@
+"""Controls of the chosen configuration on the test split."""
+
+from snakesteer.config import EvaluationConfig, GenerationConfig
+from snakesteer.controls import evaluate_controls, log_controls, nothing_to_control
+from snakesteer.data.problem import read_problems
+from snakesteer.files import read_json, write_json, write_jsonl
+from snakesteer.final_test import read_best, read_generations
+from snakesteer.logs import script_log
+from snakesteer.open_engine import check_same_run, open_engine, run_record
+from snakesteer.open_model import open_model, open_prompter
+from snakesteer.params import section
+
+with script_log(snakemake.log[0]):
+    params, given = snakemake.params, snakemake.input
+    best = read_best(given.best, given.vectors, given.probes)
+    run = read_json(given.results)["run"]
+    record, rows = nothing_to_control(), []
+    if best.steering is not None:
+        loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
+        prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
+        engine = open_engine(params, loaded, prompter, run)
+        record, rows = evaluate_controls(
+            engine,
+            prompter,
+            read_problems(given.problems),
+            best.steering,
+            given.activations,
+            read_generations(given.generations, "baseline"),
+            read_generations(given.generations, "steered"),
+            section(GenerationConfig, "generation", params),
+            section(EvaluationConfig, "evaluation", params),
+        )
+        check_same_run(run, run_record(engine, loaded))
+    log_controls(record)
+    write_jsonl(snakemake.output.generations, rows)
+    write_json(snakemake.output.controls, {**record, "run": run})
