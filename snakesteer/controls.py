@@ -29,7 +29,7 @@ from snakesteer.steering import Steering
 logger = logging.getLogger(__name__)
 
 Kind = Literal["steered", "random", "shuffled", "negative", "prompt"]
-AnySteering = Steering | HeadSteering
+
 Change = Callable[[Tensor, int], Tensor]  # vectors ``[..., width]`` of a layer, and it → others
 
 
@@ -93,7 +93,8 @@ def make_controls(
 ) -> list[Control]:
     """All controls of a configuration.
 
-    Heads have no vector of shuffled labels: the activations of pairs are those of blocks.
+    Heads and ActAdd have no vector of shuffled labels: those of heads are not made from activations
+    of blocks, and ActAdd's are made from one pair.
 
     Args:
         steering: The chosen configuration.
@@ -110,7 +111,7 @@ def make_controls(
         )
         for number in range(1, evaluation.random_controls + 1)
     ]
-    if isinstance(steering, Steering):
+    if isinstance(steering, Steering) and not steering.is_actadd:
         shuffled = with_vectors(steering, shuffled_labels(activations, seed))
         controls.append(Control("shuffled", "vector of shuffled labels", "shuffled", shuffled))
     opposite = with_vectors(steering, lambda vector, layer: -vector)

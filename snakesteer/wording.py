@@ -47,11 +47,16 @@ def configuration(params: Mapping[str, Any]) -> str:
     """
     if params["steering_alpha"] == 0.0:
         return "no steering"
-    where = f"with the {params['steering_direction']} direction at layer {params['layer_id']}"
+    layers = ", ".join(map(str, params.get("band_layers", ())))
+    place = f"layers {layers}" if layers else f"layer {params['layer_id']}"
+    where = f"with the {params['steering_direction']} direction at {place}"
     if params["steering_method"] in HEAD_METHODS:
         where = "at attention heads of all layers"
+    if params["steering_method"] == "actadd":
+        where = f"at the start of the prompt at {place}"
+    operator = f" ({params['operator']})" if "operator" in params else ""
     return (
-        f"{params['steering_method']} {where}, α = {params['steering_alpha']:.3g} "
+        f"{params['steering_method']}{operator} {where}, α = {params['steering_alpha']:.3g} "
         f"(dose {params['steering_dose']:.3g})"
     )
 

@@ -9,7 +9,7 @@ from snakesteer.config.section import Section
 from snakesteer.layers import parse_layers
 
 Range = tuple[float, float]
-Method = Literal["caa", "dac", "dac_heads", "iti"]
+Method = Literal["caa", "dac", "actadd", "dac_heads", "iti"]
 # Estimated directions are the modules of `snakesteer.directions`; one more is read from a file.
 IMPORTED = "file"
 DIRECTIONS = (*directions.NAMES, IMPORTED)
@@ -66,8 +66,9 @@ class SteeringConfig(Section):
         ["caa", "dac"],
         min_length=1,
         description="`caa`: add α·v; `dac`: α set per token by how much steering would change it; "
-        "`dac_heads`: DAC as published, at all attention heads; `iti`: inference-time intervention "
-        "at the heads that know best.",
+        "`actadd`: add the difference of two prompts to the start of every prompt; `dac_heads`: DAC "
+        "as published, at all attention heads; `iti`: inference-time intervention at the heads "
+        "that know best.",
     )
     directions: list[Direction] = Field(
         ["caa"],
@@ -100,6 +101,11 @@ class SteeringConfig(Section):
         description="What CAA does with α·v: `add` it, `clamp` the component along v to it, "
         "`norm_preserving`: add it and keep the length, `angular`: turn towards v by the dose in "
         "radians. DAC always adds.",
+    )
+    actadd_prompts: tuple[str, str] | None = Field(
+        None,
+        description="For the method `actadd`, and only for it: a prompt that has what is wanted, "
+        "and one that lacks it.",
     )
     scope: Scope = Field("from_last_prompt_token", description="Which positions CAA steers.")
     first_k: int | None = Field(
@@ -169,6 +175,12 @@ class SteeringConfig(Section):
             raise ValueError(
                 f"steering.operators is {self.operators}, but of steering.methods {self.methods} "
                 "none uses them: operators are caa's. Add caa, or leave operators out"
+            )
+        if ("actadd" in self.methods) != (self.actadd_prompts is not None):
+            raise ValueError(
+                f"steering.methods is {self.methods} and steering.actadd_prompts is "
+                f"{self.actadd_prompts}: the method actadd is made from these prompts, and no "
+                "other is. Set both or neither"
             )
         if (self.scope == "first_k") != (self.first_k is not None):
             raise ValueError(

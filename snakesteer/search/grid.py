@@ -74,7 +74,8 @@ def grid(
     }
     [method] = steering.methods  # see `check_sampler`
     if method not in HEAD_METHODS:
-        values["steering_direction"] = list(steering.directions)
+        if method != "actadd":
+            values["steering_direction"] = list(steering.directions)
         values["layer_id"] = band_starts(layers, steering.band)
     if method == "caa" and len(steering.operators) > 1:
         values["operator"] = list(steering.operators)

@@ -27,7 +27,8 @@ from snakesteer.steering import Dac, Place, Steering
 from snakesteer.vectors import Vector
 
 # Names that results use for a configuration; those of DAC exist for DAC alone, the operator where
-# it is not ``add``, and those of a band where it has several layers. Where attention heads are
+# it is not ``add``, and those of a band where it has several layers. The direction of ActAdd is its
+# own, its scope ``prompt_start``. Where attention heads are
 # steered, of all layers, the direction is the method's own, the layer is the one whose probe
 # results report, and the scope is the schedule.
 PARAM_NAMES = (
@@ -109,14 +110,14 @@ class Candidate:
 
     def params(self) -> dict[str, Any]:
         """The configuration under the names that results use."""
-        dac = self.method == "dac"
+        own_scope = {"dac": "dynamic", "actadd": "prompt_start"}.get(self.method, self.scope)
         values = (
             self.method,
             self.direction,
             self.layer,
             self.alpha,
             self.dose,
-            self.schedule or ("dynamic" if dac else self.scope),
+            self.schedule or own_scope,
             self.first_k,
             self.entropy_threshold,
             self.ptop,
@@ -192,7 +193,7 @@ class Candidate:
 
 def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
     """The inverse of `Candidate.params`."""
-    dac = params["steering_method"] == "dac"
+    caa = params["steering_method"] == "caa"
     heads = params["steering_method"] in HEAD_METHODS
     return Candidate(
         method=params["steering_method"],
@@ -200,7 +201,7 @@ def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
         layer=params["layer_id"],
         alpha=params["steering_alpha"],
         dose=params["steering_dose"],
-        scope="from_last_prompt_token" if dac or heads else params["scope"],
+        scope=params["scope"] if caa else "from_last_prompt_token",
         first_k=params.get("first_k"),
         entropy_threshold=params.get("entropy_threshold"),
         ptop=params.get("ptop"),
@@ -230,11 +231,14 @@ def suggest(
     method: Method = trial.suggest_categorical("steering_method", config.methods)
     if method in HEAD_METHODS:
         return _suggest_heads(trial, method, config, layers[0], vectors[method, ALL_LAYERS])
-    direction: Direction = trial.suggest_categorical("steering_direction", config.directions)
+    actadd = method == "actadd"
+    direction: Direction = (
+        "actadd" if actadd else trial.suggest_categorical("steering_direction", config.directions)
+    )
     layer = _suggest_layer(trial, band_starts(layers, config.band))
     strength = _suggest_float(trial, strength_name(config), config.strength)
     in_alpha = config.unit == "alpha"
-    band = band_from(layers, config.band, layer)
+    band = (layer,) if actadd else band_from(layers, config.band, layer)
     found = [vectors[direction, one] for one in band]
     alphas = tuple(strength if in_alpha else vector.alpha(strength) for vector in found)
     return Candidate(
@@ -243,11 +247,11 @@ def suggest(
         layer=layer,
         alpha=alphas[0],
         dose=found[0].dose(strength) if in_alpha else strength,
-        scope="from_last_prompt_token" if method == "dac" else config.scope,
-        first_k=None if method == "dac" else config.first_k,
+        scope=config.scope if method == "caa" else "from_last_prompt_token",
+        first_k=config.first_k if method == "caa" else None,
         operator=_suggest_operator(trial, config) if method == "caa" else "add",
-        band_layers=band if config.band > 1 else (),
-        band_alphas=alphas if config.band > 1 else (),
+        band_layers=band if len(band) > 1 else (),
+        band_alphas=alphas if len(band) > 1 else (),
         **(_suggest_dac(trial, config) if method == "dac" else {}),
     )
 

@@ -68,6 +68,12 @@ IMPOSSIBLE = [
         {"steering": {"methods": ["dac"], "operators": ["clamp"]}},
         ["steering.operators is ['clamp']", "['dac']", "Add caa"],
     ),
+    ({"steering": {"methods": ["actadd"]}}, ["actadd_prompts is None", "Set both or neither"]),
+    (
+        {"steering": {"actadd_prompts": ["Think.", "Guess."]}},
+        ["['caa', 'dac']", "('Think.', 'Guess.')", "Set both or neither"],
+    ),
+    ({"steering": {"actadd_prompts": ["Think."]}}, ["steering.actadd_prompts"]),
     ({"steering": {"first_k": 3}}, ["steering.first_k is 3", "Set both or neither"]),
     ({"steering": {"layers": "12-8"}}, ["steering.layers is '12-8', an empty range"]),
     ({"steering": {"layers": [8, 8]}}, ["names a layer twice: [8, 8]"]),

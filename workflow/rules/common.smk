@@ -139,9 +139,11 @@ USER_VECTORS = (
     else {}
 )
 ESTIMATED = [name for name in CONFIG.steering.directions if name != IMPORTED]
+# ActAdd has vectors of its own.
+ACTADD = ["actadd"] if "actadd" in CONFIG.steering.methods else []
 VECTOR_FILES = expand(
     "<results>/vectors/{direction}/layer_{layer}.safetensors",
-    direction=CONFIG.steering.directions,
+    direction=CONFIG.steering.directions + ACTADD,
     layer=LAYERS,
 ) + expand(
     "<results>/heads/{method}.safetensors",

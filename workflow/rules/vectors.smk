@@ -3,7 +3,7 @@
 Inputs: splits/{train,val}.jsonl, model/info.json, the user's own vectors (direction `file`).
 Outputs: solutions/{split}.jsonl (own samples, if asked for), pairs/{split}.jsonl,
 activations/{split}/layer_{L}.h5, probes/layer_{L}.{safetensors,json},
-vectors/{direction}/layer_{L}.safetensors.
+vectors/{direction}/layer_{L}.safetensors (direction actadd: one vector per prompt position).
 Steps: make contrast pairs; read all layers in one forward pass per text; fit a probe and estimate the
 directions per layer. Vectors and probes are made from train; validation pairs only score the probes.
 """
@@ -144,3 +144,30 @@ rule imported_vector:
         "../../envs/snakesteer.yaml"
     script:
         "../scripts/imported_vector.py"
+
+
+rule actadd_vectors:
+    input:
+        activations=expand("<results>/activations/train/layer_{layer}.h5", layer=LAYERS),
+        train="<results>/splits/train.jsonl",
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=library("open_model", "actadd"),
+    output:
+        expand("<results>/vectors/actadd/layer_{layer}.safetensors", layer=LAYERS),
+    log:
+        "<results>/logs/actadd_vectors.log",
+    conda:
+        "../../envs/snakesteer.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        **named(
+            **MODEL,
+            **section_params("prompt", "stop"),
+            prompts=CONFIG.steering.actadd_prompts,
+            layers=LAYERS,
+        ),
+    script:
+        "../scripts/actadd_vectors.py"

@@ -74,6 +74,15 @@ def test_a_grid_of_operators_and_bands():
     check("qmc", UNEVEN, band=2)  # the layers that a band begins with are evenly spaced
 
 
+def test_a_grid_of_actadd_has_no_directions():
+    prompts = {"methods": ["actadd"], "actadd_prompts": ("Think.", "Guess.")}
+    points = grid(SearchConfig(grid_points=2), SteeringConfig(**{**CAA, **prompts}), (1, 2))
+    assert {(p["layer_id"], p["steering_dose"]) for p in points} == {
+        (layer, dose) for layer in (1, 2) for dose in (-0.5, 0.5)
+    }
+    assert not any("steering_direction" in point for point in points)
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "grid"])
 def test_a_band_needs_as_many_layers(sampler):
     check(sampler, band=3, search={"n_trials": 1})

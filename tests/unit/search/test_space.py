@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import optuna
 import pytest
 import torch
@@ -16,6 +17,8 @@ from snakesteer.search.space import (
     unsteered_start,
 )
 from snakesteer.steering import Dac
+from snakesteer.vectors import Vector
+from tests.tiny_models import HIDDEN
 from tests.unit.search.fakes import LAYERS, VECTORS
 
 CAA = {
@@ -163,6 +166,35 @@ def test_the_unsteered_start_names_an_operator_where_there_are_several():
     study.enqueue_trial(unsteered_start(config, LAYERS))
     assert suggest(study.ask(), config, LAYERS, VECTORS).operator == "angular"
     assert "operator" not in unsteered_start(SteeringConfig(), LAYERS)
+
+
+@pytest.mark.parametrize("unit", ["dose", "alpha"])
+def test_actadd_has_vectors_of_its_own(unit):
+    raw = np.ones((3, HIDDEN), dtype=np.float32)
+    vectors = {
+        **VECTORS,
+        **{("actadd", layer): Vector("actadd", layer, raw, 10.0) for layer in LAYERS},
+    }
+    params = {"steering_method": "actadd", "layer_id": 2, f"steering_{unit}": 0.1}
+    config = SteeringConfig(
+        methods=["caa", "actadd"],
+        directions=["caa", "probe"],
+        actadd_prompts=("Think.", "Guess."),
+        operators=["clamp"],
+        band=2,
+        scope="all",
+        unit=unit,
+    )
+    candidate = suggest(optuna.trial.FixedTrial(params), config, LAYERS, vectors)
+    named = candidate.params()
+    assert (named["steering_direction"], named["scope"]) == ("actadd", "prompt_start")
+    assert not {"operator", "band_layers"} & set(named)
+    assert candidate_from_params(named) == candidate
+    steering = candidate.steering({key: vectors[key] for key in candidate.vector_keys})
+    assert steering.is_actadd
+    assert steering.vector.shape == raw.shape
+    wanted = 0.1 if unit == "alpha" else vectors["actadd", 2].alpha(0.1)
+    assert steering.alpha == pytest.approx(wanted)
 
 
 def test_a_dac_candidate_that_lacks_a_parameter_is_a_bug():
