@@ -31,6 +31,7 @@ include: "workflow/rules/heads.smk"
 include: "workflow/rules/search.smk"
 include: "workflow/rules/test.smk"
 include: "workflow/rules/evidence.smk"
+include: "workflow/rules/provenance.smk"
 include: "workflow/rules/export.smk"
 
 

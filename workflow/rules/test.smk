@@ -1,10 +1,8 @@
-"""The one evaluation on the test split, and the record of the run.
+"""The one evaluation on the test split.
 
-Inputs: splits/test.jsonl (read here and nowhere else), best_config.json, vectors, probes; for the
-record of the run all files it read or made.
-Outputs: test_final.json, test_generations.jsonl, provenance.json.
-Steps: answer the test split unsteered and with the best configuration; compare them pairwise; write
-down the hash of every file with config, code, versions and machine.
+Inputs: splits/test.jsonl (read here and nowhere else), best_config.json, vectors, probes.
+Outputs: test_final.json, test_generations.jsonl.
+Steps: answer the test split unsteered and with the best configuration; compare them pairwise.
 """
 
 
@@ -42,44 +40,3 @@ rule test_final:
         ),
     script:
         "../scripts/test_final.py"
-
-
-rule provenance:
-    input:
-        results="<results>/test_final.json",
-        generations="<results>/test_generations.jsonl",
-        best="<results>/best_config.json",
-        info="<results>/model/info.json",
-        manifest="<results>/splits/manifest.json",
-        data=expand("<results>/data/{official}.jsonl", official=["train", "test"]),
-        splits=expand("<results>/splits/{split}.jsonl", split=["train", "val", "test"]),
-        solutions=branch(
-            CONFIG.pairs.kind == "model_correct_vs_wrong",
-            then=expand("<results>/solutions/{split}.jsonl", split=["train", "val"]),
-            otherwise=[],
-        ),
-        pairs=expand("<results>/pairs/{split}.jsonl", split=["train", "val"]),
-        activations=expand(
-            "<results>/activations/{split}/layer_{layer}.h5",
-            split=["train", "val"],
-            layer=LAYERS,
-        ),
-        probes=expand(
-            "<results>/probes/layer_{layer}.{kind}",
-            layer=LAYERS,
-            kind=["json", "safetensors"],
-        ),
-        vectors=VECTOR_FILES,
-        baseline=expand("<results>/baseline/val.{kind}", kind=["json", "jsonl"]),
-        study=expand("<results>/study/{file}", file=["study.db", "trials.csv"]),
-    output:
-        "<results>/provenance.json",
-    log:
-        "<results>/logs/provenance.log",
-    localrule: True
-    conda:
-        "../../envs/snakesteer.yaml"
-    params:
-        config=constant(CONFIG.model_dump_json()),
-    script:
-        "../scripts/provenance.py"

@@ -1,0 +1,206 @@
+"""Several finished runs in one table: models, methods, layers and doses.
+
+Every run keeps its own paired test; as one of many is likelier to look good by chance, their
+p-values are adjusted together.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from statsmodels.stats.multitest import multipletests
+
+from snakesteer.errors import UserError
+from snakesteer.files import atomic_path, read_json
+from snakesteer.statistics import Interval, verdict
+from snakesteer.wording import configuration, model_name, p_value, percent, points, points_interval
+
+NOT_STEERED = "no steering was chosen"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run in the table; accuracies and differences are fractions.
+
+    Attributes:
+        model: Its name.
+        results: The results folder.
+        choice: What was chosen on validation, in words; then the same in columns.
+        method: Steering method.
+        direction: Of the vector.
+        layer: 0-based block.
+        steering_alpha: The best α on validation; 0 is no steering.
+        steering_dose: The same in mean residual norms.
+        validation_unsteered: Accuracy on the validation split.
+        validation_steered: The same with the choice.
+        n: Test problems.
+        baseline: Accuracy on the test split, unsteered.
+        steered: The same with the choice.
+        difference: Steered − baseline.
+        low: Of the paired bootstrap interval.
+        high: Of the interval.
+        gained: Problems better with steering.
+        lost: Problems worse with steering.
+        p_value: Of the run's own test; None where no steering was chosen, as nothing is tested.
+        p_holm: Adjusted over all runs of the table (Holm 1979).
+        verdict: In words, from `p_holm`.
+    """
+
+    model: str
+    results: str
+    choice: str
+    method: str
+    direction: str
+    layer: int
+    steering_alpha: float
+    steering_dose: float
+    validation_unsteered: float
+    validation_steered: float
+    n: int
+    baseline: float
+    steered: float
+    difference: float
+    low: float
+    high: float
+    gained: int
+    lost: int
+    p_value: float | None
+    p_holm: float | None = None
+    verdict: str = NOT_STEERED
+
+
+def comparison(folders: Sequence[str | Path]) -> tuple[list[Row], float]:
+    """Read finished runs that may stand in one table.
+
+    Args:
+        folders: Results folders, in the order of the table within a model.
+
+    Returns:
+        The rows, those of a model together, and the confidence of their intervals.
+
+    Raises:
+        UserError: A run is not finished, named twice, or not comparable with the first: other test
+            problems, another grader, other intervals, another number of answers per problem.
+    """
+    resolved = [Path(folder).resolve() for folder in folders]
+    for folder, path in zip(folders, resolved, strict=True):
+        if resolved.count(path) > 1:
+            raise UserError(f"{folder} is named twice", "Name every run once.")
+    finals = [read_json(Path(folder) / "test_final.json") for folder in folders]
+    first = _terms(folders[0], finals[0])
+    for folder, final in zip(folders, finals, strict=True):
+        different = [name for name, value in _terms(folder, final).items() if value != first[name]]
+        if different:
+            raise UserError(
+                f"{folder} cannot be compared with {folders[0]}: {', '.join(different)} differ",
+                "Run both with the same data and evaluation sections, or compare each with its "
+                "likes.",
+            )
+    rows = [_row(str(folder), final) for folder, final in zip(folders, finals, strict=True)]
+    order = list(dict.fromkeys(row.model for row in rows))
+    rows.sort(key=lambda row: order.index(row.model))
+    return judged(rows, finals[0]["confidence"]), finals[0]["confidence"]
+
+
+def _terms(folder: str | Path, final: Mapping[str, Any]) -> dict[str, Any]:
+    """What two runs must have in common, by the name that a reader is told."""
+    test = read_json(Path(folder) / "splits" / "manifest.json")["splits"]["test"]
+    metrics = final["baseline_benchmark_metrics"]
+    return {
+        "the test problems": sorted(test["question_sha256"]),
+        "the grader (evaluation_method)": metrics["evaluation_method"],
+        "the confidence of the intervals": final["confidence"],
+        "the answers per problem": metrics["total_samples"] / final["num_test_samples"],
+    }
+
+
+def _row(folder: str, final: Mapping[str, Any]) -> Row:
+    best, test = final["best_trial_params"], final["mcnemar"]
+    low, high = final["accuracy_improvement_ci"]
+    return Row(
+        model=model_name(final["config"]["model"]),
+        results=folder,
+        choice=configuration(best),
+        method=best["steering_method"],
+        direction=best["steering_direction"],
+        layer=best["layer_id"],
+        steering_alpha=best["steering_alpha"],
+        steering_dose=best["steering_dose"],
+        validation_unsteered=final["baseline_validation_score"],
+        validation_steered=final["best_validation_score"],
+        n=final["num_test_samples"],
+        baseline=final["baseline_benchmark_metrics"]["accuracy"],
+        steered=final["steered_benchmark_metrics"]["accuracy"],
+        difference=final["accuracy_improvement"],
+        low=low,
+        high=high,
+        gained=test["gained"],
+        lost=test["lost"],
+        p_value=test["p_value"] if best["steering_alpha"] != 0.0 else None,
+    )
+
+
+def judged(rows: Sequence[Row], confidence: float) -> list[Row]:
+    """Rows with p-values adjusted together (Holm 1979), and verdicts from those."""
+    tested = [row.p_value for row in rows if row.p_value is not None]
+    adjusted = iter(multipletests(tested, method="holm")[1] if tested else ())
+    found = []
+    for row in rows:
+        if row.p_value is not None:
+            p_holm = float(next(adjusted))
+            interval = Interval(row.difference, row.low, row.high)
+            said = verdict(interval, p_holm, row.n, confidence)
+            row = replace(row, p_holm=p_holm, verdict=said)
+        found.append(row)
+    return found
+
+
+def as_markdown(rows: Sequence[Row], confidence: float) -> str:
+    """The table for a reader, with what the columns mean below it."""
+    heads = ["Model", "Run", "Best on validation", "Best α", "n", "Unsteered", "Steered"]
+    heads += ["Difference", f"{confidence:.0%} interval", "p", "p (Holm)", "Verdict"]
+    lines = ["# Comparison", "", _line(heads), _line(["---"] * len(heads))]
+    for row in rows:
+        lines.append(
+            _line(
+                [
+                    row.model,
+                    f"`{row.results}`",
+                    row.choice,
+                    f"{row.steering_alpha:.3g}",
+                    str(row.n),
+                    percent(row.baseline),
+                    percent(row.steered),
+                    points(row.difference),
+                    points_interval((row.low, row.high)),
+                    *(
+                        "–" if p is None else p_value(p).removeprefix("p = ").removeprefix("p ")
+                        for p in (row.p_value, row.p_holm)
+                    ),
+                    row.verdict,
+                ]
+            )
+        )
+    tested = sum(row.p_value is not None for row in rows)
+    lines += [
+        "",
+        f"All runs answered the same {rows[0].n} test problems. Intervals are paired bootstrap "
+        f"intervals of one run each; p-values are the runs' own paired tests, adjusted over the "
+        f"{tested} that steered (Holm 1979), and verdicts follow the adjusted ones. Where no "
+        "steering was chosen on the validation split, nothing is tested.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """All columns with all digits, atomically."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        table = csv.DictWriter(out, [field.name for field in fields(Row)])
+        table.writeheader()
+        table.writerows(map(asdict, rows))

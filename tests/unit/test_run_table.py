@@ -1,0 +1,128 @@
+"""Runs in one table: what is told, adjusted and refused."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+
+from snakesteer.errors import UserError
+from snakesteer.files import write_json
+from snakesteer.run_table import NOT_STEERED, Row, as_markdown, comparison, judged, write_csv
+
+
+def write_run(folder, *, model="base", alpha=1.5, p=0.01, difference=0.1, **changes):
+    """A results folder as far as a comparison reads it."""
+    metrics = {"total_samples": 100, "evaluation_method": changes.get("grader", "numeric")}
+    final = {
+        "best_trial_params": {
+            "steering_method": "caa",
+            "steering_direction": "caa",
+            "layer_id": 9,
+            "steering_alpha": alpha,
+            "steering_dose": alpha / 10,
+            "scope": "all",
+        },
+        "baseline_validation_score": 0.25,
+        "best_validation_score": 0.5,
+        "baseline_benchmark_metrics": {**metrics, "accuracy": 0.25},
+        "steered_benchmark_metrics": {**metrics, "accuracy": 0.25 + difference},
+        "accuracy_improvement": difference,
+        "accuracy_improvement_ci": [difference - 0.05, difference + 0.05],
+        "confidence": changes.get("confidence", 0.95),
+        "mcnemar": {"gained": 15, "lost": 5, "p_value": p},
+        "num_test_samples": changes.get("n", 100),
+        "config": {"model": {"name": model}},
+    }
+    write_json(folder / "test_final.json", final)
+    hashes = changes.get("problems", ["a", "b", "c"])
+    manifest = {"splits": {"test": {"question_sha256": hashes}}}
+    write_json(folder / "splits" / "manifest.json", manifest)
+    return folder
+
+
+def test_rows_say_what_the_runs_found(tmp_path):
+    folders = [
+        write_run(tmp_path / "a", model="base", problems=["c", "b", "a"]),  # in another order
+        write_run(tmp_path / "b", model="embedded", alpha=0.0, p=1.0, difference=0.0),
+        write_run(tmp_path / "c", model="base", alpha=-2.0),
+    ]
+    rows, confidence = comparison(folders)
+    assert confidence == 0.95
+    assert [(row.model, row.results) for row in rows] == [
+        ("base", str(folders[0])),
+        ("base", str(folders[2])),
+        ("SmolLM2-135M-Instruct", str(folders[1])),
+    ]
+    first, _, none = rows
+    assert (first.layer, first.steering_alpha, first.steering_dose) == (9, 1.5, 0.15)
+    assert (first.baseline, first.steered, first.difference) == (0.25, 0.35, 0.1)
+    assert (first.low, first.high) == pytest.approx((0.05, 0.15))
+    assert (first.gained, first.lost, first.n) == (15, 5, 100)
+    assert (first.validation_unsteered, first.validation_steered) == (0.25, 0.5)
+    assert (first.p_value, first.p_holm, first.verdict) == (0.01, 0.02, "helps")
+    assert (none.p_value, none.p_holm, none.verdict) == (None, None, NOT_STEERED)
+
+
+def row(p, difference=0.1):
+    """A row with a p-value."""
+    interval = (difference - 0.05, difference + 0.05)
+    numbers = dict.fromkeys(Row.__dataclass_fields__, 0)
+    given = {"n": 50, "difference": difference, "low": interval[0], "high": interval[1]}
+    return replace(Row(**numbers), **given, p_value=p, p_holm=None, verdict=NOT_STEERED)
+
+
+def test_holm_by_hand():
+    # 3 tests: 0.01·3, 0.02·2, 0.04·1, and none below the one before it.
+    found = judged([row(0.04), row(None), row(0.01), row(0.02, -0.1)], 0.95)
+    assert [each.p_holm for each in found] == [pytest.approx(0.04), None, 0.03, 0.04]
+    assert [each.verdict for each in found] == ["helps", NOT_STEERED, "helps", "hurts"]
+    # One alone would be called a help; of five it is not.
+    assert judged([row(0.03)], 0.95)[0].verdict == "helps"
+    verdicts = {each.verdict for each in judged([row(0.03)] * 5, 0.95)}
+    assert verdicts == {"no detectable effect at n = 50"}
+    assert judged([row(None)], 0.95)[0].p_holm is None
+
+
+def test_tables(tmp_path):
+    folders = [write_run(tmp_path / "a|b"), write_run(tmp_path / "c", alpha=0.0, difference=0.0)]
+    rows, confidence = comparison(folders)
+    text = as_markdown(rows, confidence)
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(table) == 4
+    cells = [cell.strip() for cell in table[2].replace("\\|", "/").strip("| ").split(" | ")]
+    assert cells[0] == "base"
+    assert cells[2].startswith("caa with the caa direction at layer 9")
+    assert cells[3:] == [
+        *("1.5", "100", "25.0%", "35.0%", "+10.0 points", "+5.0 to +15.0 points"),
+        *("0.01", "0.01", "helps"),
+    ]
+    assert "| – | – | no steering was chosen |" in table[3]
+    assert "over the 1 that steered" in text
+    write_csv(tmp_path / "out" / "compare.csv", rows)
+    with (tmp_path / "out" / "compare.csv").open(encoding="utf-8", newline="") as stream:
+        first, second = csv.DictReader(stream)
+    assert (first["difference"], first["p_holm"]) == ("0.1", "0.01")
+    assert (second["steering_alpha"], second["p_value"]) == ("0.0", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"problems": ["a", "b", "d"]}, "the test problems"),
+        ({"grader": "strict"}, "the grader"),
+        ({"confidence": 0.9}, "the confidence"),
+        ({"n": 50}, "the answers per problem"),
+    ],
+)
+def test_runs_that_do_not_compare_are_refused(tmp_path, change, told):
+    folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", **change)]
+    with pytest.raises(UserError, match=f"b cannot be compared with .*a: {told}"):
+        comparison(folders)
+
+
+def test_missing_and_doubled_runs_are_refused(tmp_path):
+    folder = write_run(tmp_path / "a")
+    with pytest.raises(UserError, match="named twice"):
+        comparison([folder, tmp_path / "b" / ".." / "a"])
+    with pytest.raises(UserError, match=r"test_final\.json does not exist"):
+        comparison([folder, tmp_path / "c"])

@@ -1,0 +1,50 @@
+"""The record of the run, enough to do it again and compare (`python -m snakesteer.reproduce`).
+
+Inputs: every file that the run read or made, apart from logs and pictures.
+Outputs: provenance.json.
+Steps: take the hash of every file, and write it down with config, code, versions and machine. Of the
+test split, too, only the hash is taken.
+"""
+
+
+rule provenance:
+    input:
+        results="<results>/test_final.json",
+        generations="<results>/test_generations.jsonl",
+        best="<results>/best_config.json",
+        info="<results>/model/info.json",
+        manifest="<results>/splits/manifest.json",
+        data=expand("<results>/data/{official}.jsonl", official=["train", "test"]),
+        splits=expand("<results>/splits/{split}.jsonl", split=["train", "val", "test"]),
+        solutions=branch(
+            CONFIG.pairs.kind == "model_correct_vs_wrong",
+            then=expand("<results>/solutions/{split}.jsonl", split=["train", "val"]),
+            otherwise=[],
+        ),
+        pairs=expand("<results>/pairs/{split}.jsonl", split=["train", "val"]),
+        activations=expand(
+            "<results>/activations/{split}/layer_{layer}.h5",
+            split=["train", "val"],
+            layer=LAYERS,
+        ),
+        probes=expand(
+            "<results>/probes/layer_{layer}.{kind}",
+            layer=LAYERS,
+            kind=["json", "safetensors"],
+        ),
+        user_vectors=[*USER_VECTORS.values()],
+        vectors=VECTOR_FILES,
+        baseline=expand("<results>/baseline/val.{kind}", kind=["json", "jsonl"]),
+        study=expand("<results>/study/{file}", file=["study.db", "trials.csv"]),
+        controls=["<results>/controls.json", "<results>/control_generations.jsonl"],
+    output:
+        "<results>/provenance.json",
+    log:
+        "<results>/logs/provenance.log",
+    localrule: True
+    conda:
+        "../../envs/snakesteer.yaml"
+    params:
+        config=constant(CONFIG.model_dump_json()),
+    script:
+        "../scripts/provenance.py"
