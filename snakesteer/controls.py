@@ -22,7 +22,7 @@ from snakesteer.config import EvaluationConfig, GenerationConfig
 from snakesteer.data.problem import Problem
 from snakesteer.engine.interface import Engine
 from snakesteer.evaluation import Answer, answer_all
-from snakesteer.head_steering import HeadSteering
+from snakesteer.head_steering import AnySteering, HeadSteering
 from snakesteer.prompts import Prompter
 from snakesteer.steering import Steering
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from snakesteer.any_vector import AnyVector, VectorKey
 from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfig
 from snakesteer.data.problem import Problem
 from snakesteer.engine.interface import Engine
@@ -16,9 +17,8 @@ from snakesteer.evaluation import Answer, answer_all, chunks, summary
 from snakesteer.files import atomic_path
 from snakesteer.prompts import Prompter
 from snakesteer.search.bands import band_starts
-from snakesteer.search.space import Candidate, VectorKey, strength_name, suggest
+from snakesteer.search.space import Candidate, strength_name, suggest
 from snakesteer.statistics import wilson
-from snakesteer.vectors import Vector
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def grid(
     sensitivity: SensitivityConfig,
     steering: SteeringConfig,
     layers: Sequence[int],
-    vectors: Mapping[VectorKey, Vector],
+    vectors: Mapping[VectorKey, AnyVector],
 ) -> list[Candidate]:
     """Every method, direction and layer at every strength, 0 among them.
 
@@ -83,7 +83,7 @@ def sensitivity_rows(
     prompter: Prompter,
     problems: Sequence[Problem],
     candidates: Sequence[Candidate],
-    vectors: Mapping[VectorKey, Vector],
+    vectors: Mapping[VectorKey, AnyVector],
     baseline: Sequence[Answer],
     generation: GenerationConfig,
     chunk_size: int,

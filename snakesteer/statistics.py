@@ -9,8 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binomtest, bootstrap, permutation_test
 from statsmodels.stats.proportion import proportion_confint
+
+# One number per problem: whether its answer is right, or the share of its answers that are.
+Outcomes = Sequence[float] | NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ def wilson(correct: int, n: int, confidence: float) -> tuple[float, float]:
 
 
 def paired_bootstrap(
-    baseline: Sequence[float],
-    steered: Sequence[float],
+    baseline: Outcomes,
+    steered: Outcomes,
     resamples: int,
     confidence: float,
     seed: int,
@@ -86,9 +90,7 @@ def paired_bootstrap(
     return bootstrap_mean(_difference(baseline, steered), resamples, confidence, seed)
 
 
-def bootstrap_mean(
-    values: Sequence[float] | np.ndarray, resamples: int, confidence: float, seed: int
-) -> Interval:
+def bootstrap_mean(values: Outcomes, resamples: int, confidence: float, seed: int) -> Interval:
     """Percentile bootstrap interval of a mean over problems.
 
     Args:
@@ -113,7 +115,7 @@ def bootstrap_mean(
     return Interval(estimate, float(interval.low), float(interval.high))
 
 
-def mcnemar_exact(baseline: Sequence[bool], steered: Sequence[bool]) -> McNemar:
+def mcnemar_exact(baseline: Outcomes, steered: Outcomes) -> McNemar:
     """McNemar's exact test of whether steering changes accuracy (McNemar 1947).
 
     If it does not, a problem whose outcome changed is as likely gained as lost: a binomial test of
@@ -131,7 +133,7 @@ def mcnemar_exact(baseline: Sequence[bool], steered: Sequence[bool]) -> McNemar:
     return McNemar(gained, lost, p_value)
 
 
-def changed(baseline: Sequence[float], steered: Sequence[float]) -> tuple[int, int]:
+def changed(baseline: Outcomes, steered: Outcomes) -> tuple[int, int]:
     """Problems answered better with steering, and problems answered worse.
 
     Args:
@@ -145,9 +147,7 @@ def changed(baseline: Sequence[float], steered: Sequence[float]) -> tuple[int, i
     return int((difference > 0).sum()), int((difference < 0).sum())
 
 
-def sign_flip(
-    baseline: Sequence[float], steered: Sequence[float], resamples: int, seed: int
-) -> float:
+def sign_flip(baseline: Outcomes, steered: Outcomes, resamples: int, seed: int) -> float:
     """Two-sided permutation test of whether steering changes accuracy, for several answers each.
 
     If it does not, a problem's two shares of right answers could as well be swapped, which flips
@@ -206,7 +206,7 @@ def verdict(interval: Interval, p_value: float, n: int, confidence: float) -> st
     return f"no detectable effect at n = {n}"
 
 
-def _difference(baseline: Sequence[float], steered: Sequence[float]) -> np.ndarray:
+def _difference(baseline: Outcomes, steered: Outcomes) -> np.ndarray:
     """Steered − baseline per problem, 1 (gained) to −1 (lost), float64 ``[problems]``."""
     if len(baseline) != len(steered) or len(baseline) == 0:
         raise ValueError(

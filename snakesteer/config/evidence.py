@@ -1,9 +1,10 @@
 """What is said of the search's result, and how it is questioned."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from snakesteer.config.section import Section
-from snakesteer.config.steering import Method
 
 
 class EvaluationConfig(Section):
@@ -35,7 +36,9 @@ class SensitivityConfig(Section):
         min_length=1,
         description="In the unit `steering.unit`; no steering is always among them.",
     )
-    methods: list[Method] = Field(["caa"], min_length=1, description="Methods to look at.")
+    methods: list[Literal["caa", "dac"]] = Field(
+        ["caa"], min_length=1, description="Methods to look at, of those that steer single layers."
+    )
     in_report: bool = Field(
         False, description="Show it in the report, which makes it part of every run."
     )

@@ -2,6 +2,7 @@
 
 import logging
 
+from snakesteer.any_vector import read_vectors
 from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfig
 from snakesteer.data.problem import read_problems
 from snakesteer.evaluation import read_answers
@@ -11,7 +12,6 @@ from snakesteer.open_engine import check_same_run, open_engine, run_record
 from snakesteer.open_model import open_model, open_prompter
 from snakesteer.params import section
 from snakesteer.sensitivity import grid, in_words, sensitivity_rows, write_sensitivity
-from snakesteer.vectors import read_vector
 
 with script_log(snakemake.log[0]):
     params, given = snakemake.params, snakemake.input
@@ -19,7 +19,7 @@ with script_log(snakemake.log[0]):
     prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
     record = read_json(given.baseline_summary)
     engine = open_engine(params, loaded, prompter, record)
-    vectors = {(v.direction, v.layer): v for v in map(read_vector, given.vectors)}
+    vectors = read_vectors(given.vectors)
     steering = section(SteeringConfig, "steering", params)
     sensitivity = section(SensitivityConfig, "sensitivity", params)
     rows = sensitivity_rows(

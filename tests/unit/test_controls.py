@@ -1,0 +1,282 @@
+"""Controls: what they change and what they leave, and what they say where the truth is planted."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import GenerationConfig as HfGenerationConfig
+
+from snakesteer.activations import texts_of_pairs, write_activations
+from snakesteer.activations_file import Activations, read_activations
+from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig, PromptConfig
+from snakesteer.controls import (
+    answer_controls,
+    evaluate_controls,
+    make_controls,
+    nothing_to_control,
+    random_like,
+    shuffled_labels,
+    with_vectors,
+)
+from snakesteer.data.problem import Problem
+from snakesteer.engine.interface import Decoding
+from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.slots import SlotsEngine
+from snakesteer.evaluation import answer_all
+from snakesteer.files import write_jsonl
+from snakesteer.final_test import Best, evaluate_test, read_generations
+from snakesteer.head_steering import HeadSteering
+from snakesteer.models.blocks import decoder_blocks
+from snakesteer.models.loading import LoadedModel
+from snakesteer.pairs import Pair
+from snakesteer.probes import Probe, fit_probe
+from snakesteer.prompts import Prompter
+from snakesteer.search.space import Candidate
+from snakesteer.steering import Dac, Place, Steering
+from snakesteer.vectors import make_vector
+from tests.loaded_models import loaded_model
+from tests.planted import HIDDEN, LAYER, is_right, planted_model, planted_rows
+from tests.tiny_models import EOS, PAD, tiny_tokenizer
+
+RNG = np.random.default_rng(0)
+BAND = Steering(
+    layer=1,
+    vector=torch.from_numpy(RNG.normal(size=64)).float(),
+    alpha=0.7,
+    scope="first_k",
+    first_k=3,
+    operator="clamp",
+    more=(Place(2, torch.from_numpy(RNG.normal(size=64)).float() * 5, -0.2),),
+)
+
+
+def activations(layer, pairs=40, width=64):
+    rng = np.random.default_rng(layer)
+    return Activations(
+        ids=tuple(map(str, range(pairs))),
+        positive=rng.normal(1.0, 1.0, size=(pairs, width)).astype(np.float32),
+        negative=rng.normal(0.0, 1.0, size=(pairs, width)).astype(np.float32),
+        residual_norm=np.ones((pairs, 2), dtype=np.float32),
+        residual_mean=np.ones(width, dtype=np.float32),
+        attributes={"layer": layer},
+    )
+
+
+def cosine(a, b):
+    return float(torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=-1))
+
+
+def made(steering, count=5):
+    evaluation = EvaluationConfig(random_controls=count)
+    found = make_controls(steering, {1: activations(1), 2: activations(2)}, evaluation)
+    return {control.name: control for control in found}
+
+
+def test_controls_change_the_vectors_and_nothing_else():
+    controls = made(BAND)
+    assert [control.kind for control in controls.values()] == [
+        *["random"] * 5,
+        *["shuffled", "negative", "prompt"],
+    ]
+    vectors = {"vector", "more"}
+    for control in controls.values():
+        if control.kind == "prompt":
+            continue
+        for field in fields(Steering):
+            if field.name not in vectors:
+                assert getattr(control.steering, field.name) == getattr(BAND, field.name)
+        for place, original in zip(control.steering.places, BAND.places, strict=True):
+            assert (place.layer, place.alpha) == (original.layer, original.alpha)
+            assert place.vector.dtype == torch.float32
+            assert float(place.vector.norm()) == pytest.approx(float(original.vector.norm()))
+            if control.kind == "random":
+                assert abs(cosine(place.vector, original.vector)) < 0.5
+    assert controls["prompt"].steering is None
+    assert controls["prompt"].instruction == EvaluationConfig().prompt_control
+    for place, original in zip(controls["negative"].steering.places, BAND.places, strict=True):
+        assert torch.equal(place.vector, -original.vector)
+
+
+def test_dac_keeps_its_parameters():
+    dac = Dac(0.5, 0.4, 2.0, 1.5)
+    steering = Steering(1, BAND.vector, 0.3, dac=dac)
+    assert all(c.steering is None or c.steering.dac is dac for c in made(steering).values())
+
+
+def test_random_directions_differ_and_come_again():
+    first, again = made(BAND), made(BAND)
+    vectors = [first[f"random_{number}"].steering.vector for number in range(1, 6)]
+    for i, vector in enumerate(vectors):
+        assert torch.equal(vector, again[f"random_{i + 1}"].steering.vector)
+        assert all(abs(cosine(vector, other)) < 0.5 for other in vectors[:i])
+    places = first["random_1"].steering.places
+    assert abs(cosine(places[0].vector, places[1].vector)) < 0.5
+    # Evenly from all directions: no coordinate is favoured.
+    flat = torch.stack([random_like(0, i)(torch.ones(8), 0) for i in range(2000)])
+    assert flat.mean(dim=0).abs().max() < 0.1
+    assert (flat.pow(2).mean(dim=0) - 1).abs().max() < 0.1
+    assert not torch.equal(random_like(1, 1)(torch.ones(8), 0), random_like(0, 1)(torch.ones(8), 0))
+
+
+def test_shuffled_labels_flip_the_same_pairs_at_all_layers():
+    found = {1: activations(1), 2: activations(2)}
+    vector = torch.from_numpy((found[1].positive - found[1].negative).mean(axis=0))
+    change = shuffled_labels(found, seed=3)
+    # The differences share a mean of 1, of which flipping leaves little.
+    assert abs(cosine(change(vector, 1), vector)) < 0.6
+    found[2] = replace(found[2], positive=found[1].positive, negative=found[1].negative)
+    torch.testing.assert_close(change(vector, 2), change(vector, 1))
+    signs = np.random.default_rng(3).choice((-1.0, 1.0), size=40)
+    by_hand = torch.from_numpy(signs @ (found[1].positive - found[1].negative).astype(float))
+    assert cosine(change(vector, 1), by_hand) == pytest.approx(1.0)
+
+
+def test_heads_that_are_not_steered_stay_so():
+    delta = torch.from_numpy(RNG.normal(size=(3, 2, 16))).float()  # [steps, layers, width]
+    delta[:, :, 4:8] = 0.0
+    steering = HeadSteering(layers=(0, 2), delta=delta, alpha=1.0)
+    controls = made(steering, 1)
+    assert list(controls) == ["random_1", "negative", "prompt"]
+    random = controls["random_1"].steering
+    assert not random.delta[:, :, 4:8].any()
+    torch.testing.assert_close(random.delta.norm(dim=-1), delta.norm(dim=-1))
+    for layer in range(2):  # one direction for all steps
+        assert cosine(random.delta[0, layer], random.delta[2, layer]) == pytest.approx(1.0)
+    assert abs(cosine(random.delta[0, 0], random.delta[0, 1])) < 0.99
+    zero = with_vectors(replace(steering, delta=0 * delta), random_like(0, 0))
+    assert not zero.delta.any()
+
+
+def test_the_instruction_reaches_the_prompt_of_its_control_alone():
+    prompter = Prompter(PromptConfig(shots=0), (), tiny_tokenizer())
+    problems = [Problem("p", "1+1?", "#### 2", "2")]
+    seen = []
+
+    class Engine:
+        def generate(self, requests):
+            seen.append(requests)
+            return ReferenceEngine(loaded_model("llama"), Decoding(), 4).generate(requests)
+
+    steering = Steering(1, torch.ones(32), 0.1)
+    controls = made(replace(steering, vector=torch.ones(64)), 2)
+    controls = [replace(c, steering=c.steering and steering) for c in controls.values()]
+    answers = answer_controls(
+        Engine(), prompter, problems, controls, GenerationConfig(max_new_tokens=2), 1
+    )
+    assert [len(requests) for requests in seen] == [4, 1]
+    text = tiny_tokenizer().decode(seen[1][0].prompt_ids)
+    assert text == f"{EvaluationConfig().prompt_control}\n\n{prompter.text('1+1?')}"
+    assert len(answers) == 5
+    assert answers[-1][0][0].prompt_tokens == len(seen[1][0].prompt_ids)
+
+
+def test_no_steering_has_no_controls():
+    record = nothing_to_control()
+    assert (record["chosen"], record["controls"]) == (None, [])
+    assert "no steering" in record["reason"]
+
+
+# --- The planted effect -------------------------------------------------------------------------
+
+PROMPTER = Prompter(
+    PromptConfig(shots=0, template="{question}", answer_template="{answer}"), (), tiny_tokenizer()
+)
+GENERATION = GenerationConfig(max_new_tokens=3)
+EVALUATION = EvaluationConfig(bootstrap_resamples=2000)
+RATES = ("invalid_rate", "truncated_rate", "mean_new_tokens", "repetition_rate")
+
+
+def planted(effect):
+    model = planted_model(effect)
+    model.generation_config = HfGenerationConfig(pad_token_id=PAD)
+    return LoadedModel(
+        model=model,
+        tokenizer=tiny_tokenizer(),
+        blocks=decoder_blocks(model),
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        eos_ids=frozenset({EOS}),
+        pad_id=PAD,
+        context=256,
+    )
+
+
+def problems_of(rows):
+    return [
+        Problem(f"p{i}", row["question"], row["answer"], row["answer"].rpartition("#### ")[2])
+        for i, row in enumerate(rows)
+    ]
+
+
+def evidence(effect, engine_kind, tmp_path):
+    """From contrast pairs to controls.json, with the functions that the workflow runs."""
+    loaded = planted(effect)
+    problems = problems_of(planted_rows())
+    train, test = problems[:40], problems[40:104]
+    pairs = [Pair(p.id, p.question, p.gold, "0") for p in train]
+    texts = texts_of_pairs(PROMPTER, pairs, "last_token")
+    write_activations(tmp_path, loaded, [p.id for p in pairs], texts, [LAYER], {})
+    file = tmp_path / f"layer_{LAYER}.h5"
+    found = read_activations(file)
+    vector = make_vector("caa", found, fit_probe(found, 1.0))
+    candidate = Candidate("caa", "caa", LAYER, vector.alpha(0.2), 0.2, "from_last_prompt_token")
+    params = {"best_trial_params": candidate.params(), "why": "because"}
+    scores = {"best_validation_score": 0.9, "baseline_validation_score": 0.25}
+    steering = candidate.steering({("caa", LAYER): vector})
+    best = Best({**params, **scores}, candidate, steering, Probe(np.ones(HIDDEN, np.float32), 0.0))
+    engine = engine_kind(loaded, Decoding(), 16)
+    results, rows = evaluate_test(
+        loaded, engine, PROMPTER, test, best, GENERATION, PairsConfig(), EVALUATION
+    )
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    runs = [read_generations(tmp_path / "rows.jsonl", name) for name in ("baseline", "steered")]
+    record, told = evaluate_controls(
+        engine, PROMPTER, test, steering, [file], *runs, GENERATION, EVALUATION
+    )
+    resolve = 0.25 * steering.alpha  # how much of it steering adds, see tests/planted.py
+    right = [is_right(int(p.gold), resolve, effect) for p in test]
+    assert [row["steered_correct"] for row in rows] == right
+    unsteered = [is_right(int(p.gold), 0.0, effect) for p in test]
+    assert [row["baseline_correct"] for row in rows] == unsteered
+    assert len(told) == 8 * len(test)
+    again = answer_all(engine, PROMPTER, test, [steering], GENERATION)[0]
+    assert again == runs[1][0]
+    return results, record
+
+
+@pytest.mark.parametrize("engine_kind", [ReferenceEngine, SlotsEngine])
+def test_a_planted_effect_is_found_and_controls_have_none(engine_kind, tmp_path):
+    results, record = evidence("helps", engine_kind, tmp_path)
+    assert results["verdict"] == "helps"
+    assert results["accuracy_improvement"] == 0.75
+    assert results["mcnemar"]["lost"] == 0
+    assert results["shrinkage"] == pytest.approx(0.65 - 0.75)
+    chosen = record["chosen"]
+    assert chosen["accuracy"] == results["steered_benchmark_metrics"]["accuracy"] == 1.0
+    assert chosen["difference_ci"] == results["accuracy_improvement_ci"]
+    assert chosen["verdict"] == "helps"
+    for rate in RATES:
+        assert chosen[rate] == results["steered_benchmark_metrics"][rate]
+    words = {entry["name"]: entry["verdict"] for entry in record["controls"]}
+    nothing = "no detectable effect at n = 64"
+    assert words.pop("negative") == "hurts"
+    assert words == {**{f"random_{i}": nothing for i in range(1, 6)}} | {
+        "shuffled": nothing,
+        "prompt": nothing,
+    }
+    for entry in record["controls"]:
+        assert entry["mcnemar"]["p_value"] <= entry["p_holm"] <= 1.0
+    random = record["random_directions"]
+    assert (random["below_chosen"], random["count"]) == (5, 5)
+    assert random["best"] < 0.5
+
+
+def test_where_answers_only_change_there_is_no_effect(tmp_path):
+    results, record = evidence("none", ReferenceEngine, tmp_path)
+    test = results["mcnemar"]
+    assert test["gained"] == test["lost"] == 32  # all answers changed
+    assert results["verdict"] == "no detectable effect at n = 64"
+    assert results["shrinkage"] == pytest.approx(0.65)
+    words = {entry["verdict"] for entry in (record["chosen"], *record["controls"])}
+    assert words == {"no detectable effect at n = 64"}
