@@ -15,6 +15,7 @@ from snakesteer.errors import UserError
 from snakesteer.evaluation import summary
 from snakesteer.files import write_json, write_jsonl
 from snakesteer.final_test import evaluate_test, probe_on_test, read_best, read_generations
+from snakesteer.head_vectors import HeadVector, write_head_vector
 from snakesteer.pairs import gold_vs_corrupted
 from snakesteer.probes import Probe, write_probe
 from snakesteer.prompts import Prompter
@@ -189,3 +190,32 @@ def test_problems_that_cannot_be_corrupted_are_left_out_of_the_probe():
     probe = Probe(np.ones(HIDDEN, dtype=np.float32), 0.0)
     found = probe_on_test(loaded, PROMPTER, [*PROBLEMS, odd], PairsConfig(), LAYER, probe)
     assert found["pairs"] == 8
+
+
+def test_attention_heads_are_read_from_their_file(files):
+    folder, vectors, probes = files
+    delta = np.random.default_rng(0).normal(size=(2, 4, HIDDEN)).astype(np.float32)
+    path = folder / "heads" / "dac_heads.safetensors"
+    write_head_vector(path, HeadVector("dac_heads", delta, np.ones(4, np.float32)), {})
+    params = {
+        "steering_method": "dac_heads",
+        "steering_direction": "dac_heads",
+        "layer_id": LAYER,
+        "steering_alpha": 3.0,
+        "steering_dose": 0.4,
+        "scope": "diminishing",
+        "heads_after": "mean",
+    }
+    record = {
+        "best_trial_params": params,
+        "best_validation_score": 0.6,
+        "baseline_validation_score": 0.5,
+        "why": "because",
+    }
+    write_json(folder / "best.json", record)
+    best = read_best(folder / "best.json", [*vectors, str(path)], probes)
+    assert (best.steering.alpha, best.steering.schedule) == (3.0, "diminishing")
+    assert torch.equal(best.steering.delta, torch.from_numpy(delta))
+    assert best.probe.bias == 0.5
+    _, rows = evaluated(best)
+    assert any(row["baseline_text"] != row["steered_text"] for row in rows)

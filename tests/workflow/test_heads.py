@@ -1,0 +1,70 @@
+"""A whole run with methods that steer attention heads, and what their config reruns."""
+
+import csv
+import json
+from collections import Counter
+
+import pytest
+from safetensors import safe_open
+
+from tests.workflow.project import Project
+
+pytestmark = pytest.mark.workflow
+
+OVERLAY = {
+    "steering": {"methods": ["dac_heads", "iti"], "strength": [-1.0, 1.0], "dac_kl": "per_token"},
+    "heads": {"prompts": 5, "examples": 2, "steps": 3, "iti_heads": 6},
+    "search": {"n_trials": 6, "pruner": "none"},
+}
+SEARCH = Counter(search=1, trials=1, best_config=1, test_final=1)
+FINAL = "results/test_final.json"
+
+
+def overlay(section: str, **changes: object) -> dict[str, dict[str, object]]:
+    return {**OVERLAY, section: {**OVERLAY[section], **changes}}
+
+
+def test_attention_heads_from_config_to_test(fresh_copy: Project):
+    run = fresh_copy.snakemake(FINAL, overlay=OVERLAY)
+    assert run.code == 0, run.text
+    wanted = Counter(dac_heads=1, head_activations=2, iti=1)
+    assert wanted == {rule: run.jobs[rule] for rule in wanted}
+    results = fresh_copy.results
+    headers = {}
+    for method, steps in (("dac_heads", 3), ("iti", 1)):
+        with safe_open(results / "heads" / f"{method}.safetensors", framework="numpy") as file:
+            assert file.get_slice("delta").get_shape() == [steps, 4, 32]
+            headers[method] = json.loads(file.metadata()["header"])
+        assert headers[method]["model"] == "tiny model"
+        assert headers[method]["dose_at_alpha_1"] > 0.0
+    assert headers["dac_heads"]["answers_by_step"]["right"][0] == 5
+    assert len(headers["iti"]["steered"]) == 6
+    with (results / "study" / "trials.csv").open(encoding="utf-8") as stream:
+        trials = list(csv.DictReader(stream))
+    assert [row["state"] for row in trials] == ["COMPLETE"] * 6
+    assert {row["steering_method"] for row in trials} == {"dac_heads", "iti"}
+    assert {row["scope"] for row in trials} == {"dynamic", "fixed"}
+    assert float(trials[0]["steering_alpha"]) == 0.0
+    for row in trials:
+        dynamic = row["steering_method"] == "dac_heads"
+        assert bool(row["ptop"]) == bool(row["max_alpha"]) == dynamic
+        dose = float(row["steering_alpha"]) * headers[row["steering_method"]]["dose_at_alpha_1"]
+        assert float(row["steering_dose"]) == pytest.approx(dose)
+    best = json.loads((results / "best_config.json").read_text())
+    final = json.loads((results / "test_final.json").read_text())
+    assert final["best_trial_params"] == best["best_trial_params"]
+    assert best["best_trial_params"]["layer_id"] == 1  # the first of steering.layers: its probe
+    assert best["validation_probe_metrics"]["layer"] == 1
+    assert final["run"]["engine"] == "reference"  # for the unsteered answers, too
+    assert json.loads((results / "baseline" / "val.json").read_text())["engine"] == "reference"
+
+    planned = {
+        ("heads", "seed", 1): Counter(dac_heads=1) + SEARCH,
+        ("heads", "iti_heads", 5): Counter(iti=1) + SEARCH,
+        ("steering", "heads_after", "zero"): SEARCH,
+    }
+    assert fresh_copy.snakemake(FINAL, "-n", overlay=OVERLAY).idle
+    for (section, key, value), rules in planned.items():
+        run = fresh_copy.snakemake(FINAL, "-n", overlay=overlay(section, **{key: value}))
+        assert run.code == 0, run.text
+        assert run.jobs == rules, (section, key)
