@@ -77,6 +77,12 @@ IMPOSSIBLE = [
     ({"steering": {"first_k": 3}}, ["steering.first_k is 3", "Set both or neither"]),
     ({"steering": {"layers": "12-8"}}, ["steering.layers is '12-8', an empty range"]),
     ({"steering": {"layers": [8, 8]}}, ["names a layer twice: [8, 8]"]),
+    ({"evaluation": {"samples": 3}}, ["evaluation.samples is 3", "do_sample: true"]),
+    ({"evaluation": {"prompt_control": ""}}, ["evaluation.prompt_control"]),
+    ({"sensitivity": {"strengths": [0.1, 0]}}, ["[0.1, 0.0]", "Name every other strength once"]),
+    ({"sensitivity": {"strengths": [0.1, 0.1]}}, ["sensitivity.strengths is [0.1, 0.1]"]),
+    ({"sensitivity": {"methods": ["caa", "caa"]}}, ["sensitivity.methods names a value twice"]),
+    ({"sensitivity": {"methods": ["iti"]}}, ["sensitivity.methods"]),
 ]
 
 
