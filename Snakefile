@@ -11,6 +11,8 @@ Everything lies under the results folder (config key `results`, here <results>):
   best_config.json                   what it chose
   test_final.json, test_generations.jsonl, provenance.json
   controls.json, control_generations.jsonl  what else would have done the same
+  report.html, figures/              what a person looks at
+  methods.md, references.bib         what a person pastes into a paper
   sensitivity.csv                    accuracy over strengths (target sensitivity)
   export/                            the chosen vector for other tools (target export)
 """
@@ -23,6 +25,9 @@ min_version("9.14.8")
 configfile: "config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/model.smk"
@@ -33,6 +38,7 @@ include: "workflow/rules/test.smk"
 include: "workflow/rules/evidence.smk"
 include: "workflow/rules/provenance.smk"
 include: "workflow/rules/export.smk"
+include: "workflow/rules/report.smk"
 
 
 localrules:
@@ -49,7 +55,12 @@ rule all:
         "<results>/test_final.json",
         "<results>/provenance.json",
         "<results>/controls.json",
-        branch(CONFIG.sensitivity.in_report, then="<results>/sensitivity.csv", otherwise=[]),
+        "<results>/report.html",
+        branch(
+            CONFIG.sensitivity.in_report,
+            then="<results>/sensitivity.csv",
+            otherwise=[],
+        ),
 
 
 rule splits:

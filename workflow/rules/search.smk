@@ -86,7 +86,12 @@ rule trials:
         code=library("search.tables"),
     output:
         db="<results>/study/study.db",
-        trials="<results>/study/trials.csv",
+        trials=report(
+            "<results>/study/trials.csv",
+            caption="../report/trials.rst",
+            category="Search",
+            labels={"shows": "all trials"},
+        ),
     log:
         "<results>/logs/trials.log",
     localrule: True

@@ -1,0 +1,300 @@
+"""What a run found, read from its files."""
+
+import csv
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import TrialState
+
+from snakesteer.files import read_json, read_jsonl
+from snakesteer.search.tables import read_db
+from snakesteer.statistics import wilson
+
+# Controls by kind; random directions keep their own labels.
+CONTROLS = {
+    "shuffled": "Shuffled labels",
+    "negative": "Opposite direction",
+    "prompt": "Prompt only",
+}
+
+# With fewer finished trials the importances of four or more parameters are noise.
+MIN_TRIALS_FOR_IMPORTANCE = 20
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of answering the test split; fractions throughout.
+
+    Attributes:
+        label: What a reader calls it.
+        kind: ``unsteered``, ``steered``, or the kind of a control.
+        accuracy: With its confidence interval.
+        accuracy_ci: Low and high.
+        difference: From the unsteered answers to the same problems; None for those themselves.
+        difference_ci: Low and high.
+        gained: Problems that only this arm answered correctly.
+        lost: Problems that only the unsteered model answered correctly.
+        p_value: Of McNemar's exact test, or what stands in its place.
+        p_holm: A control's, adjusted for the number of controls.
+        verdict: In words.
+    """
+
+    label: str
+    kind: str
+    accuracy: float
+    accuracy_ci: tuple[float, float]
+    difference: float | None = None
+    difference_ci: tuple[float, float] | None = None
+    gained: int | None = None
+    lost: int | None = None
+    p_value: float | None = None
+    p_holm: float | None = None
+    verdict: str | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """The validation accuracy of one configuration.
+
+    Attributes:
+        method: Steering method.
+        direction: How the vector was estimated.
+        layer: 0-based block.
+        alpha: Factor on the raw vector.
+        dose: Length of what is added, in mean residual norms.
+        problems: Problems answered; a pruned trial saw fewer.
+        accuracy: On them.
+        accuracy_ci: Wilson's interval.
+        pruned: Whether the search ended it early.
+        trial: Number of the trial; None on the sensitivity grid.
+    """
+
+    method: str
+    direction: str
+    layer: int
+    alpha: float
+    dose: float
+    problems: int
+    accuracy: float
+    accuracy_ci: tuple[float, float]
+    pruned: bool = False
+    trial: int | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the report says.
+
+    Attributes:
+        test: test_final.json.
+        generations: Rows of test_generations.jsonl.
+        best: best_config.json.
+        baseline: baseline/val.json.
+        trials: Trials that finished or were pruned.
+        failures: Error message of each failed trial, by its number.
+        importance: Importance of each searched parameter, the largest first; None where there are
+            too few trials, or their accuracies do not differ.
+        probes: Validation metrics of each layer's probe.
+        model: model/info.json.
+        manifest: splits/manifest.json.
+        provenance: provenance.json.
+        zero_steering: checks/zero_steering.json.
+        controls: controls.json.
+        sensitivity: Points of sensitivity.csv; None where the report does without.
+    """
+
+    test: Record
+    generations: Sequence[Record]
+    best: Record
+    baseline: Record
+    trials: Sequence[Point]
+    failures: Mapping[int, str]
+    importance: Mapping[str, float] | None
+    probes: Sequence[Record]
+    model: Record
+    manifest: Record
+    provenance: Record
+    zero_steering: Record | None = None
+    controls: Record | None = None
+    sensitivity: Sequence[Point] | None = None
+
+    @property
+    def config(self) -> Record:
+        """The effective config of the run."""
+        return self.provenance["config"]
+
+    @property
+    def params(self) -> Record:
+        """The chosen configuration."""
+        return self.test["best_trial_params"]
+
+    @property
+    def steered(self) -> bool:
+        """Whether the chosen configuration steers at all."""
+        return bool(self.params["steering_alpha"])
+
+    @property
+    def steered_trials(self) -> int:
+        """How many configurations the search tried besides no steering."""
+        return sum(point.alpha != 0.0 for point in self.trials)
+
+    @property
+    def validation_accuracy(self) -> float:
+        """Of the unsteered model."""
+        return float(self.baseline["accuracy"])
+
+    @property
+    def arms(self) -> list[Arm]:
+        """Unsteered first, then the chosen configuration if it steers, then the controls."""
+        before, after = (self.test[f"{name}_benchmark_metrics"] for name in ("baseline", "steered"))
+        arms = [Arm("Unsteered", "unsteered", before["accuracy"], _pair(before["accuracy_ci"]))]
+        if self.steered:
+            arms.append(
+                Arm(
+                    label="Chosen steering",
+                    kind="steered",
+                    accuracy=after["accuracy"],
+                    accuracy_ci=_pair(after["accuracy_ci"]),
+                    difference=self.test["accuracy_improvement"],
+                    difference_ci=_pair(self.test["accuracy_improvement_ci"]),
+                    verdict=self.test["verdict"],
+                    **self.test["mcnemar"],
+                )
+            )
+        return arms + [_control(record) for record in (self.controls or {}).get("controls", ())]
+
+
+def read_evidence(
+    *,
+    test: str | Path,
+    generations: str | Path,
+    best: str | Path,
+    baseline: str | Path,
+    trials: str | Path,
+    db: str | Path,
+    probes: Sequence[str | Path],
+    model: str | Path,
+    manifest: str | Path,
+    provenance: str | Path,
+    zero_steering: str | Path | None = None,
+    controls: str | Path | None = None,
+    sensitivity: str | Path | None = None,
+) -> Evidence:
+    """Read the files of a run; the names are those of `Evidence`, ``db`` is the study.
+
+    Raises:
+        UserError: A file is missing or damaged.
+    """
+    record = read_json(test)
+    rows = _read_csv(trials)
+    return Evidence(
+        test=record,
+        generations=read_jsonl(generations),
+        best=read_json(best),
+        baseline=read_json(baseline),
+        trials=[_trial(row, record["confidence"]) for row in rows if row["state"] != "FAIL"],
+        failures={int(row["number"]): row["error"] for row in rows if row["state"] == "FAIL"},
+        importance=importance(read_db(db)),
+        probes=sorted(map(read_json, probes), key=lambda probe: probe["layer"]),
+        model=read_json(model),
+        manifest=read_json(manifest),
+        provenance=read_json(provenance),
+        zero_steering=read_json(zero_steering) if zero_steering else None,
+        controls=read_json(controls) if controls else None,
+        sensitivity=_read_sensitivity(sensitivity) if sensitivity else None,
+    )
+
+
+def importance(study: optuna.Study) -> dict[str, float] | None:
+    """Share of each searched parameter in what makes a trial good, the largest first.
+
+    PED-ANOVA: Watanabe et al. 2023, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance
+    in Arbitrary Subspaces" (arXiv 2304.10255).
+
+    Returns:
+        Shares that sum to 1; None where `MIN_TRIALS_FOR_IMPORTANCE` is not reached, or no parameter
+        makes a difference.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(complete) < MIN_TRIALS_FOR_IMPORTANCE or len({t.value for t in complete}) == 1:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is experimental in some versions of Optuna
+        found = get_param_importances(
+            study, evaluator=PedAnovaImportanceEvaluator(), normalize=False
+        )
+    total = sum(found.values())
+    if not total > 0.0:
+        return None
+    # A parameter with one value was not searched.
+    searched = {
+        name
+        for trial in complete
+        for name, distribution in trial.distributions.items()
+        if not distribution.single()
+    }
+    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return {name: value / total for name, value in ranked if name in searched}
+
+
+def _trial(row: Mapping[str, str], confidence: float) -> Point:
+    problems, accuracy = int(float(row["problems"])), float(row["accuracy"])
+    return Point(
+        method=row["steering_method"],
+        direction=row["steering_direction"],
+        layer=int(float(row["layer_id"])),
+        alpha=float(row["steering_alpha"]),
+        dose=float(row["steering_dose"]),
+        problems=problems,
+        accuracy=accuracy,
+        accuracy_ci=wilson(round(accuracy * problems), problems, confidence),
+        pruned=row["state"] == "PRUNED",
+        trial=int(row["number"]),
+    )
+
+
+def _read_sensitivity(path: str | Path) -> list[Point]:
+    return [
+        Point(
+            method=row["method"],
+            direction=row["direction"],
+            layer=int(float(row["layer"])),
+            alpha=float(row["alpha"]),
+            dose=float(row["dose"]),
+            problems=int(row["n"]),
+            accuracy=float(row["accuracy"]),
+            accuracy_ci=(float(row["low"]), float(row["high"])),
+        )
+        for row in _read_csv(path)
+    ]
+
+
+def _read_csv(path: str | Path) -> list[dict[str, str]]:
+    with Path(path).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _control(record: Record) -> Arm:
+    return Arm(
+        label=CONTROLS.get(record["kind"], record["label"].capitalize()),
+        kind=record["kind"],
+        accuracy=record["accuracy"],
+        accuracy_ci=_pair(record["accuracy_ci"]),
+        difference=record["difference"],
+        difference_ci=_pair(record["difference_ci"]),
+        verdict=record["verdict"],
+        p_holm=record.get("p_holm"),
+        **record["mcnemar"],
+    )
+
+
+def _pair(values: Sequence[float]) -> tuple[float, float]:
+    low, high = values
+    return float(low), float(high)

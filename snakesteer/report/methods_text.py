@@ -1,0 +1,214 @@
+"""The methods paragraph of a run, and BibTeX of what the run used."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from snakesteer.report.evidence import Arm, Evidence
+from snakesteer.wording import (
+    configuration,
+    data_name,
+    model_name,
+    p_value,
+    percent,
+    percent_interval,
+    points,
+    points_interval,
+)
+
+REFERENCES = Path(__file__).parent / "assets" / "references.bib"
+
+METHODS = {
+    "caa": "the vector times a strength α added to the output of a block (CAA) [@rimsky2024caa]",
+    "dac": "α set for every token by how much steering would change the next-token distribution "
+    "(after DAC) [@scalena2024dac]",
+    "dac_heads": "all attention heads steered before their output projection (DAC) "
+    "[@scalena2024dac]",
+    "iti": "inference-time intervention at the attention heads that know best [@li2023iti]",
+    "actadd": "activation addition of a pair of prompts [@turner2023actadd]",
+}
+DIRECTIONS = {
+    "caa": "the mean difference of the pairs [@rimsky2024caa]",
+    "probe": "the weights of a logistic-regression probe",
+    "mean_centring": "mean-centring [@jorgensen2023centring]",
+    "pca": "the first principal component of the differences [@zou2023repe]",
+    "file": "a vector read from a file",
+}
+SAMPLERS = {
+    "tpe": "the tree-structured Parzen estimator [@bergstra2011tpe]",
+    "random": "random search",
+    "gp": "a Gaussian process",
+    "qmc": "a quasi-random sequence",
+    "cmaes": "CMA-ES [@hansen2001cmaes]",
+    "grid": "a grid",
+}
+PRUNERS = {
+    "median": "the median of earlier trials",
+    "successive_halving": "successive halving [@jamieson2016halving]",
+    "hyperband": "Hyperband [@li2018hyperband]",
+    "wilcoxon": "a Wilcoxon signed-rank test against the best trial [@wilcoxon1945]",
+}
+PAIRS = {
+    "gold_vs_corrupted": "the gold solution against itself with a wrong number carried to the end",
+    "model_correct_vs_wrong": "right against wrong solutions that the model itself had sampled",
+}
+SCOPES = {
+    "from_last_prompt_token": "from the last prompt token on",
+    "all": "at all positions",
+    "generated_only": "at generated tokens only",
+    "last_prompt_token": "at the last prompt token only",
+    "first_k": "at the first positions only",
+}
+
+
+def methods_text(evidence: Evidence) -> str:
+    """The methods paragraph, Markdown with citation keys as pandoc reads them."""
+    paragraphs = (_setting(evidence), _steering(evidence), _search(evidence), _result(evidence))
+    return "\n\n".join(" ".join(sentences) for sentences in paragraphs) + "\n"
+
+
+def references(methods: str) -> str:
+    """BibTeX entries of what a methods paragraph cites, in the order of the keys."""
+    entries = bibliography()
+    return "\n\n".join(entries[key] for key in cited(methods)) + "\n"
+
+
+def cited(methods: str) -> list[str]:
+    """Keys that a text cites, sorted."""
+    return sorted(set(re.findall(r"@(\w+)", " ".join(re.findall(r"\[@[^\]]*\]", methods)))))
+
+
+def bibliography() -> dict[str, str]:
+    """All entries that we know, by key."""
+    entries = REFERENCES.read_text(encoding="utf-8").strip().split("\n\n")
+    return {entry.partition("{")[2].partition(",")[0]: entry for entry in entries}
+
+
+def _setting(evidence: Evidence) -> list[str]:
+    config, splits, run = evidence.config, evidence.manifest["splits"], evidence.test["run"]
+    revision = evidence.model["commit"] or evidence.model["revision"]
+    prompt, generation = config["prompt"], config["generation"]
+    shots = prompt["shots"]
+    decoding = "greedily"
+    if generation["do_sample"]:
+        decoding = f"at temperature {generation['temperature']:g} and top-p {generation['top_p']:g}"
+    source = data_name(config["data"])
+    if source == "GSM8K":
+        source += f" [@cobbe2021gsm8k] (commit {config['data']['hub_revision'][:12]})"
+    return [
+        f"We asked whether activation steering changes the accuracy of "
+        f"{model_name(config['model'])}"
+        f"{f' (revision {revision[:12]})' if revision else ''} on {source}.",
+        f"{splits['train']['size']} train, {splits['val']['size']} validation and "
+        f"{splits['test']['size']} test problems were drawn with seed "
+        f"{config['data']['seed']}, the test problems from the source's own test part; no two "
+        "splits share a question, not even one that differs in its numbers alone.",
+        f"The model read {shots or 'no'} worked example{'' if shots == 1 else 's'} from train "
+        f"{'in its chat template ' if prompt['chat'] else ''}and answered {decoding} with at most "
+        f"{generation['max_new_tokens']} tokens ({run['dtype']}, {run['device']}).",
+        "An answer was right if its final number equalled the gold number.",
+    ]
+
+
+def _steering(evidence: Evidence) -> list[str]:
+    config = evidence.config["steering"]
+    layers = ", ".join(str(probe["layer"]) for probe in evidence.probes)
+    directions = _joined(DIRECTIONS, config["directions"])
+    methods = _joined(METHODS, config["methods"])
+    scope = SCOPES.get(config["scope"], config["scope"])
+    return [
+        f"Steering vectors for the blocks {layers} (counted from 0) were estimated on train from "
+        f"contrast pairs, {PAIRS[evidence.config['pairs']['kind']]}, as {directions}.",
+        f"What was done with a vector: {methods}; {scope}.",
+        *(
+            ["Hooks with α = 0 left every token and every logit as they were."]
+            if evidence.zero_steering and evidence.zero_steering["passed"]
+            else []
+        ),
+    ]
+
+
+def _search(evidence: Evidence) -> list[str]:
+    search, steering = evidence.config["search"], evidence.config["steering"]
+    low, high = steering["strength"]
+    unit = (
+        "the length of what is added in units of the residual stream's mean norm"
+        if steering["unit"] == "dose"
+        else "a factor on the raw vector"
+    )
+    pruner = PRUNERS.get(search["pruner"])
+    rule = (
+        "The smallest dose within one standard error of the highest accuracy was chosen "
+        "[@breiman1984cart]."
+        if search["one_standard_error"]
+        else "The highest accuracy was chosen, of equals the smallest dose."
+    )
+    return [
+        f"Method, direction, layer and strength (between {low:g} and {high:g}, {unit}) were "
+        f"searched on the validation split in {search['n_trials']} trials of Optuna "
+        f"[@akiba2019optuna] with {SAMPLERS[search['sampler']]} and seed {search['seed']}"
+        + (f"; hopeless trials were ended early by {pruner}." if pruner else "."),
+        f"The unsteered model was trial 0. {rule}",
+    ]
+
+
+def _result(evidence: Evidence) -> list[str]:
+    test, arms = evidence.test, evidence.arms
+    confidence, n = f"{test['confidence']:.0%}", test["num_test_samples"]
+    interval = "Wilson's interval [@wilson1927]"
+    if "seeds" in test:
+        interval = "a bootstrap over problems [@efron1993bootstrap]"
+    sentences = [f"The search chose {configuration(evidence.params)}."]
+    if evidence.steered:
+        sentences += _difference(test, arms, confidence, interval)
+    else:
+        sentences.append(
+            f"On {n} test problems, answered once, the unsteered model's accuracy was "
+            f"{percent(arms[0].accuracy)} ({confidence} CI "
+            f"{percent_interval(arms[0].accuracy_ci)}, {interval}); there was no steering to test."
+        )
+    if len(arms) > 2:
+        sentences.append(f"Controls at the same layer and dose: {_controls(arms[2:])}.")
+    commit = evidence.provenance["git"]["commit"]
+    sentences.append(
+        "Computations were run with snakesteer"
+        f"{f' (commit {commit[:12]})' if commit else ''} on Snakemake [@molder2021snakemake], "
+        "PyTorch [@paszke2019pytorch], Transformers [@wolf2020transformers] and scikit-learn "
+        "[@pedregosa2011sklearn]."
+    )
+    return sentences
+
+
+def _difference(
+    test: Mapping[str, Any], arms: list[Arm], confidence: str, interval: str
+) -> list[str]:
+    unsteered, steered = arms[:2]
+    assert steered.difference is not None
+    assert steered.difference_ci is not None
+    assert steered.p_value is not None
+    name = "sign-flip permutation test [@fisher1935design]"
+    if "McNemar" in test["test"]:
+        name = "exact McNemar test [@mcnemar1947]"
+    return [
+        f"On {test['num_test_samples']} test problems, answered once, accuracy was "
+        f"{percent(unsteered.accuracy)} unsteered ({confidence} CI "
+        f"{percent_interval(unsteered.accuracy_ci)}, {interval}) and {percent(steered.accuracy)} "
+        f"steered ({percent_interval(steered.accuracy_ci)}), a difference of "
+        f"{points(steered.difference)} ({confidence} CI {points_interval(steered.difference_ci)}, "
+        f"paired percentile bootstrap [@efron1993bootstrap]; {steered.gained} gained, "
+        f"{steered.lost} lost, {name}, {p_value(steered.p_value)}).",
+        f"Verdict: {test['verdict']}.",
+    ]
+
+
+def _controls(controls: list[Arm]) -> str:
+    return "; ".join(
+        f"{arm.label} {points(arm.difference)} ({points_interval(arm.difference_ci)})"
+        for arm in controls
+        if arm.difference is not None and arm.difference_ci is not None
+    )
+
+
+def _joined(words: Mapping[str, str], names: list[str]) -> str:
+    return "; ".join(words.get(name, name) for name in names)

@@ -1,0 +1,124 @@
+"""Tables of the report that belong to no figure."""
+
+from dataclasses import dataclass
+
+from snakesteer.report.evidence import Evidence
+from snakesteer.wording import percent, points
+
+RATES = (
+    ("Numeric match (the measure)", "accuracy"),
+    ("lm-evaluation-harness, strict-match", "strict_match"),
+    ("lm-evaluation-harness, flexible-extract", "flexible_extract"),
+    ("Without any number", "invalid_rate"),
+    ("Cut off at the length limit", "truncated_rate"),
+    ("Repeating itself", "repetition_rate"),
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        caption: What it shows.
+        columns: Headings.
+        rows: Cells; the first of each row is the row's name.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def make_tables(evidence: Evidence) -> dict[str, Table]:
+    """The tables by name."""
+    manifest, record = evidence.manifest, evidence.provenance
+    return {
+        "answers": answers_table(evidence),
+        "splits": Table(
+            "Sizes of the splits",
+            ("Split", "Problems", "SHA-256 of the file"),
+            tuple(
+                (name, str(split["size"]), split["file_sha256"][:16] + "…")
+                for name, split in manifest["splits"].items()
+            ),
+        ),
+        "overlaps": Table(
+            "Questions that two splits share",
+            ("Splits", "Word for word", "Up to their numbers"),
+            tuple(
+                (pair.replace("/", " and "), str(shared["exact"]), str(shared["near"]))
+                for pair, shared in manifest["overlaps"].items()
+            ),
+        ),
+        "run": run_table(evidence),
+        "versions": _pairs("Versions", "Package", "Version", record["versions"]),
+        "seeds": _pairs("Seeds", "Key", "Seed", record["seeds"]),
+        "hashes": _pairs("SHA-256 of the files", "File", "SHA-256", record["sha256"]),
+    }
+
+
+def answers_table(evidence: Evidence) -> Table:
+    """All graders, and the signs of a model that steering has broken."""
+    metrics = [evidence.test["baseline_benchmark_metrics"]]
+    if evidence.steered:
+        metrics.append(evidence.test["steered_benchmark_metrics"])
+    rows = [
+        (label, *(percent(each[key]) for each in metrics))
+        for label, key in RATES
+        if key in metrics[0]
+    ]
+    lengths = (f"{each['mean_new_tokens']:.1f}" for each in metrics)
+    return Table(
+        "How the answers to the test split look",
+        ("Share of answers", "Unsteered", "Steered")[: 1 + len(metrics)],
+        (*rows, ("Mean length in tokens", *lengths)),
+    )
+
+
+def run_table(evidence: Evidence) -> Table:
+    """What the run was made with."""
+    record = evidence.provenance
+    git, model, run = record["git"], evidence.model, evidence.test["run"]
+    commit = git["commit"] or "no checkout"
+    if git["dirty"]:
+        commit += f" with local changes ({git['diff_sha256'][:12]}…)"
+    rows = {
+        "Finished": record["created"],
+        "snakesteer commit": commit,
+        "Model": model["name"],
+        "Model revision": model["commit"] or model["revision"] or "none (a local model)",
+        "Architecture": f"{model['model_type']}, {model['num_layers']} layers of "
+        f"{model['hidden_size']}",
+        "Engine": ", ".join(
+            [run["engine"], *([f"{run['slots']} slots"] if run.get("slots") else [])]
+        ),
+        "Device and dtype": f"{run['device']}, {run['dtype']}",
+        "Machine": ", ".join(str(value) for value in record["machine"].values() if value),
+    }
+    return Table("The run", ("What", "Value"), tuple(rows.items()))
+
+
+def luck(evidence: Evidence) -> str:
+    """What became, on test, of the lead on validation."""
+    if not evidence.steered:
+        return "Nothing was chosen for its validation accuracy, so nothing can shrink on test."
+    test = evidence.test
+    on_validation = test["best_validation_score"] - test["baseline_validation_score"]
+    text = (
+        "On validation the chosen configuration was ahead of the unsteered model by "
+        f"{points(on_validation)}, on test by {points(test['accuracy_improvement'])}. The best of "
+        "many noisy candidates looks better than it is: trust the test split."
+    )
+    if "seeds" in test:
+        seeds = test["seeds"]
+        text += (
+            f" Each problem was answered {seeds['samples']} times; from sample to sample accuracy "
+            f"has a standard deviation of {100 * seeds['baseline_sd']:.1f} points unsteered and "
+            f"{100 * seeds['steered_sd']:.1f} steered."
+        )
+    return text
+
+
+def _pairs(caption: str, key: str, value: str, found: dict[str, object]) -> Table:
+    return Table(caption, (key, value), tuple((name, str(each)) for name, each in found.items()))

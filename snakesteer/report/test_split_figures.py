@@ -1,0 +1,134 @@
+"""The test split: accuracies and differences as forest plots."""
+
+from collections.abc import Sequence
+
+import altair as alt
+
+from snakesteer.report.evidence import Arm, Evidence
+from snakesteer.report.figure import Figure, listing, padded
+from snakesteer.report.forest import Estimate, forest
+from snakesteer.report.style import BLUE, INK, MUTED
+from snakesteer.wording import p_value, percent, percent_interval, points, points_interval, signed
+
+# What a row of a forest plot is drawn in, by the kind of arm; a control is grey.
+COLOURS = {"unsteered": INK, "steered": BLUE}
+
+# An arm, a value and its interval.
+Row = tuple[Arm, float, tuple[float, float]]
+
+
+def accuracy_figure(evidence: Evidence) -> Figure:
+    """Accuracy of every arm."""
+    arms, n = evidence.arms, evidence.test["num_test_samples"]
+    confidence = f"{evidence.test['confidence']:.0%}"
+    several = "seeds" in evidence.test
+    intervals = "intervals of a bootstrap over problems" if several else "Wilson intervals"
+    caption = (
+        f"Share of the {n} test problems answered correctly, with {confidence} {intervals}. "
+        "The dashed line is the unsteered model."
+    )
+    if len(arms) > 1:
+        caption += (
+            " Overlapping intervals do not settle whether two arms differ, as both answered the "
+            "same problems: the next figure does."
+        )
+    return Figure(
+        name="accuracy",
+        title="Accuracy on the test split",
+        caption=caption,
+        alt="Forest plot of accuracies. " + listing((a.label, percent(a.accuracy)) for a in arms),
+        columns=("Arm", "Accuracy", f"{confidence} interval"),
+        rows=tuple((a.label, percent(a.accuracy), percent_interval(a.accuracy_ci)) for a in arms),
+        chart=_forest(
+            [(arm, arm.accuracy, arm.accuracy_ci) for arm in arms],
+            title="Accuracy",
+            axis_format=".0%",
+            tooltip_format=".1%",
+            line=arms[0].accuracy,
+            limits=(0.0, 1.0),
+        ),
+    )
+
+
+def difference_figure(evidence: Evidence) -> Figure:
+    """Difference of every arm from the unsteered model, in percentage points."""
+    title = "Difference from the unsteered model"
+    rows: list[Row] = [
+        (arm, 100.0 * arm.difference, (100.0 * arm.difference_ci[0], 100.0 * arm.difference_ci[1]))
+        for arm in evidence.arms
+        if arm.difference is not None and arm.difference_ci is not None
+    ]
+    if not rows:
+        return Figure(
+            "difference", title, "No steering was chosen, so there is no difference to show."
+        )
+    confidence, n = f"{evidence.test['confidence']:.0%}", evidence.test["num_test_samples"]
+    return Figure(
+        name="difference",
+        title=title,
+        caption=(
+            f"Change in accuracy on the same {n} test problems, with {confidence} intervals of the "
+            "paired bootstrap. Right of the dashed line is better than unsteered."
+            + (
+                " In the table, Holm is the p-value adjusted for the number of controls."
+                if len(rows) > 1
+                else ""
+            )
+        ),
+        alt="Forest plot of differences in percentage points. "
+        + listing((arm.label, signed(value)) for arm, value, _ in rows),
+        columns=(
+            *("Arm", "Difference", f"{confidence} interval"),
+            *("Gained", "Lost", "Test", "Holm", "Verdict"),
+        ),
+        rows=tuple(
+            (
+                arm.label,
+                points(value / 100.0),
+                points_interval((low / 100.0, high / 100.0)),
+                str(arm.gained),
+                str(arm.lost),
+                *("" if p is None else p_value(p) for p in (arm.p_value, arm.p_holm)),
+                arm.verdict or "",
+            )
+            for arm, value, (low, high) in rows
+        ),
+        chart=_forest(
+            rows,
+            title="Difference in points",
+            axis_format="+.0f",
+            tooltip_format="+.1f",
+            line=0.0,
+            limits=(-100.0, 100.0),
+        ),
+    )
+
+
+def _forest(
+    rows: Sequence[Row],
+    *,
+    title: str,
+    axis_format: str,
+    tooltip_format: str,
+    line: float,
+    limits: tuple[float, float],
+) -> alt.LayerChart:
+    estimates = [
+        Estimate(
+            label=arm.label,
+            value=value,
+            low=low,
+            high=high,
+            colour=COLOURS.get(arm.kind, MUTED),
+            shape="circle" if arm.kind in COLOURS else "diamond",
+        )
+        for arm, value, (low, high) in rows
+    ]
+    return forest(
+        estimates,
+        title=title,
+        axis_format=axis_format,
+        tooltip_format=tooltip_format,
+        line=line,
+        scale=padded([line, *(each for _, _, interval in rows for each in interval)], *limits),
+    )

@@ -1,0 +1,119 @@
+"""The verdict in plain words, never stronger than the numbers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from snakesteer.report.evidence import Arm, Evidence
+from snakesteer.wording import (
+    configuration,
+    model_name,
+    p_value,
+    percent,
+    percent_interval,
+    points,
+    points_interval,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What comes first in a report.
+
+    Attributes:
+        tone: ``helps``, ``hurts`` or ``none``.
+        headline: One line.
+        text: A paragraph with the numbers behind it.
+        cautions: What a reader should know before believing it.
+    """
+
+    tone: str
+    headline: str
+    text: str
+    cautions: tuple[str, ...]
+
+
+def read_verdict(evidence: Evidence) -> Verdict:
+    """The verdict of a run."""
+    tone, headline, text = _steered(evidence) if evidence.steered else _unsteered(evidence)
+    return Verdict(tone, headline, text, tuple(_cautions(evidence)))
+
+
+def _unsteered(evidence: Evidence) -> tuple[str, str, str]:
+    unsteered = evidence.arms[0]
+    n, confidence = evidence.test["num_test_samples"], evidence.test["confidence"]
+    text = (
+        f"The search tried {evidence.steered_trials} steered configurations of "
+        f"{model_name(evidence.config['model'])}, and none earned its place: "
+        f"{evidence.test['why'].rstrip('.')}. On the {n} test problems the unsteered model answers "
+        f"{percent(unsteered.accuracy)} correctly ({confidence:.0%} interval "
+        f"{percent_interval(unsteered.accuracy_ci)}); there is no steered run to set beside it."
+    )
+    return "none", "Steering does not help: doing nothing was the best choice", text
+
+
+def _steered(evidence: Evidence) -> tuple[str, str, str]:
+    unsteered, steered = evidence.arms[:2]
+    assert steered.difference is not None
+    assert steered.difference_ci is not None
+    assert steered.p_value is not None
+    n, confidence = evidence.test["num_test_samples"], evidence.test["confidence"]
+    text = (
+        f"Steered by {configuration(evidence.params)}, {model_name(evidence.config['model'])} "
+        f"answers {percent(steered.accuracy)} of the {n} test problems correctly, without steering "
+        f"{percent(unsteered.accuracy)}. The difference is {points(steered.difference)} "
+        f"({confidence:.0%} interval {points_interval(steered.difference_ci)}); {steered.gained} "
+        f"problems were gained and {steered.lost} lost ({evidence.test['test']} test, "
+        f"{p_value(steered.p_value)})."
+    )
+    size = points(abs(steered.difference)).lstrip("+")
+    match evidence.test["verdict"]:
+        case "helps":
+            return "helps", f"Steering helps: {size} more on the test problems", text
+        case "hurts":
+            return "hurts", f"Steering hurts: {size} fewer on the test problems", text
+        case _:
+            headline = f"Steering does not help detectably at n = {n}"
+            return "none", headline, f"{text} {_detectable(evidence)}".strip()
+
+
+def _detectable(evidence: Evidence) -> str:
+    """The smallest effect that such a test would have found."""
+    effect = evidence.test.get("minimum_detectable_effect")
+    if not isinstance(effect, float):
+        return ""
+    size = points(effect).lstrip("+")
+    return f"At this n the test finds an effect of {size} four times in five, a smaller one seldom."
+
+
+def _cautions(evidence: Evidence) -> Iterator[str]:
+    gate = evidence.zero_steering
+    if gate is None:
+        yield "The zero-steering check was not run."
+    elif not gate["passed"]:
+        yield "The zero-steering check failed: hooks at α = 0 change answers."
+    if evidence.test["verdict"] == "helps":
+        alike = [arm.label for arm in evidence.arms[2:] if _as_good(arm, evidence.arms[1])]
+        if alike:
+            yield (
+                "Controls that should not help do as well or better "
+                f"({', '.join(alike)}): it may not be the direction that helps."
+            )
+    baseline = evidence.test["baseline_benchmark_metrics"]
+    if baseline["invalid_rate"] > 0.2:
+        yield (
+            f"{percent(baseline['invalid_rate'])} of the unsteered answers hold no number. Check "
+            "the prompt template before reading anything into a difference."
+        )
+    if baseline["truncated_rate"] > 0.2:
+        yield (
+            f"{percent(baseline['truncated_rate'])} of the unsteered answers hit the length limit. "
+            "Raise generation.max_new_tokens."
+        )
+    if baseline["correct"] in (0, baseline["total_samples"]):
+        yield "All unsteered answers are marked alike, so only one direction of change can show."
+
+
+def _as_good(control: Arm, steered: Arm) -> bool:
+    return control.kind in ("random", "shuffled", "negative") and (
+        control.accuracy >= steered.accuracy
+    )

@@ -1,0 +1,359 @@
+"""Files of runs as the workflow writes them, with results that are made up."""
+
+import math
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from snakesteer.comparison import compare
+from snakesteer.config import Config
+from snakesteer.controls import Control, controls_record, nothing_to_control
+from snakesteer.data.problem import Problem
+from snakesteer.data.splits import manifest
+from snakesteer.evaluation import Answer, summary, write_answers
+from snakesteer.files import sha256_text, write_json, write_jsonl, write_text
+from snakesteer.final_test import generation_rows, read_generations
+from snakesteer.params import leaves, nested
+from snakesteer.report.evidence import Evidence, read_evidence
+from snakesteer.search import tables
+from snakesteer.search.best import best_config
+from snakesteer.search.journal import STUDY_NAME
+from snakesteer.search.study import COSTS
+from snakesteer.statistics import wilson
+
+HOSTILE = "</script><img src=x onerror=\"window.hacked='yes'\"><!-- {{ 7 * 7 }} ${1} <b>"
+VAL, TEST = 48, 100
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A results folder.
+
+    Attributes:
+        folder: Of the run.
+        optional: Names of optional files that it has: zero_steering, controls, sensitivity.
+    """
+
+    folder: Path
+    optional: tuple[str, ...] = field(default=())
+
+    def paths(self) -> dict[str, Any]:
+        """What `read_evidence` takes."""
+        results = self.folder
+        paths = {
+            "test": results / "test_final.json",
+            "generations": results / "test_generations.jsonl",
+            "best": results / "best_config.json",
+            "baseline": results / "baseline" / "val.json",
+            "trials": results / "study" / "trials.csv",
+            "db": results / "study" / "study.db",
+            "probes": sorted((results / "probes").glob("layer_*.json")),
+            "model": results / "model" / "info.json",
+            "manifest": results / "splits" / "manifest.json",
+            "provenance": results / "provenance.json",
+        }
+        optional = {
+            "zero_steering": results / "checks" / "zero_steering.json",
+            "controls": results / "controls.json",
+            "sensitivity": results / "sensitivity.csv",
+        }
+        return {**paths, **{name: optional[name] for name in self.optional}}
+
+    def evidence(self) -> Evidence:
+        """What the report is made from."""
+        return read_evidence(**self.paths())
+
+
+class Asked:
+    """Stands for a prompter."""
+
+    def text(self, question: str) -> str:
+        return f"Question: {question}\nAnswer:"
+
+
+def write_run(
+    folder: Path,
+    *,
+    trials: int = 30,
+    gain: float = 0.0,
+    hostile: str = "",
+    methods: tuple[str, ...] = ("caa", "dac"),
+    optional: tuple[str, ...] = (),
+) -> RunFiles:
+    """Write the files of a run.
+
+    Args:
+        folder: Of the run.
+        trials: Of the search.
+        gain: What the best dose adds to the accuracy; with 0 no steering is chosen.
+        hostile: A text that every generation and name ends with.
+        methods: That the search had.
+        optional: Optional files to write.
+    """
+    rng = random.Random(0)
+    layers = [9, 14, 20]
+    config = Config.model_validate(
+        {
+            "results": str(folder.name),
+            "steering": {"methods": list(methods), "layers": layers},
+            "search": {"n_trials": trials, "one_standard_error": gain == 0.0},
+        }
+    )
+    for layer in layers:
+        auc = 0.5 + 0.3 * math.exp(-(((layer - 14) / 6) ** 2))
+        metrics = {
+            "layer": layer,
+            "auc": auc,
+            "accuracy": auc - 0.04,
+            "precision": auc,
+            "recall": auc,
+        }
+        write_json(folder / "probes" / f"layer_{layer}.json", {**metrics, "f1": auc})
+    val = problems("train", VAL)
+    baseline = answers(val, [rng.random() < 0.45 for _ in val])
+    write_answers(folder / "baseline" / "val.jsonl", baseline)
+    write_json(folder / "baseline" / "val.json", {**summary(baseline), "engine": "slots"})
+    write_study(folder / "study", rng, layers, methods, trials, gain, baseline, hostile)
+    best = best_config(
+        folder / "study" / "study.db",
+        baseline,
+        sorted((folder / "probes").glob("*.json")),
+        seed=0,
+        one_standard_error=gain == 0.0,
+    )
+    if gain == 0.0:
+        assert best["best_trial_params"]["steering_alpha"] == 0.0
+    write_json(folder / "best_config.json", best)
+    write_test(folder, config, best, rng, gain, hostile)
+    write_records(folder, config, val, hostile)
+    if "zero_steering" in optional:
+        write_zero_steering(folder)
+    if "controls" in optional:
+        write_controls(folder, gain, rng, hostile)
+    if "sensitivity" in optional:
+        write_sensitivity(folder, layers, methods, gain)
+    return RunFiles(folder, optional)
+
+
+def problems(part: str, count: int, hostile: str = "") -> list[Problem]:
+    """Problems that ask for their own number."""
+    return [
+        Problem(
+            f"{part}-{number:05}",
+            f"Ann has {number} pens and gets 1 more. How many pens has {part} now?{hostile}",
+            f"{number} + 1 = {number + 1}\n#### {number + 1}",
+            str(number + 1),
+        )
+        for number in range(count)
+    ]
+
+
+def answers(asked: list[Problem], correct: list[bool], hostile: str = "") -> list[Answer]:
+    """Graded answers, right and wrong as told."""
+    return [
+        Answer(
+            id=problem.id,
+            correct=right,
+            strict=right,
+            flexible=right,
+            extracted=problem.gold if right else str(int(problem.gold) + 7),
+            text=f" Ann has {int(problem.gold) - 1} pens. She gets 1 more, so she has "
+            f"{problem.gold if right else int(problem.gold) + 7} pens.\n#### "
+            f"{problem.gold if right else int(problem.gold) + 7}{hostile}",
+            finish="stop",
+            prompt_tokens=120,
+            new_tokens=30,
+        )
+        for problem, right in zip(asked, correct, strict=True)
+    ]
+
+
+def write_study(
+    folder: Path,
+    rng: random.Random,
+    layers: list[int],
+    methods: tuple[str, ...],
+    trials: int,
+    gain: float,
+    baseline: list[Answer],
+    hostile: str,
+) -> None:
+    """study.db and trials.csv of a study whose best dose is 0.1, or 0 without a gain."""
+    sampler = optuna.samplers.TPESampler(seed=0)
+    study = optuna.create_study(study_name=STUDY_NAME, direction="maximize", sampler=sampler)
+    unsteered = summary(baseline)["accuracy"]
+    for number in range(trials):
+        trial = study.ask()
+        method = trial.suggest_categorical("steering_method", list(methods))
+        trial.suggest_categorical("steering_direction", ["caa"])
+        layer = trial.suggest_categorical("layer_id", layers)
+        dose = trial.suggest_float("steering_dose", -0.2, 0.2) if number else 0.0
+        attributes: dict[str, Any] = {
+            "steering_method": method,
+            "steering_direction": "caa",
+            "layer_id": layer,
+            "steering_alpha": 12.5 * dose,
+            "steering_dose": dose,
+            "scope": "from_last_prompt_token",
+            "worker": 0,
+        }
+        if number == 4 and trials > 8:
+            for name, value in {**attributes, "error": f"RuntimeError: lost{hostile}"}.items():
+                trial.set_user_attr(name, value)
+            study.tell(trial, state=TrialState.FAIL)
+            continue
+        expected = (
+            unsteered + gain - 3.0 * abs(dose - (0.1 if gain else 0.0)) - (0.02 if dose else 0)
+        )
+        accuracy = unsteered if number == 0 else expected + rng.uniform(-0.02, 0.02)
+        pruned = number > 2 and accuracy < unsteered - 0.15
+        problems_seen = 16 if pruned else VAL
+        accuracy = min(1.0, max(0.0, round(accuracy * problems_seen) / problems_seen))
+        costs = ([accuracy], problems_seen, 30 * problems_seen, 0)
+        for name, value in {**attributes, **dict(zip(COSTS, costs, strict=True))}.items():
+            trial.set_user_attr(name, value)
+        if pruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, accuracy)
+    tables._write_trials(folder / "trials.csv", study)
+    tables._write_db(folder / "study.db", study)
+
+
+def write_test(
+    folder: Path,
+    config: Config,
+    best: dict[str, Any],
+    rng: random.Random,
+    gain: float,
+    hostile: str,
+) -> None:
+    """test_final.json and test_generations.jsonl."""
+    asked = problems("test", TEST, hostile)
+    before = [rng.random() < 0.45 for _ in asked]
+    gained = [rng.random() < 2 * gain for _ in asked]
+    after = [
+        right if not gain else (right and number % 17 > 0) or won
+        for number, (right, won) in enumerate(zip(before, gained, strict=True))
+    ]
+    one, other = answers(asked, before, hostile), answers(asked, after, hostile)
+    sections = {
+        key: value
+        for name in ("model", "prompt", "generation", "engine", "pairs", "evaluation")
+        for key, value in leaves(name, getattr(config, name)).items()
+    }
+    record = {
+        "best_trial_params": best["best_trial_params"],
+        "best_validation_score": best["best_validation_score"],
+        "baseline_validation_score": best["baseline_validation_score"],
+        "why": best["why"],
+        **compare([one], [other], config.evaluation),
+        "shrinkage": 0.021,
+        "test_probe_metrics": {
+            **{"auc": 0.71, "accuracy": 0.66, "precision": 0.66, "recall": 0.7, "f1": 0.68},
+            **{"pairs": TEST, "pair_kind": "gold_vs_corrupted"},
+        },
+        "num_test_samples": TEST,
+        "config": nested(sections),
+        "run": {"engine": "slots", "slots": 32, "compiled": False, "shared_prefix_tokens": 90}
+        | {"device": "cpu", "dtype": "bfloat16"},
+    }
+    write_json(folder / "test_final.json", record)
+    write_jsonl(folder / "test_generations.jsonl", generation_rows(Asked(), asked, [one], [other]))
+
+
+def write_records(folder: Path, config: Config, val: list[Problem], hostile: str) -> None:
+    """model/info.json, splits/manifest.json, provenance.json."""
+    model = {
+        **{
+            "name": f"a model{hostile}",
+            "revision": None,
+            "commit": "c0ffee",
+            "model_type": "llama",
+        },
+        **{"num_layers": 30, "hidden_size": 576, "context": 8192, "layers": [9, 14, 20]},
+    }
+    write_json(folder / "model" / "info.json", model)
+    splits = {"train": problems("fit", 64), "val": val, "test": problems("test", TEST)}
+    hashes = {name: sha256_text(name) for name in splits}
+    write_json(
+        folder / "splits" / "manifest.json", manifest(splits, splits, ["test-99999"], hashes)
+    )
+    write_json(
+        folder / "provenance.json",
+        {
+            "created": "2026-01-02T03:04:05+00:00",
+            "config": config.model_dump(mode="json"),
+            "git": {"commit": "0123456789abcdef", "dirty": True, "diff_sha256": "ab" * 32},
+            "versions": {"python": "3.11.7", "torch": "2.13.0", "optuna": "5.0.0"},
+            "machine": {"platform": "Linux", "processor": "A processor"},
+            "model": model,
+            "run": {"engine": "slots", "slots": 32, "device": "cpu", "dtype": "bfloat16"},
+            "seeds": {"data.seed": 0, "search.seed": 0},
+            "sha256": {str(Path("results") / "test_final.json"): "cd" * 32},
+        },
+    )
+
+
+def write_zero_steering(folder: Path) -> None:
+    """checks/zero_steering.json."""
+    write_json(
+        folder / "checks" / "zero_steering.json",
+        {
+            **{"passed": True, "engine": "slots", "dtype": "bfloat16", "slots": 32, "prompts": 32},
+            "methods": {"caa": {"passed": True}, "dac": {"passed": True}},
+        },
+    )
+
+
+def write_controls(folder: Path, gain: float, rng: random.Random, hostile: str) -> None:
+    """controls.json: none without a chosen steering, else one of every kind and five directions."""
+    path = folder / "controls.json"
+    if not gain:
+        write_json(path, nothing_to_control())
+        return
+    before, after = (
+        read_generations(folder / "test_generations.jsonl", name)
+        for name in ("baseline", "steered")
+    )
+    arms = [(f"random direction {number}", "random") for number in range(1, 6)]
+    arms += [("vector of shuffled labels", "shuffled"), ("the opposite direction", "negative")]
+    arms += [(f"no steering, told: Think.{hostile}", "prompt")]
+    controls = [
+        Control(f"{kind}_{number}", label, kind, None) for number, (label, kind) in enumerate(arms)
+    ]
+    answered = []
+    for control in controls:
+        change = 0.25 if control.kind == "negative" else 0.06
+        outcomes = [
+            answer.correct != (rng.random() < (change if answer.correct else change / 4))
+            for answer in before[0]
+        ]
+        answered.append([answers(problems("test", TEST), outcomes)])
+    write_json(path, controls_record(before, after, controls, answered, Config().evaluation))
+
+
+def write_sensitivity(
+    folder: Path, layers: list[int], methods: tuple[str, ...], gain: float
+) -> None:
+    """sensitivity.csv."""
+    columns = ("method", "direction", "layer", "alpha", "dose", "n", "correct", "accuracy")
+    more = ("low", "high", "mean_new_tokens", "invalid_rate", "truncated_rate", "repetition_rate")
+    lines = [",".join(columns + more)]
+    for method in methods:
+        for layer in layers:
+            for dose in (-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2):
+                middle = 0.1 if gain else 0.0
+                accuracy = 0.45 + gain - (1 + layer / 30) * abs(dose - middle)
+                if dose == 0.0:
+                    accuracy = 0.45
+                correct = max(0, round(accuracy * VAL))
+                low, high = wilson(correct, VAL, 0.95)
+                cells = (method, "caa", layer, 12.5 * dose, dose, VAL, correct, correct / VAL)
+                cells += (low, high, 30.0, 0.0, 0.0, 0.0)
+                lines.append(",".join(map(str, cells)))
+    write_text(folder / "sensitivity.csv", "\n".join(lines) + "\n")
