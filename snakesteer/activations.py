@@ -29,7 +29,7 @@ from snakesteer.config import ReadPosition
 from snakesteer.errors import UserError
 from snakesteer.files import atomic_path
 from snakesteer.models.blocks import Site, on_block_outputs, residual_norms
-from snakesteer.models.loading import LoadedModel
+from snakesteer.models.loading import LoadedModel, check_ids
 from snakesteer.pairs import Pair
 from snakesteer.prompts import Prompter, common_prefix
 
@@ -163,7 +163,8 @@ def capture(
         Indices of the texts of a batch, and what was read of them at each layer.
 
     Raises:
-        UserError: A text that is longer than the model's context.
+        UserError: A text that is longer than the model's context, or has tokens that the model
+            does not know.
     """
     longest_text = max((len(text.token_ids) for text in texts), default=0)
     if loaded.context is not None and longest_text > loaded.context:
@@ -172,6 +173,7 @@ def capture(
             f"model's context of {loaded.context}",
             "Lower prompt.shots.",
         )
+    check_ids(loaded, (text.token_ids for text in texts))
     site = site or block_outputs(loaded)
     prefix, cache = _common_start(loaded, texts)
     batches = token_batches([len(text.token_ids) - len(prefix) for text in texts], budget)

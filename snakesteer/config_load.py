@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -18,10 +19,11 @@ def load_config(values: Mapping[str, Any]) -> Config:
         values: What Snakemake read from config files and ``--config``.
 
     Raises:
-        UserError: Unknown keys, wrong types or values that do not go together; names every one.
+        UserError: Unknown keys, wrong types or values that do not go together; names every one. Or
+            the results cannot lie where they should.
     """
     try:
-        return Config.model_validate(dict(values))
+        config = Config.model_validate(dict(values))
     except ValidationError as error:
         # One sentence a key: unions and lists report an error for every member.
         problems: dict[str, str] = {}
@@ -33,6 +35,13 @@ def load_config(values: Mapping[str, Any]) -> Config:
             + "\n".join(f"  - {text}" for text in problems.values()),
             "Every key is explained in config/config.yaml.",
         ) from None
+    for path in (Path(config.results), *Path(config.results).parents):
+        if path.exists() and not path.is_dir():
+            raise UserError(
+                f"results is {config.results!r}, but {path} is not a folder",
+                "Set results to another folder.",
+            )
+    return config
 
 
 def _describe(item: Any, values: Mapping[str, Any]) -> tuple[str, str]:

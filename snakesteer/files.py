@@ -1,5 +1,6 @@
 """Reading and writing files so that a reader never sees half of one."""
 
+import codecs
 import hashlib
 import json
 import os
@@ -55,7 +56,7 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist", "Run the rule that makes it.") from None
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or brackets without end
         raise UserError(
             f"{path} is not a JSON file ({error})", "Delete it and run snakemake again."
         ) from None
@@ -69,7 +70,7 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """Read one JSON object a line; blank lines are passed over.
+    """Read one JSON object a line; blank lines and a byte-order mark are passed over.
 
     Raises:
         UserError: The file is missing, not UTF-8, or a line is not a JSON object (names the line).
@@ -77,7 +78,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     path = Path(path)
     rows: list[dict[str, Any]] = []
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
     except FileNotFoundError:
         raise UserError(f"{path} does not exist", "Check the path.") from None
     for number, line in enumerate(lines, start=1):
@@ -89,7 +90,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
             raise UserError(
                 f"{path}, line {number}: not UTF-8 ({error.reason})", "Save the file as UTF-8."
             ) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{path}, line {number}: not JSON ({error})",
                 "Every line must be one JSON object.",

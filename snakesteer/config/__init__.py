@@ -6,7 +6,7 @@ runs (see `snakesteer.config_load`). Sections are flat, so that overlays merge w
 every leaf can be a rule parameter of its own.
 """
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from snakesteer.config.evidence import EvaluationConfig, SensitivityConfig
 from snakesteer.config.generation import EngineConfig, GenerationConfig, PromptConfig
@@ -20,7 +20,7 @@ from snakesteer.config.model import (
     ModelConfig,
 )
 from snakesteer.config.search import SearchConfig
-from snakesteer.config.section import Section
+from snakesteer.config.section import Section, check_braces
 from snakesteer.config.steering import (
     After,
     Direction,
@@ -87,6 +87,11 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     sensitivity: SensitivityConfig = SensitivityConfig()
+
+    @field_validator("results")
+    @classmethod
+    def _no_wildcards(cls, value: str) -> str:
+        return check_braces("results", value)
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Config":

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from snakesteer.config.section import Section
+from snakesteer.config.section import Section, check_braces
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
@@ -51,6 +51,11 @@ class ModelConfig(Section):
         description="Number of decoder blocks. Only needed when `steering.layers` holds fractions "
         "and the model is not on this disk yet; checked against the model.",
     )
+
+    @field_validator("name")
+    @classmethod
+    def _no_wildcards(cls, value: str) -> str:
+        return check_braces("model.name", value)
 
 
 class DataConfig(Section):
@@ -104,7 +109,7 @@ class DataConfig(Section):
     @field_validator("folder")
     @classmethod
     def _home(cls, value: str | None) -> str | None:
-        return None if value is None else os.path.expanduser(value)
+        return None if value is None else check_braces("data.folder", os.path.expanduser(value))
 
     @model_validator(mode="after")
     def _folder_is_named(self) -> "DataConfig":

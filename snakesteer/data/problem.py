@@ -6,6 +6,7 @@ the number, the solution is that last line alone.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
@@ -153,6 +154,11 @@ def problem_from_row(
                 f"Give the row a {field!r}, or remove the row; data.question_fields and "
                 "data.answer_field say which fields are read.",
             )
+        if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+            raise UserError(
+                f"{place}: {field!r} holds half a character (a lone surrogate such as \\ud800)",
+                "Save the text as UTF-8 anew, or remove the row.",
+            )
     try:
         answer = gold_solution(row[answer_field])
         gold = parse_gold(answer)
@@ -170,7 +176,8 @@ def read_problems(path: str | Path) -> list[Problem]:
     """Read a split as written by `write_problems`.
 
     Raises:
-        UserError: The file is missing, damaged, or a row lacks one of the four fields.
+        UserError: The file is missing, damaged, a row lacks one of the four fields, or a problem
+            is there twice.
     """
     problems = []
     for number, row in enumerate(read_jsonl(path), start=1):
@@ -180,6 +187,11 @@ def read_problems(path: str | Path) -> list[Problem]:
                 "Delete the file and run snakemake again.",
             )
         problems.append(Problem(**row))
+    if twice := [id_ for id_, count in Counter(p.id for p in problems).items() if count > 1]:
+        raise UserError(
+            f"{path}: the problem {twice[0]} is there more than once",
+            "Delete the file and run snakemake again; do not edit it by hand.",
+        )
     return problems
 
 

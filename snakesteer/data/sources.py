@@ -57,9 +57,9 @@ def _from_hub(data: DataConfig, part: Part) -> list[Problem]:
         raise UserError(
             f"data.source is 'hub', but the {part} part of {data.hub_id!r} (configuration "
             f"{data.hub_config!r}, revision {data.hub_revision!r}) cannot be loaded: {error}",
-            "Check data.hub_id, data.hub_config, data.hub_revision and the network. Without a "
-            "network set data.source: folder and data.folder to a folder with train.jsonl and "
-            "test.jsonl, or data.source: embedded.",
+            "Check data.hub_id, data.hub_config, data.hub_revision and the network, and that the "
+            "cache (HF_HOME) can be written. Without a network set data.source: folder and "
+            "data.folder to a folder with train.jsonl and test.jsonl, or data.source: embedded.",
         ) from error
     place = f"{data.hub_id} {part} part"
     return _problems(data, part, place, ((index + 1, row) for index, row in enumerate(rows)))

@@ -7,17 +7,20 @@ from torch import Tensor
 
 from snakesteer.engine.interface import Request
 from snakesteer.errors import UserError
-from snakesteer.models.loading import LoadedModel
+from snakesteer.models.loading import LoadedModel, check_ids
 
 
 def check_lengths(loaded: LoadedModel, requests: Sequence[Request]) -> None:
-    """Refuse requests that cannot fit into the model's context.
+    """Refuse requests that cannot fit into the model's context, or that it has no embeddings for.
 
     Raises:
-        UserError: A prompt is empty, or the largest request is larger than the context.
+        UserError: A prompt is empty or holds an unknown token, or the largest request is larger
+            than the context.
     """
     if any(not request.prompt_ids for request in requests):
         raise UserError("A prompt is empty", "Write some text into prompt.template.")
+
+    check_ids(loaded, (request.prompt_ids for request in requests))
 
     def needed(request: Request) -> int:
         return len(request.prompt_ids) + request.max_new_tokens

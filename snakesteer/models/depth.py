@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from snakesteer.config import EMBEDDED_MODEL, EMBEDDED_MODEL_LAYERS, ModelConfig
+from snakesteer.errors import UserError
 from snakesteer.files import read_json
 
 # Names that HuggingFace configs use for the number of decoder blocks.
@@ -21,7 +22,7 @@ def depth_before_download(model: ModelConfig) -> int | None:
         None where it is not known yet; the first rule that reads the model checks it then.
 
     Raises:
-        UserError: A local folder whose config.json is no JSON.
+        UserError: A local folder whose config.json is no JSON, or has no number there.
     """
     if model.name == EMBEDDED_MODEL:
         return EMBEDDED_MODEL_LAYERS
@@ -30,8 +31,16 @@ def depth_before_download(model: ModelConfig) -> int | None:
         config = _cached_config(model) or config
     if config.is_file():
         values = read_json(config)
-        values = values.get("text_config", values)
-        return next((values[key] for key in DEPTH_KEYS if key in values), model.num_layers)
+        values = values if isinstance(values, dict) else {}
+        text = values.get("text_config")
+        values = text if isinstance(text, dict) else values
+        depth = next((values[key] for key in DEPTH_KEYS if key in values), model.num_layers)
+        if depth is not None and not (isinstance(depth, int) and depth > 0):
+            raise UserError(
+                f"{config} says that the model has {depth!r} layers",
+                "Check that the folder holds the whole model, as it was saved.",
+            )
+        return depth
     return model.num_layers
 
 

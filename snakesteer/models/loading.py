@@ -2,7 +2,7 @@
 
 import logging
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -146,7 +146,8 @@ def load_model(
         lease: The GPU to use where there are several; kept as long as the model.
 
     Raises:
-        UserError: The model cannot be read, is incomplete, or holds numbers that are not finite.
+        UserError: The model cannot be read, is incomplete, or holds or computes numbers that are
+            not finite.
     """
     transformers.utils.logging.disable_progress_bar()
     if threads is not None:
@@ -185,6 +186,7 @@ def load_model(
     elif network.device.type != "meta":  # offloaded weights come to the device asked for
         device = network.device
     _check_finite(network, model.name)
+    _check_logits(network, device, model)
     eos_ids = _eos_ids(network, tokenizer)
     pad_id = _pad_id(network, tokenizer)
     # The model's own defaults (temperature, repetition penalty …) must not leak into a run.
@@ -292,6 +294,40 @@ def _pad_id(network: Any, tokenizer: Any) -> int:
     """The tokenizer's padding id, or 0 where it has none or the model has no embedding for it."""
     pad = tokenizer.pad_token_id
     return pad if pad is not None and pad < network.get_input_embeddings().weight.shape[0] else 0
+
+
+@torch.inference_mode()
+def _check_logits(network: Any, device: torch.device, model: ModelConfig) -> None:
+    """Refuse a model whose numbers overflow on their way, which would answer nonsense."""
+    rows = network.get_input_embeddings().weight.shape[0]
+    ids = (
+        torch.linspace(0, rows - 1, 16).long().clamp(max=rows - 1)[None]
+    )  # all over the vocabulary
+    logits = network(ids.to(device), use_cache=False).logits
+    # A model may rule tokens out with -inf.
+    if logits.isnan().any() or not logits.isfinite().any(dim=-1).all():
+        raise UserError(
+            f"The model {model.name!r} computes numbers that are not finite",
+            "The dtype may be too small for it (try model.dtype: bfloat16 or float32), or its "
+            "files may be damaged.",
+        )
+
+
+def check_ids(loaded: LoadedModel, texts: Iterable[Sequence[int]]) -> None:
+    """Refuse texts with tokens that the model has no embedding for.
+
+    Raises:
+        UserError: The tokenizer belongs to another model, or has tokens of its own.
+    """
+    rows = loaded.model.get_input_embeddings().weight.shape[0]
+    unknown = max((max(ids, default=0) for ids in texts), default=0)
+    if unknown >= rows:
+        raise UserError(
+            f"A text holds token {unknown} ({loaded.tokenizer.convert_ids_to_tokens(unknown)!r}), "
+            f"but the model has embeddings for {rows} tokens only",
+            "The tokenizer belongs to another model, or was extended: put the model's own "
+            "tokenizer files beside the weights.",
+        )
 
 
 def _check_finite(network: nn.Module, name: str) -> None:
