@@ -48,6 +48,8 @@ class Pass:
     Attributes:
         streams: What each row is; ``real`` unless the strength is dynamic.
         start: Position of the first token.
+        chooses: Whether it gave logits. A pass that did not is over a part of the prompt that ends
+            before the last token, and there may be padding behind it.
         ids: ``[rows, n]`` tokens that were read.
         before: ``[sites, rows, n, width]`` float32, without the engine's hooks.
         held: The same tensors, looked at again behind the hooks: other values were written into
@@ -57,6 +59,7 @@ class Pass:
 
     streams: tuple[Stream, ...]
     start: int
+    chooses: bool
     ids: Tensor
     before: Tensor
     held: Tensor
@@ -90,8 +93,15 @@ class Watch:
         self._seen: Counter[int] = Counter()  # passes of a request with three rows
         self._rows = torch.zeros(_ROWS, dtype=torch.long, device=loaded.device)
         self._n = 0
-        self._held: dict[int, Tensor] = {}
+        self._held: dict[int, Any] = {}
         self._kept: dict[tuple[str, int, int], Tensor] = {}
+
+    def forget(self) -> None:
+        """Begin anew, for another call of the same engine."""
+        self.oddities.clear()
+        self.logits.clear()
+        self.passes.clear()
+        self._seen.clear()
 
     def follow(self, rows: Mapping[int, Sequence[int]]) -> None:
         """Say which rows of the coming passes belong to which request.
@@ -135,7 +145,8 @@ class Watch:
                 for at, stream in streams[index].items():
                     steps.setdefault(stream, []).append(logits[rows[at]].to("cpu", copy=True))
         if self.sites:
-            self._add_pass(n, start, next(iter(streams.values()), {0: self._stream}))
+            found = next(iter(streams.values()), {0: self._stream})
+            self._add_pass(n, start, logits is not None, found)
 
     @contextmanager
     def around(self, hooks: AbstractContextManager[None], stream: Stream) -> Iterator[None]:
@@ -164,7 +175,7 @@ class Watch:
         self._seen[index] += 1
         return {1: "unsteered", 2: "probe"} if self._seen[index] % 2 else {0: "real"}
 
-    def _add_pass(self, n: int, start: int, streams: Mapping[int, Stream]) -> None:
+    def _add_pass(self, n: int, start: int, chooses: bool, streams: Mapping[int, Stream]) -> None:
         rows = torch.tensor([*streams])
 
         def kept(name: str) -> Tensor:
@@ -173,27 +184,39 @@ class Watch:
 
         ids = self._kept["ids", 0, n].cpu()[rows]
         self.passes.append(
-            Pass((*streams.values(),), start, ids, kept("before"), kept("held"), kept("after"))
+            Pass(
+                streams=(*streams.values(),),
+                start=start,
+                chooses=chooses,
+                ids=ids,
+                before=kept("before"),
+                held=kept("held"),
+                after=kept("after"),
+            )
         )
 
     def _read_ids(self, _module: nn.Module, inputs: tuple[Any, ...]) -> None:
         self._n = inputs[0].shape[1]
         self._store("ids", 0, self._n, inputs[0][self._rows])
 
-    def _reads_before(self, site: int) -> Callable[[Tensor], None]:
-        def read(tensor: Tensor) -> None:
-            self._held[site] = tensor
-            self._store("before", site, self._n, self._chosen(tensor))
+    def _reads_before(self, site: int) -> Callable[[Any], None]:
+        def read(output: Any) -> None:
+            self._held[site] = output
+            self._store("before", site, self._n, self._chosen(block_output(output)))
 
         return read
 
-    def _reads_after(self, site: int) -> Callable[[Tensor], None]:
-        def read(tensor: Tensor) -> None:
+    def _reads_after(self, site: int) -> Callable[[Any], None]:
+        def read(output: Any) -> None:
             held = self._held.pop(site)
-            self._store("held", site, self._n, self._chosen(held))
-            self._store("after", site, self._n, self._chosen(tensor))
-            for what in ("dtype", "shape"):
-                was, now = getattr(held, what), getattr(tensor, what)
+            before, after = block_output(held), block_output(output)
+            self._store("held", site, self._n, self._chosen(before))
+            self._store("after", site, self._n, self._chosen(after))
+            for what, was, now in (
+                ("type", type(held).__name__, type(output).__name__),
+                ("dtype", before.dtype, after.dtype),
+                ("shape", before.shape, after.shape),
+            ):
                 if was != now:
                     self.oddities.add(f"the {what} of {self.sites[site].name} is {now}, not {was}")
 
@@ -205,7 +228,7 @@ class Watch:
     def _store(self, name: str, site: int, n: int, value: Tensor) -> None:
         """Into a buffer that stays where it is; it is made when it is first needed."""
         key = (name, site, n)
-        if key in self._kept:
+        if key in self._kept and self._kept[key].shape == value.shape:
             self._kept[key].copy_(value)
         else:
             self._kept[key] = value.clone()
@@ -224,10 +247,8 @@ def watched(
     return hooks if watch is None else watch.around(hooks, stream)
 
 
-def _reader(site: Site, read: Callable[[Tensor], None]) -> RemovableHandle:
+def _reader(site: Site, read: Callable[[Any], None]) -> RemovableHandle:
     """Hook a function that only looks."""
     if site.kind == "output":
-        return site.module.register_forward_hook(
-            lambda _module, _inputs, output: read(block_output(output))
-        )
+        return site.module.register_forward_hook(lambda _module, _inputs, output: read(output))
     return site.module.register_forward_pre_hook(lambda _module, inputs: read(inputs[0]))

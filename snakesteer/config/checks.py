@@ -1,0 +1,18 @@
+"""Checks before the search."""
+
+from pydantic import Field
+
+from snakesteer.config.section import Section
+
+
+class ChecksConfig(Section):
+    """The zero-steering gate before the search, and the direct model test (`model_check`)."""
+
+    prompts: int = Field(
+        32,
+        ge=1,
+        description="Validation prompts on which steering at strength 0 is compared with a model "
+        "without hooks; all, where there are fewer.",
+    )
+    new_tokens: int = Field(8, ge=1, description="Generated tokens per prompt in that comparison.")
+    generations: int = Field(8, ge=1, description="Validation problems that `model_check` answers.")

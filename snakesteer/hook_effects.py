@@ -1,0 +1,272 @@
+"""What steering hooks changed, against what they ought to have changed.
+
+The truth here is written down once more, in float64 and position by position, apart from the code
+that the engines run. What hooks did comes from a `snakesteer.engine.watch.Watch`.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from snakesteer.config import Operator
+from snakesteer.engine.watch import Pass, Site, Stream
+from snakesteer.head_steering import AnySteering, HeadSteering
+from snakesteer.models.blocks import decoder_blocks
+from snakesteer.models.heads import find_heads
+from snakesteer.models.loading import LoadedModel
+from snakesteer.steering import Steering
+
+# What float32 sums over the hidden dimensions may be off, relative to the mean square.
+_SUMS = 1e-4
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something was looked at.
+
+    Attributes:
+        stream: ``real`` unless the strength is dynamic.
+        site: 0-based layer.
+        position: Of the token, from 0.
+    """
+
+    stream: Stream
+    site: int
+    position: int
+
+
+@dataclass(eq=False)
+class Effects:
+    """What hooks did to one text.
+
+    Attributes:
+        steered: Places that ought to change.
+        untouched: Number of places that ought not to.
+        changed: Places that did change.
+        wrong: Places whose tensor is not what it ought to be.
+        edited: Places where the tensor that the block returned was overwritten.
+        misread: Positions at which another token was read than the text has there.
+        error: Largest difference from what ought to be, in roundings of the dtype; 1 is allowed.
+        factors: Length of what was done along what ought to be done, at the places in both sets.
+        stray: Largest share of what was done that is not along what ought to be done.
+    """
+
+    steered: set[Place] = field(default_factory=set)
+    untouched: int = 0
+    changed: set[Place] = field(default_factory=set)
+    wrong: set[Place] = field(default_factory=set)
+    edited: set[Place] = field(default_factory=set)
+    misread: set[int] = field(default_factory=set)
+    error: float = 0.0
+    factors: list[float] = field(default_factory=list)
+    stray: float = 0.0
+
+    @property
+    def right(self) -> bool:
+        """Whether exactly what ought to change did, by as much as it ought to."""
+        return not (self.wrong or self.edited or self.misread)
+
+
+def sites_of(loaded: LoadedModel, steering: AnySteering) -> list[Site]:
+    """Where hooks of this kind of steering act: one site per layer."""
+    if isinstance(steering, HeadSteering):
+        modules = find_heads(loaded.model).projections
+        return [
+            Site(f"the heads' output in block {layer}", module, "input")
+            for layer, module in enumerate(modules)
+        ]
+    blocks = decoder_blocks(loaded.model)
+    return [Site(f"the output of block {layer}", block) for layer, block in enumerate(blocks)]
+
+
+def effects(
+    passes: Sequence[Pass],
+    steering: AnySteering,
+    text: Sequence[int],
+    prompt_tokens: int,
+    dynamic: Sequence[float],
+    dtype: torch.dtype,
+) -> Effects:
+    """Compare what was read and changed with what ought to be.
+
+    Args:
+        passes: All passes of one request.
+        steering: How it was steered.
+        text: Prompt and generated tokens, as far as they were read.
+        prompt_tokens: Tokens of the prompt.
+        dynamic: α_t of every step; empty where the strength is not dynamic.
+        dtype: Of the model's activations.
+    """
+    found = Effects()
+    for one in passes:
+        end = len(text) if one.chooses else prompt_tokens - 1
+        length = min(one.ids.shape[1], end - one.start)
+        for row, stream in enumerate(one.streams):
+            expected = text[one.start : one.start + length]
+            for at, (token, wanted) in enumerate(
+                zip(one.ids[row].tolist(), expected, strict=False)
+            ):
+                if token != wanted:
+                    found.misread.add(one.start + at)
+            changed = (one.after != one.before)[:, row].any(dim=-1).tolist()  # [sites][n]
+            edited = (one.held != one.before)[:, row].any(dim=-1).tolist()
+            for site, at in itertools.product(range(len(changed)), range(length)):
+                place = Place(stream, site, one.start + at)
+                if edited[site][at]:
+                    found.edited.add(place)
+                if changed[site][at]:
+                    found.changed.add(place)
+                step = place.position - (prompt_tokens - 1)
+                change = _change(steering, stream, site, step, dynamic)
+                if change is None:
+                    found.untouched += 1
+                    if changed[site][at]:
+                        found.wrong.add(place)
+                else:
+                    before, after = one.before[site, row, at], one.after[site, row, at]
+                    _compare(found, place, change, before.double(), after.double(), dtype)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Change:
+    operator: Operator
+    vector: Tensor
+    factor: float
+
+    def of(self, h: Tensor) -> Tensor:
+        """What the tensor ``[width]`` becomes; the formulas of `snakesteer.operators`."""
+        v = self.vector.double()
+        added = self.factor * v
+        match self.operator:
+            case "add":
+                return h + added
+            case "clamp":
+                return h + added - (h @ v) / (v @ v) * v
+            case "norm_preserving":
+                return (h + added) * (h.norm() / (h + added).norm())
+            case "angular":
+                aside = v - (h @ v) / (h @ h) * h
+                turned = math.sin(self.factor) * h.norm() / aside.norm() * aside
+                return math.cos(self.factor) * h + turned
+
+
+def _change(
+    steering: AnySteering, stream: Stream, site: int, step: int, dynamic: Sequence[float]
+) -> _Change | None:
+    """What ought to happen to one tensor; None for nothing."""
+    if stream == "unsteered" or (step < 0 and not _reaches_prompt(steering)):
+        return None
+    if isinstance(steering, HeadSteering):
+        if site not in steering.layers:
+            return None
+        vector = steering.delta_at(step)[steering.layers.index(site)]
+        operator: Operator = "add"
+        own, strength = 1.0, 0.0 if steering.dac is not None else steering.factor(step)
+    else:
+        place = next((place for place in steering.places if place.layer == site), None)
+        if place is None or not (step < 0 or steering.steers_step(step)):
+            return None
+        vector, operator, strength = place.vector, steering.operator, place.alpha
+        own = place.alpha / steering.alpha if steering.alpha else 1.0
+    if steering.dac is not None:
+        probe = stream == "probe"
+        strength = own * (steering.dac.probe_alpha if probe else steering.alpha * dynamic[step])
+    if strength == 0.0 or not vector.any():
+        return None
+    return _Change(operator, vector, strength)
+
+
+def _reaches_prompt(steering: AnySteering) -> bool:
+    return isinstance(steering, Steering) and steering.dac is None and steering.steers_prompt
+
+
+def _compare(
+    found: Effects,
+    place: Place,
+    change: _Change,
+    before: Tensor,
+    after: Tensor,
+    dtype: torch.dtype,
+) -> None:
+    """Note a place that ought to change, from float64 tensors ``[width]``."""
+    found.steered.add(place)
+    wanted = change.of(before)
+    asked, done = wanted - before, after - before
+    # What is added is rounded, and the sum is.
+    allowed = torch.finfo(dtype).eps * (asked.abs() + wanted.abs())
+    if change.operator != "add":
+        allowed += _SUMS * (before.square().mean().sqrt() + asked.square().mean().sqrt())
+    elif place.stream == "real":
+        allowed += _SUMS * asked.abs()  # α_t comes out of float32 sums
+    off = (after - wanted).abs()
+    error = float((off / allowed.clamp(min=torch.finfo(torch.float32).tiny)).max())
+    found.error = max(found.error, error if math.isfinite(error) else math.inf)
+    if not error <= 1.0:
+        found.wrong.add(place)
+    factor = float((done @ asked) / (asked @ asked))
+    found.factors.append(factor)
+    found.stray = max(found.stray, float((done - factor * asked).norm() / asked.norm()))
+
+
+def likely_cause(found: Effects, oddities: Set[str], names: Sequence[str]) -> str:
+    """Why hooks did not do what they ought to, in words.
+
+    Args:
+        found: What they did.
+        oddities: Of the watch.
+        names: Of the sites.
+    """
+    if oddities:
+        return f"{min(oddities)} behind the hook: it must give back what it got, in the same form"
+    if found.edited:
+        place = _first(found.edited)
+        return (
+            f"{names[place.site]} is edited in place (position {place.position}), which reaches "
+            "whatever else holds that tensor: the hook must return a new one"
+        )
+    if found.misread:
+        return f"another token than the text's is read at position {min(found.misread)}"
+    if found.steered and not found.changed:
+        return "the hook does nothing: it is not registered, or what it returns is not used"
+    unasked = {place for place in found.changed if place.stream == "real"}
+    if unasked and all(place.stream != "real" for place in found.steered):
+        place = _first(unasked)
+        return f"{names[place.site]} is changed at strength 0 (position {place.position})"
+    sites, right_sites = ({place.site for place in s} for s in (found.changed, found.steered))
+    if sites != right_sites:
+        return (
+            f"the wrong layer: {_listed(sites, names)} changed, not {_listed(right_sites, names)}"
+        )
+    if found.changed != found.steered:
+        return _positions(found)
+    low, high = min(found.factors), max(found.factors)
+    if found.stray < 0.1 and high - low < 0.1 * abs(high):
+        return f"the factor: what is added is {low:.4g} times what was asked for"
+    return (
+        "what is added is not α·v: another vector, another strength at some positions, or "
+        "something done to the sum (such as a new norm)"
+    )
+
+
+def _positions(found: Effects) -> str:
+    changed, steered = ({place.position for place in s} for s in (found.changed, found.steered))
+    for shift in (-1, 1):
+        # One position may lie behind the text's end.
+        if len(changed ^ {position + shift for position in steered}) <= 1:
+            where = "before" if shift < 0 else "behind"
+            return f"positions are off by one: steering is one {where} where it belongs"
+    wrong = sorted(changed ^ steered)
+    return f"the wrong positions are steered ({', '.join(map(str, wrong[:5]))} …)"
+
+
+def _first(places: Set[Place]) -> Place:
+    return min(places, key=lambda place: (place.position, place.site))
+
+
+def _listed(sites: Set[int], names: Sequence[str]) -> str:
+    return ", ".join(names[site] for site in sorted(sites)[:3]) or "nothing"

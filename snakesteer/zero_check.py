@@ -1,0 +1,329 @@
+"""The gate before a search: hooks at strength 0 do nothing, and otherwise exactly what they should.
+
+First, every kind of steering in the search answers validation prompts at α = 0 with its hooks on,
+and the same engine answers them with no hook registered at all: token ids and logits must be equal,
+bit for bit. That alone would pass hooks that never do anything, or that sit at a wrong position.
+So, second, each kind of steering answers a prompt at a strength of the search, and what its hooks
+change is measured at every layer and position: α·v (or what the operator makes of it) where it
+belongs, and not one bit anywhere else.
+"""
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snakesteer.any_vector import AnyVector, VectorKey
+from snakesteer.config import SteeringConfig
+from snakesteer.engine.interface import Engine, Generation, Request
+from snakesteer.engine.watch import Stream, Watch
+from snakesteer.errors import UserError
+from snakesteer.head_steering import AnySteering
+from snakesteer.hook_effects import Effects, effects, likely_cause, sites_of
+from snakesteer.models.loading import LoadedModel
+from snakesteer.search.space import Candidate, suggest
+from snakesteer.steering import Steering, dynamic_alpha
+
+logger = logging.getLogger(__name__)
+
+_NAMED = 3  # prompts that a message names; the log has all
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """One kind of steering in the search, at a strength that is not 0.
+
+    Attributes:
+        name: For results.
+        candidate: The configuration.
+        steering: What the engine needs. Where the strength is dynamic, every step is steered.
+    """
+
+    name: str
+    candidate: Candidate
+    steering: AnySteering
+
+    @property
+    def off(self) -> AnySteering:
+        """The same at α = 0, hooks and all."""
+        if isinstance(self.steering, Steering):
+            more = tuple(replace(place, alpha=0.0) for place in self.steering.more)
+            return replace(self.steering, alpha=0.0, more=more)
+        return replace(self.steering, alpha=0.0)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A trial that takes the value with one number, and the largest strength."""
+
+    method: str
+    number: int
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        if name == "steering_method":
+            return self.method
+        return choices[self.number % len(choices)]
+
+    def suggest_float(self, _name: str, low: float, high: float) -> float:
+        return max(high, low, key=abs)
+
+    def suggest_int(self, _name: str, low: int, high: int, *, step: int = 1) -> int:
+        return low + step * (self.number % ((high - low) // step + 1))
+
+
+def kinds_of_steering(
+    config: SteeringConfig, layers: Sequence[int], vectors: Mapping[VectorKey, AnyVector]
+) -> list[Kind]:
+    """What the search steers with: every method, with every operator that it has.
+
+    They take turns at directions and layers.
+    """
+    kinds: dict[str, Kind] = {}
+    choices = itertools.product(config.methods, range(len(config.operators)))
+    for method, operator in choices:
+        # Operators come in turn, whatever the number that they begin with.
+        number = len(kinds) if len(config.operators) == 1 else operator
+        candidate = suggest(_Choice(method, number), config, layers, vectors)
+        plain = candidate.operator == "add"
+        name = candidate.method if plain else f"{candidate.method} {candidate.operator}"
+        steering = candidate.steering(vectors)
+        assert steering is not None  # a range of strengths is wider than 0
+        if steering.dac is not None:
+            always = replace(steering.dac, entropy_threshold=-1.0, ptop=1.0)
+            steering = replace(steering, dac=always)
+        kinds.setdefault(name, Kind(name, candidate, steering))
+    return list(kinds.values())
+
+
+def check_zero_steering(
+    make_engine: Callable[[bool], Engine],
+    loaded: LoadedModel,
+    requests: Mapping[str, Request],
+    kinds: Sequence[Kind],
+    compiled: bool = False,
+) -> dict[str, Any]:
+    """Run the gate.
+
+    A compiled step fuses hooks with what is around them, so that its last bits need not be those of
+    a step without hooks. Where the run compiles, the plain step is compared with and without hooks,
+    and the compiled one at α = 0 and without steering, which is what a search compares.
+
+    Args:
+        make_engine: Makes an engine of the run's settings, compiled or not.
+        loaded: The model.
+        requests: Unsteered, by the names of their problems.
+        kinds: What the search steers with.
+        compiled: Whether the run compiles its engine's step.
+
+    Returns:
+        Kind of steering → what was compared and measured, for the record.
+
+    Raises:
+        UserError: The gate is closed. Names prompts, positions and the likely cause.
+    """
+    gate = _Gate(make_engine, loaded, requests, compiled)
+    # Measured first: it names the cause where hooks make the model fail.
+    measured = {kind.name: gate.measure(kind.name, kind.steering) for kind in kinds}
+    found = {"no steering": gate.compare("no steering", None)}
+    for kind in kinds:
+        found[kind.name] = {
+            "configuration": kind.candidate.params(),
+            **gate.compare(kind.name, kind.off),
+            **measured[kind.name],
+        }
+    if gate.faults:
+        raise _closed(gate.faults)
+    return found
+
+
+def _closed(faults: Sequence[str]) -> UserError:
+    return UserError(
+        "The zero-steering gate is closed, as hooks do not do exactly what they should. "
+        + "; ".join(faults),
+        "No search is run with such hooks: undo what was changed in snakesteer/engine, or set "
+        "engine.name: reference. The log names all prompts and places.",
+    )
+
+
+class _Gate:
+    """Engines, answers to compare with, and the faults found so far."""
+
+    def __init__(
+        self,
+        make_engine: Callable[[bool], Engine],
+        loaded: LoadedModel,
+        requests: Mapping[str, Request],
+        compiled: bool,
+    ) -> None:
+        self.make_engine = make_engine
+        self.loaded = loaded
+        self.requests = requests
+        self.faults: list[str] = []
+        bare = _answers(self._engine(Watch(loaded, hooks=False)), requests.values())
+        self.runs = [("", self._engine(Watch(loaded)), bare)]
+        if compiled:
+            torch.compiler.reset()  # what was compiled without hooks would be taken with them
+            engine = self._engine(Watch(loaded), compiled=True)
+            self.runs.append(("compiled_", engine, _answers(engine, requests.values())))
+        # Where effects are measured: many steps, and many positions before them.
+        self.example = max(
+            zip(requests.values(), bare, strict=True),
+            key=lambda pair: (pair[1].generation.num_tokens, len(pair[0].prompt_ids)),
+        )[0]
+        self._looking: dict[type, Engine] = {}  # kind of steering → engine whose hooks are watched
+
+    def compare(self, name: str, off: AnySteering | None) -> dict[str, Any]:
+        """Compare answers at α = 0, hooks on, with those that they must equal."""
+        record: dict[str, Any] = {}
+        for label, engine, wanted in self.runs:
+            steered = [replace(request, steering=off) for request in self.requests.values()]
+            pairs = zip(wanted, _answers(engine, steered), strict=True)
+            found = dict(zip(self.requests, itertools.starmap(_difference, pairs), strict=True))
+            different = {problem: one for problem, one in found.items() if one is not None}
+            record[f"{label}tokens_equal"] = all(one.tokens_equal for one in different.values())
+            record[f"{label}max_logit_difference"] = max(
+                (one.size for one in different.values()), default=0.0
+            )
+            if different:
+                self._note(f"{label}{name}".replace("_", " "), different, off)
+        return record
+
+    def measure(self, name: str, steering: AnySteering) -> dict[str, Any]:
+        """Measure what hooks do to one text at a strength that is not 0."""
+        found, cause = self._look(steering)
+        if cause is not None:
+            self.faults.append(f"{name} at α = {steering.alpha:.4g}: {cause}")
+        return {
+            "alpha": steering.alpha,
+            "places_steered": len(found.steered),
+            "places_left_alone": found.untouched,
+            "max_error_in_roundings": found.error,
+        }
+
+    def _engine(self, watch: Watch, compiled: bool = False) -> Engine:
+        engine = self.make_engine(compiled)
+        engine.watch = watch
+        return engine
+
+    def _look(self, steering: AnySteering) -> tuple[Effects, str | None]:
+        """What hooks change in the example, and the likely cause if it is not what they should."""
+        kind = type(steering)
+        if kind not in self._looking:
+            sites = sites_of(self.loaded, steering)
+            self._looking[kind] = self._engine(Watch(self.loaded, sites=sites))
+        engine = self._looking[kind]
+        assert engine.watch is not None
+        names = [site.name for site in engine.watch.sites]
+        try:
+            answer = _answers(engine, [replace(self.example, steering=steering)])[0]
+        except (AttributeError, RuntimeError, TypeError) as error:
+            if not engine.watch.oddities:
+                raise
+            raise _closed([likely_cause(Effects(), engine.watch.oddities, names)]) from error
+        prompt, new = self.example.prompt_ids, answer.generation
+        found = effects(
+            engine.watch.passes,
+            steering,
+            (*prompt, *new.token_ids[: new.num_tokens - 1]),
+            len(prompt),
+            _dynamic(answer, steering),
+            self.loaded.dtype,
+        )
+        oddities = engine.watch.oddities
+        if found.right and not oddities:
+            return found, None
+        for place in sorted(found.wrong, key=lambda place: (place.position, place.site)):
+            logger.error("not as it ought to be: %s", place)
+        return found, likely_cause(found, oddities, names)
+
+    def _note(
+        self, name: str, different: Mapping[str, "_Difference"], off: AnySteering | None
+    ) -> None:
+        lines = []
+        for problem, one in different.items():
+            at = len(self.requests[problem].prompt_ids) - 1 + one.step
+            lines.append(f"{problem} from position {at} on (logits up to {one.size:.3g} off)")
+            logger.error("%s at α = 0 differs: %s", name, lines[-1])
+        more = " …" if len(lines) > _NAMED else ""
+        text = (
+            f"{name} at α = 0: {len(different)} of {len(self.requests)} prompts differ from the "
+            f"model without hooks: {', '.join(lines[:_NAMED])}{more}"
+        )
+        cause = None if off is None else self._look(off)[1]
+        self.faults.append(text if cause is None else f"{text}: {cause}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """One answer, with the logits ``[vocab]`` of every step by stream."""
+
+    generation: Generation
+    logits: Mapping[Stream, Sequence[Tensor]]
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """Where two answers part.
+
+    Attributes:
+        step: First step whose logits differ; 0 is the last prompt token.
+        size: Largest difference of a logit.
+        tokens_equal: Whether the generated tokens are the same nevertheless.
+    """
+
+    step: int
+    size: float
+    tokens_equal: bool
+
+
+def _answers(engine: Engine, requests: Iterable[Request]) -> list[_Answer]:
+    """Answer requests with a watched engine; one at a time, if it watches what hooks do."""
+    watch = engine.watch
+    assert watch is not None
+    watch.forget()
+    generations = engine.generate(list(requests))
+    return [_Answer(one, watch.logits[index]) for index, one in enumerate(generations)]
+
+
+def _difference(wanted: _Answer, answer: _Answer) -> _Difference | None:
+    """Where an answer parts from the one that it must equal; None if it does not."""
+    tokens_equal = wanted.generation == answer.generation
+    steps = min(wanted.generation.num_tokens, answer.generation.num_tokens)
+    pairs = itertools.islice(zip(wanted.logits["real"], answer.logits["real"], strict=False), steps)
+    different = [
+        (step, float((a.float() - b.float()).abs().nan_to_num(torch.inf).max()))
+        for step, (a, b) in enumerate(pairs)
+        if not torch.equal(a, b)
+    ]
+    if tokens_equal and not different:
+        return None
+    return _Difference(
+        step=different[0][0] if different else steps,
+        size=max((size for _, size in different), default=0.0),
+        tokens_equal=tokens_equal,
+    )
+
+
+def _dynamic(answer: _Answer, steering: AnySteering) -> list[float]:
+    """α_t of every step, from the logits that the engine had; empty for constant strengths."""
+    dac = steering.dac
+    if dac is None:
+        return []
+    streams = zip(answer.logits["unsteered"], answer.logits["probe"], strict=False)
+    return [
+        float(
+            dynamic_alpha(
+                unsteered[None],
+                probe[None],
+                torch.tensor([dac.ptop]),
+                torch.tensor([dac.max_alpha]),
+                torch.tensor([dac.entropy_threshold]),
+                torch.tensor([dac.kl == "per_token"]),
+            )
+        )
+        for unsteered, probe in streams
+    ]

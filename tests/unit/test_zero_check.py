@@ -1,0 +1,312 @@
+"""The zero-steering gate: right hooks pass, and every broken one that we could think of fails."""
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from snakesteer.config import SteeringConfig
+from snakesteer.engine import reference, slots
+from snakesteer.engine.interface import Decoding, Request
+from snakesteer.engine.select import make_engine
+from snakesteer.engine.slot_check import examine
+from snakesteer.engine.slot_prefill import Prefill
+from snakesteer.engine.slot_steering import RowSteering
+from snakesteer.errors import UserError
+from snakesteer.models.blocks import (
+    block_output,
+    decoder_blocks,
+    on_block_outputs,
+    replace_block_output,
+)
+from snakesteer.models.loading import LoadedModel
+from snakesteer.vectors import Vector
+from snakesteer.zero_check import check_zero_steering, kinds_of_steering
+from tests.loaded_models import direction, loaded_model, prompt_ids
+from tests.tiny_models import NUM_LAYERS, tiny_model
+
+LAYERS = (1, 2)
+NEW_TOKENS = 4
+
+
+def vectors():
+    """One vector for each layer."""
+    return {
+        ("caa", layer): Vector("caa", layer, direction(layer).numpy(), mean_residual_norm=10.0)
+        for layer in LAYERS
+    }
+
+
+def steering_config(**changes) -> SteeringConfig:
+    return SteeringConfig(**{"strength": [0.0, 0.7], "methods": ["caa", "dac"], **changes})
+
+
+def gate(engine: str, loaded: LoadedModel, config: SteeringConfig | None = None, **arguments):
+    """Run the gate on ragged prompts."""
+    kinds = kinds_of_steering(config or steering_config(), LAYERS, vectors())
+    prompts = prompt_ids()
+    return check_zero_steering(
+        lambda compiled: make_engine(
+            engine, loaded, Decoding(), batch_size=3, slots=5, compiled=compiled
+        ),
+        loaded,
+        {f"problem-{n}": Request(ids, NEW_TOKENS) for n, ids in enumerate(prompts)},
+        kinds,
+        **arguments,
+    )
+
+
+def in_bfloat16(family: str) -> LoadedModel:
+    model = tiny_model(family).to(torch.bfloat16)
+    return dataclasses.replace(
+        loaded_model(family), model=model, blocks=decoder_blocks(model), dtype=torch.bfloat16
+    )
+
+
+@pytest.mark.parametrize(
+    "scope",
+    ["from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k"],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("engine", "family"),
+    [("slots", "llama"), ("slots", "gpt2"), ("reference", "llama"), ("reference", "gpt_neo")],
+)
+def test_right_hooks_pass(engine: str, family: str, dtype: torch.dtype, scope: str):
+    loaded = loaded_model(family) if dtype == torch.float32 else in_bfloat16(family)
+    config = steering_config(scope=scope, first_k=2 if scope == "first_k" else None)
+    found = gate(engine, loaded, config)
+    assert set(found) == {"no steering", "caa", "dac"}
+    for kind in found.values():
+        assert kind["tokens_equal"] is True
+        assert kind["max_logit_difference"] == 0.0
+    for name in ("caa", "dac"):
+        assert found[name]["max_error_in_roundings"] <= 1.0
+    looked_at = found["caa"]["places_steered"] + found["caa"]["places_left_alone"]
+    assert looked_at % NUM_LAYERS == 0  # every position of prompt and answer, in every block
+    prompt = looked_at // NUM_LAYERS - (NEW_TOKENS - 1)
+    assert prompt in map(len, prompt_ids())
+    assert prompt > 10
+    steered = {
+        "from_last_prompt_token": NEW_TOKENS,
+        "all": prompt + NEW_TOKENS - 1,
+        "generated_only": NEW_TOKENS - 1,
+        "last_prompt_token": 1,
+        "first_k": 2,
+    }
+    assert found["caa"]["places_steered"] == steered[scope]
+    assert found["dac"]["places_steered"] == 2 * NEW_TOKENS  # the probe stream's and the real one's
+
+
+@pytest.mark.parametrize("engine", ["slots", "reference"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_operators_and_bands_pass(engine: str, dtype: torch.dtype):
+    loaded = loaded_model("llama") if dtype == torch.float32 else in_bfloat16("llama")
+    operators = ["add", "clamp", "norm_preserving", "angular"]
+    found = gate(engine, loaded, steering_config(operators=operators, band=2))
+    names = ["caa", "caa clamp", "caa norm_preserving", "caa angular", "dac"]
+    assert list(found) == ["no steering", *names]
+    assert {found[name]["configuration"].get("operator", "add") for name in names} == {*operators}
+    assert found["caa clamp"]["places_steered"] == 2 * NEW_TOKENS
+
+
+def test_a_compiled_run_is_compared_as_it_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    found = gate("slots", loaded_model("llama"), compiled=True)
+    assert found["caa"]["compiled_tokens_equal"] is True
+    assert found["dac"]["compiled_max_logit_difference"] == 0.0
+
+
+# Broken hooks: each makes a wrong function of a right one, which takes and gives a residual stream
+# ``[batch, seq, hidden]``, or None where nothing is steered.
+Callback = Callable[[Tensor], Tensor | None]
+
+
+def does_nothing(_right: Callback) -> Callback:
+    return lambda hidden: None
+
+
+def twice_as_much(right: Callback) -> Callback:
+    return _altered(right, lambda hidden, change: hidden + 2 * change)
+
+
+def a_tenth_too_much(right: Callback) -> Callback:
+    return _altered(right, lambda hidden, change: hidden + 1.1 * change)
+
+
+def turned_round(right: Callback) -> Callback:
+    return _altered(right, lambda hidden, change: hidden - change)
+
+
+def constant_offset(right: Callback) -> Callback:
+    return _altered(right, lambda hidden, change: hidden + change + 0.01)
+
+
+def promoted(right: Callback) -> Callback:
+    return _altered(right, lambda hidden, change: (hidden + change).double())
+
+
+def in_a_tuple(right: Callback) -> Callback:
+    return _altered(right, lambda hidden, change: (hidden + change,))
+
+
+def in_place(right: Callback) -> Callback:
+    return _altered(right, lambda hidden, change: hidden.add_(change))
+
+
+def another_vector(right: Callback) -> Callback:
+    return _altered(right, lambda hidden, change: hidden + change.roll(1, dims=-1))
+
+
+def renormalised(right: Callback) -> Callback:
+    def scaled(hidden: Tensor, change: Tensor) -> Tensor:
+        new = hidden + change
+        unit = new * (hidden.norm(dim=-1, keepdim=True) / new.norm(dim=-1, keepdim=True))
+        return torch.where((change == 0).all(-1, keepdim=True), hidden, unit)
+
+    return _altered(right, scaled)
+
+
+def one_step_late(right: Callback) -> Callback:
+    last: list[Tensor] = []
+
+    def late(hidden: Tensor, change: Tensor) -> Tensor:
+        before = last.pop() if last else torch.zeros_like(change[:, -1:])
+        last.append(change[:, -1:])
+        return hidden + torch.cat([change[:, :-1], before], dim=1)
+
+    return _altered(right, late)
+
+
+def _altered(right: Callback, alter: Callable[[Tensor, Tensor], object]) -> Callback:
+    def callback(hidden: Tensor):
+        changed = right(hidden)
+        return None if changed is None else alter(hidden, changed - hidden)
+
+    return callback
+
+
+# Broken hook → what the message says of the cause.
+BROKEN = {
+    does_nothing: "the hook does nothing",
+    twice_as_much: "2 times what was asked for",
+    a_tenth_too_much: "1.1 times what was asked for",
+    turned_round: "-1 times what was asked for",
+    constant_offset: "from position",
+    promoted: "the dtype of the output of block 1 is torch.float64, not torch.float32",
+    in_a_tuple: "the type of the output of block 1 is tuple, not Tensor",
+    in_place: "the output of block 1 is edited in place",
+    another_vector: "what is added is not α·v",
+    renormalised: "what is added is not α·v",
+    one_step_late: "off by one: steering is one behind where it belongs",
+}
+
+
+def refused(engine: str, loaded: LoadedModel) -> str:
+    """What the gate says of hooks that it does not let pass."""
+    with pytest.raises(UserError) as error:
+        gate(engine, loaded)
+    return str(error.value)
+
+
+@pytest.fixture
+def unexamined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slots engine without its own check at the start, which notices some broken hooks, too."""
+    shape = examine(loaded_model("llama"))
+    monkeypatch.setattr(slots, "examine", lambda _: shape)
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
+def test_broken_hooks_of_the_slots_engine(
+    monkeypatch: pytest.MonkeyPatch, unexamined: None, broken: Callable[[Callback], Callback]
+):
+    right = RowSteering._hook
+
+    def hook(rows: RowSteering, layer: int):
+        own = right(rows, layer)
+        callback = broken(lambda hidden: own(None, None, hidden)) if layer == 1 else None
+
+        def call(module, inputs, output):
+            if callback is None:
+                return own(module, inputs, output)
+            hidden = callback(block_output(output))
+            return None if hidden is None else replace_block_output(output, hidden)
+
+        return call
+
+    monkeypatch.setattr(RowSteering, "_hook", hook)
+    assert BROKEN[broken] in refused("slots", loaded_model("llama"))
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
+def test_broken_hooks_of_the_reference_engine(
+    monkeypatch: pytest.MonkeyPatch, broken: Callable[[Callback], Callback]
+):
+    right = reference._changer
+    monkeypatch.setattr(reference, "_changer", lambda *rows: broken(right(*rows)))
+    assert BROKEN[broken] in refused("reference", loaded_model("llama"))
+
+
+def test_hooks_on_another_block(monkeypatch: pytest.MonkeyPatch, unexamined: None):
+    loaded = loaded_model("llama")
+    right = RowSteering._hook
+    monkeypatch.setattr(RowSteering, "_hook", lambda rows, layer: right(rows, layer - 1))
+    said = refused("slots", loaded)
+    assert "the wrong layer: the output of block 2 changed, not the output of block 1" in said
+    monkeypatch.setattr(
+        reference, "on_block_outputs", lambda blocks, found: on_block_outputs(blocks[1:], found)
+    )
+    assert "the output of block 2 changed, not" in refused("reference", loaded)
+
+
+@pytest.mark.parametrize("row", ["unsteered", "probe"])
+def test_a_wrong_stream_of_dac(monkeypatch: pytest.MonkeyPatch, row: str):
+    """The strength α_t depends on streams that no answer shows."""
+    right = slots._rows
+
+    def rows(request, taken):
+        found = right(request, taken)
+        if len(found) == 3:
+            number = 1 + ("unsteered", "probe").index(row)
+            found[number] = dataclasses.replace(found[number], steering=request.steering, factor=3)
+        return found
+
+    monkeypatch.setattr(slots, "_rows", rows)
+    assert "dac at α" in refused("slots", loaded_model("llama"))
+
+
+def test_a_prompt_that_is_steered_from_the_wrong_position(monkeypatch: pytest.MonkeyPatch):
+    """Under scope `all`, the slots engine steers prompts in passes of their own."""
+    monkeypatch.setattr(Prefill, "_steer", lambda prefill, _: prefill.steering.set(None, None))
+    with pytest.raises(UserError, match="the wrong positions are steered"):
+        gate("slots", loaded_model("llama"), steering_config(scope="all"))
+
+
+def test_what_is_said_of_prompts(monkeypatch: pytest.MonkeyPatch, caplog):
+    right = reference._changer
+    broken = constant_offset
+    monkeypatch.setattr(reference, "_changer", lambda *rows: broken(right(*rows)))
+    said = refused("reference", loaded_model("llama"))
+    assert (
+        "caa at α = 0: 4 of 4 prompts differ from the model without hooks: problem-0 from" in said
+    )
+    assert said.count("problem-") < sum("problem-" in line for line in caplog.messages)
+    assert "the output of block 1 is changed at strength 0" in said
+
+
+def test_kinds_take_turns_at_directions_and_layers():
+    config = SteeringConfig(directions=["caa", "probe"], methods=["caa", "dac"])
+    found = {
+        (name, layer): Vector(name, layer, direction(layer).numpy(), 10.0)
+        for name in ("caa", "probe")
+        for layer in LAYERS
+    }
+    first, second = kinds_of_steering(config, LAYERS, found)
+    assert (first.candidate.direction, first.candidate.layer) == ("caa", 1)
+    assert (second.candidate.direction, second.candidate.layer) == ("probe", 2)
+    assert first.candidate.dose == 0.2
+    assert first.off.alpha == 0.0
+    assert second.steering.dac.entropy_threshold < 0.0
+    assert second.candidate.entropy_threshold is not None
