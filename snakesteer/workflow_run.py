@@ -21,6 +21,7 @@ _KEPT_LINES = 1000
 _TOLD_LINES = 25
 # What Snakemake prints of a failed job: its rule, then indented what belongs to it.
 _FAILED_JOB = re.compile(r"^Error in rule (\w+)[^\n]*:\n((?: {4}[^\n]*\n)*)", re.M)
+_NOISE = re.compile(r" {4}(?:message|jobid|input|output|benchmark|resources|threads|reason): ")
 _LOG = re.compile(r"^ {4}log: (.*?)(?: \(check log file.*)?$", re.M)
 
 
@@ -109,7 +110,8 @@ def _failure(code: int, said: str) -> UserError:
     jobs = _FAILED_JOB.findall(said)
     rules = ", ".join(dict.fromkeys(rule for rule, _ in jobs))
     logs = ", ".join(dict.fromkeys(log for _, block in jobs for log in _LOG.findall(block)))
-    last = "".join(said.splitlines(keepends=True)[-_TOLD_LINES:])
+    lines = [line for line in said.splitlines(keepends=True) if not _NOISE.match(line)]
+    last = "".join(lines[-_TOLD_LINES:])
     return UserError(
         f"The workflow failed (exit status {code}{f', rule {rules}' if rules else ''}). It said:\n"
         f"{last}",

@@ -64,6 +64,7 @@ def test_a_failure_names_rules_and_logs_and_the_last_words(snakemake, tmp_path):
     assert "The model is damaged. Download it again." in failed.value.problem
     assert failed.value.remedy.endswith("results/logs/search_0.log, results/logs/probe_1.log")
     assert "other.log" not in failed.value.remedy
+    assert "input: a" not in failed.value.problem
 
 
 def test_an_interrupt_reaches_the_whole_group_and_is_waited_for(snakemake, tmp_path, monkeypatch):
