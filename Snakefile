@@ -7,6 +7,7 @@ Everything lies under the results folder (config key `results`, here <results>):
   pairs/, activations/{split}/layer_{L}.h5, probes/, vectors/{direction}/layer_{L}.safetensors
   heads/{method}.safetensors         vectors of attention heads (methods dac_heads, iti)
   baseline/val.jsonl                 unsteered answers
+  checks/zero_steering.json          the gate before the search: hooks do exactly what they should
   study/study.db, study/trials.csv   the search
   best_config.json                   what it chose
   test_final.json, test_generations.jsonl, provenance.json
@@ -33,6 +34,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/vectors.smk"
 include: "workflow/rules/heads.smk"
+include: "workflow/rules/checks.smk"
 include: "workflow/rules/search.smk"
 include: "workflow/rules/test.smk"
 include: "workflow/rules/evidence.smk"

@@ -8,6 +8,7 @@ every leaf can be a rule parameter of its own.
 
 from pydantic import Field, field_validator, model_validator
 
+from snakesteer.config.checks import ChecksConfig
 from snakesteer.config.evidence import EvaluationConfig, SensitivityConfig
 from snakesteer.config.generation import EngineConfig, GenerationConfig, PromptConfig
 from snakesteer.config.heads import HEAD_METHODS, HeadMethod, HeadsConfig
@@ -42,6 +43,7 @@ __all__ = [
     "EMBEDDED_MODEL_LAYERS",
     "HEAD_METHODS",
     "After",
+    "ChecksConfig",
     "Config",
     "DataConfig",
     "Device",
@@ -84,6 +86,7 @@ class Config(Section):
     probe: ProbeConfig = ProbeConfig()
     steering: SteeringConfig = SteeringConfig()
     heads: HeadsConfig = HeadsConfig()
+    checks: ChecksConfig = ChecksConfig()
     search: SearchConfig = SearchConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     sensitivity: SensitivityConfig = SensitivityConfig()

@@ -6,13 +6,12 @@ from snakesteer.config.section import Section
 
 
 class ChecksConfig(Section):
-    """The zero-steering gate before the search, and the direct model test (`model_check`)."""
+    """The zero-steering gate: before the search, hooks must prove to do exactly what they should."""
 
     prompts: int = Field(
         32,
         ge=1,
-        description="Validation prompts on which steering at strength 0 is compared with a model "
+        description="Validation prompts on which steering at strength 0 is compared with the model "
         "without hooks; all, where there are fewer.",
     )
     new_tokens: int = Field(8, ge=1, description="Generated tokens per prompt in that comparison.")
-    generations: int = Field(8, ge=1, description="Validation problems that `model_check` answers.")

@@ -1,6 +1,6 @@
 """The search on the validation split.
 
-Inputs: splits/{train,val}.jsonl, vectors, model/info.json.
+Inputs: splits/{train,val}.jsonl, vectors, model/info.json, checks/zero_steering.json (a gate).
 Outputs: baseline/val.jsonl, study/worker_{worker}.json, study/study.db, study/trials.csv,
 best_config.json.
 Steps: answer the validation split unsteered; run the Optuna study in one or more jobs, journaled in
@@ -49,6 +49,8 @@ rule search:
         baseline="<results>/baseline/val.jsonl",
         baseline_summary="<results>/baseline/val.json",
         vectors=VECTOR_FILES,
+        # It must be there, but a gate that was passed once more is no reason to search again.
+        gate=ancient("<results>/checks/zero_steering.json"),
         info="<results>/model/info.json",
         model=MODEL_INPUT,
         code=library("open_model", "open_engine", "search.run"),
@@ -109,6 +111,7 @@ rule best_config:
         db="<results>/study/study.db",
         baseline="<results>/baseline/val.jsonl",
         probes=PROBE_METRICS,
+        gate=ancient("<results>/checks/zero_steering.json"),
         code=library("search.best"),
     output:
         "<results>/best_config.json",

@@ -1,0 +1,42 @@
+"""Checks of the machinery, before anything is believed.
+
+Inputs: splits/{train,val}.jsonl, vectors, baseline/val.json, model/info.json.
+Outputs: checks/zero_steering.json, checks/model_check.json.
+Steps: compare steering at strength 0 with the model without hooks, and measure what hooks change at
+other strengths (a gate: no search before it); on request, answer a few validation problems and say
+what looks wrong with model, tokenizer and prompt.
+"""
+
+
+rule zero_steering:
+    input:
+        problems="<results>/splits/val.jsonl",
+        train="<results>/splits/train.jsonl",
+        baseline_summary="<results>/baseline/val.json",
+        vectors=VECTOR_FILES,
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=library("open_model", "open_engine", "zero_check"),
+    output:
+        "<results>/checks/zero_steering.json",
+    log:
+        "<results>/logs/zero_steering.log",
+    benchmark:
+        "<results>/benchmarks/zero_steering.tsv"
+    conda:
+        "../../envs/snakesteer.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        **named(
+            **MODEL,
+            **section_params("prompt"),
+            **section_params("generation"),
+            **section_params("engine"),
+            **section_params("steering", "layers"),
+            **section_params("checks"),
+            layer_list=LAYERS,
+        ),
+    script:
+        "../scripts/zero_steering.py"

@@ -1,0 +1,35 @@
+"""The gate before the search: hooks at strength 0 do nothing, and otherwise what they should."""
+
+from snakesteer.any_vector import read_vectors
+from snakesteer.config import ChecksConfig, GenerationConfig, SteeringConfig
+from snakesteer.data.problem import read_problems
+from snakesteer.evaluation import make_request
+from snakesteer.files import read_json, write_json
+from snakesteer.logs import script_log
+from snakesteer.open_engine import check_same_run, open_engine, run_record
+from snakesteer.open_model import open_model, open_prompter
+from snakesteer.params import section
+from snakesteer.zero_check import check_zero_steering, kinds_of_steering
+
+with script_log(snakemake.log[0]):
+    params = snakemake.params
+    loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
+    prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
+    record = read_json(snakemake.input.baseline_summary)
+    engine = open_engine(params, loaded, prompter, record)
+    check_same_run(record, run_record(engine, loaded))
+    checks = section(ChecksConfig, "checks", params)
+    generation = section(GenerationConfig, "generation", params)
+    generation = generation.model_copy(update={"max_new_tokens": checks.new_tokens})
+    problems = read_problems(snakemake.input.problems)[: checks.prompts]
+    steering = section(SteeringConfig, "steering", params)
+    found = check_zero_steering(
+        lambda compiled: open_engine(params, loaded, prompter, {**record, "compiled": compiled}),
+        loaded,
+        {problem.id: make_request(prompter, problem, None, generation) for problem in problems},
+        kinds_of_steering(steering, params.layer_list, read_vectors(snakemake.input.vectors)),
+        compiled=bool(record.get("compiled")),
+    )
+    heads = {"passed": True, **run_record(engine, loaded), "prompts": len(problems)}
+    asked = {"prompts_asked_for": checks.prompts, "new_tokens": checks.new_tokens}
+    write_json(snakemake.output[0], {**heads, **asked, "kinds": found})
