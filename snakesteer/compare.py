@@ -1,0 +1,66 @@
+"""Several finished runs side by side, in one table and one figure.
+
+``python -m snakesteer.compare results/base results/tuned --output comparison`` writes compare.csv,
+compare.md, compare.svg and compare.png.
+"""
+
+import argparse
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import vl_convert
+
+from snakesteer.cli import run_command
+from snakesteer.compare_figure import comparison_spec
+from snakesteer.files import atomic_path, write_text
+from snakesteer.report.style import PNG_SCALE
+from snakesteer.run_table import Row, as_markdown, comparison, write_csv
+from snakesteer.wording import points
+
+
+def compare(folders: Sequence[str | Path], output: str | Path) -> list[Row]:
+    """Compare runs and write table and figure.
+
+    Args:
+        folders: Results folders, see `comparison`.
+        output: Folder for compare.csv, compare.md, compare.svg and compare.png.
+
+    Returns:
+        The rows of the table.
+
+    Raises:
+        UserError: See `comparison`.
+    """
+    rows, confidence = comparison(folders)
+    output = Path(output)
+    spec = comparison_spec(rows, confidence)
+    write_csv(output / "compare.csv", rows)
+    write_text(output / "compare.md", as_markdown(rows, confidence))
+    write_text(output / "compare.svg", str(vl_convert.vegalite_to_svg(spec)))
+    with atomic_path(output / "compare.png") as temporary:
+        temporary.write_bytes(bytes(vl_convert.vegalite_to_png(spec, scale=PNG_SCALE)))
+    return rows
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m snakesteer.compare",
+        description="Put several finished runs into one table and one figure. They must share "
+        "test problems and grader.",
+    )
+    parser.add_argument("results", nargs="+", help="results folders of finished runs")
+    parser.add_argument("--output", required=True, help="folder to write to")
+    given = parser.parse_args()
+    rows = compare(given.results, given.output)
+    for model, group in groupby(rows, lambda row: row.model):
+        print(model)
+        for row in group:
+            print(f"  {row.results}: {row.choice}; {points(row.difference)}; {row.verdict}")
+    print(f"Details: {Path(given.output) / 'compare.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

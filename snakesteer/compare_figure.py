@@ -1,0 +1,48 @@
+"""The figure of a comparison: differences as forest plots, one panel for each model."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import altair as alt
+
+from snakesteer.report.figure import padded
+from snakesteer.report.forest import Estimate, forest
+from snakesteer.report.style import BLUE, CONFIG, MUTED, VERMILION, WIDTH
+from snakesteer.run_table import Row
+
+COLOURS = {"helps": BLUE, "hurts": VERMILION}
+
+
+def comparison_spec(rows: Sequence[Row], confidence: float) -> dict[str, Any]:
+    """Difference of every run from its own unsteered model, as a Vega-Lite specification.
+
+    Args:
+        rows: Those of a model together.
+        confidence: Of the intervals.
+    """
+    scale = padded((100.0 * x for row in rows for x in (0.0, row.low, row.high)), -100.0, 100.0)
+    panels = [
+        forest(
+            [_estimate(row) for row in group],
+            title=f"Difference (percentage points, {confidence:.0%} interval)",
+            axis_format="+.0f",
+            tooltip_format="+.1f",
+            line=0.0,
+            scale=scale,
+            label_width=420,
+        ).properties(width=WIDTH, title=alt.TitleParams(model, anchor="start"))
+        for model, group in groupby(rows, lambda row: row.model)
+    ]
+    return alt.vconcat(*panels).configure(**CONFIG).to_dict()
+
+
+def _estimate(row: Row) -> Estimate:
+    return Estimate(
+        label=f"{row.results}\n{row.choice}",
+        value=100.0 * row.difference,
+        low=100.0 * row.low,
+        high=100.0 * row.high,
+        colour=COLOURS.get(row.verdict, MUTED),
+        shape="circle" if row.p_value is not None else "diamond",
+    )
