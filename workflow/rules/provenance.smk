@@ -36,6 +36,7 @@ rule provenance:
         vectors=VECTOR_FILES,
         baseline=expand("<results>/baseline/val.{kind}", kind=["json", "jsonl"]),
         study=expand("<results>/study/{file}", file=["study.db", "trials.csv"]),
+        checks="<results>/checks/zero_steering.json",
         controls=["<results>/controls.json", "<results>/control_generations.jsonl"],
     output:
         "<results>/provenance.json",
