@@ -25,6 +25,7 @@ from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import on_block_outputs
+from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering import Dac, Steering, dynamic_alpha, stacked_places
 
@@ -154,9 +155,10 @@ def _forward(loaded: LoadedModel, ids: Tensor, mask: Tensor, cache: DynamicCache
 
 def _steered_at(loaded: LoadedModel, requests: Sequence[Request]) -> SteeredAt:
     """How the rows of a batch are steered."""
-    heads = the_head_steering([request.steering for request in requests])
-    if heads is not None:
-        return lambda step, factor: heads_steered_at(loaded, heads, step, factor)
+    of_heads = the_head_steering([request.steering for request in requests])
+    if of_heads is not None:
+        heads = find_heads(loaded.model)
+        return lambda step, factor: heads_steered_at(heads, of_heads, step, factor)
     steerings = [r.steering for r in requests if isinstance(r.steering, Steering)]
     layers, vectors, relative = stacked_places(steerings)
     at = sorted({place.layer for steering in steerings for place in steering.places})

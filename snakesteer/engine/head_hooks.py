@@ -7,7 +7,7 @@ from torch import Tensor
 
 from snakesteer.errors import UserError
 from snakesteer.head_steering import HeadSteering
-from snakesteer.models.heads import find_heads
+from snakesteer.models.heads import Heads, find_heads
 from snakesteer.models.loading import LoadedModel
 
 
@@ -57,18 +57,18 @@ def heads_steered(loaded: LoadedModel, steering: HeadSteering) -> AbstractContex
 
 
 def heads_steered_at(
-    loaded: LoadedModel, steering: HeadSteering, step: int, factor: Tensor
+    heads: Heads, steering: HeadSteering, step: int, factor: Tensor
 ) -> AbstractContextManager[None]:
     """Steer the last position of the passes in this context, which are those of one step.
 
     Args:
-        loaded: The model.
+        heads: The model's.
         steering: Of all rows.
         step: Of the last position.
         factor: ``[batch]`` float32, each row's strength there.
 
     Raises:
-        UserError: See `heads_steered`.
+        UserError: A layer that the model lacks.
     """
     delta = steering.delta_at(step)  # [layers, width]
 
@@ -76,8 +76,7 @@ def heads_steered_at(
         added = factor[:, None] * delta[index]  # [batch, width]
         return lambda outputs: add_at_last(outputs, added)
 
-    adders = {layer: adder(index) for index, layer in enumerate(steering.layers)}
-    return find_heads(loaded.model).on_outputs(adders)
+    return heads.on_outputs({layer: adder(index) for index, layer in enumerate(steering.layers)})
 
 
 def add_at_last(outputs: Tensor, added: Tensor) -> Tensor:
