@@ -1,0 +1,79 @@
+"""Operators, bands and ActAdd in whole runs."""
+
+import ast
+import csv
+from collections import Counter
+
+import pytest
+
+from snakesteer.files import read_json
+from snakesteer.search.space import candidate_from_params
+from snakesteer.vectors import read_vector
+from tests.workflow.project import LAYERS, Project
+
+pytestmark = pytest.mark.workflow
+
+TEST = Counter(test_final=1, provenance=1)
+STUDY = Counter(search=1, trials=1, best_config=1)
+PROMPTS = ["Think step by step.", "Guess."]
+
+
+def trials_of(project: Project) -> list[dict[str, str]]:
+    with (project.results / "study" / "trials.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_operators_and_bands_need_no_other_vectors_or_baseline(finished_copy: Project):
+    steering = {"methods": ["caa"], "operators": ["clamp", "angular"], "band": 2}
+    overlay = {"steering": steering, "search": {"n_trials": 6}}
+    run = finished_copy.snakemake("study", "--cores", "2", "--resources", "gpu=1", overlay=overlay)
+    assert run.code == 0, run.text
+    assert run.jobs == STUDY
+    rows = trials_of(finished_copy)
+    assert {row["operator"] for row in rows} == {"clamp", "angular"}
+    for row in rows:
+        assert tuple(ast.literal_eval(row["band_layers"])) == LAYERS
+        alphas = ast.literal_eval(row["band_alphas"])
+        assert alphas[0] == pytest.approx(float(row["steering_alpha"]))
+        for layer, alpha in zip(LAYERS, alphas, strict=True):
+            name = f"{row['steering_direction']}/layer_{layer}.safetensors"
+            vector = read_vector(finished_copy.results / "vectors" / name)
+            assert vector.dose(alpha) == pytest.approx(float(row["steering_dose"]), abs=1e-9)
+    best = read_json(finished_copy.results / "best_config.json")
+    candidate_from_params(best["best_trial_params"])
+
+
+def test_too_wide_a_band_is_refused(finished_copy: Project):
+    run = finished_copy.snakemake("-n", overlay={"steering": {"band": 3}})
+    assert run.code != 0
+    assert "steering.band is 3, but steering.layers are 2: [1, 2]" in run.text
+
+
+def test_actadd_decides_on_the_engine_of_the_whole_run(finished_copy: Project):
+    steering = {"methods": ["actadd"], "actadd_prompts": PROMPTS, "strength": [-3, 3]}
+    overlay = {"steering": steering}
+    run = finished_copy.snakemake("--cores", "2", "--resources", "gpu=1", overlay=overlay)
+    assert run.code == 0, run.text
+    assert run.text.count("needs the reference engine") == 1
+    made = {"actadd_vectors": 1, "baseline": 1, "search": 1, "test_final": 1}
+    assert made.items() <= run.jobs.items()
+    assert not {"activations", "vector", "probe"} & set(run.jobs)
+    baseline = read_json(finished_copy.results / "baseline" / "val.json")
+    assert baseline["engine"] == "reference"
+    shapes = {
+        read_vector(finished_copy.results / f"vectors/actadd/layer_{layer}.safetensors").raw.shape
+        for layer in LAYERS
+    }
+    assert len(shapes) == 1
+    rows = trials_of(finished_copy)
+    assert {row["scope"] for row in rows} == {"prompt_start"}
+    assert {row["steering_direction"] for row in rows} == {"actadd"}
+    assert len({row["steering_alpha"] for row in rows}) > 2
+    # Other prompts make other vectors, and what comes of them.
+    other = {"steering": {**steering, "actadd_prompts": ["Add.", "Subtract."]}}
+    jobs = finished_copy.snakemake("-n", overlay=other).jobs
+    assert (Counter(actadd_vectors=1) + STUDY + TEST).items() <= jobs.items()
+    assert "baseline" not in jobs
+    # The engine is the reference either way.
+    by_name = {**overlay, "engine": {"name": "reference"}}
+    assert set(finished_copy.snakemake("-n", overlay=by_name).jobs) <= {"provenance"}
