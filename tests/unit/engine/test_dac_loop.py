@@ -38,9 +38,8 @@ def slow_dac(family, request):
     for step in range(request.max_new_tokens):
         unsteered = logits([0.0] * (step + 1))
         probe = logits([dac.probe_alpha] * (step + 1))
-        alpha, _ = numpy_alpha(
-            unsteered.numpy(), probe.numpy(), dac.ptop, dac.max_alpha, dac.entropy_threshold
-        )
+        limits = dac.ptop, dac.max_alpha, dac.entropy_threshold
+        alpha, _ = numpy_alpha(unsteered.numpy(), probe.numpy(), *limits, dac.kl == "per_token")
         alphas.append(alpha)
         ids.append(int(logits([steering.alpha * a for a in alphas]).argmax()))
         if ids[-1] == EOS:
@@ -59,7 +58,13 @@ def test_answers_equal_a_computation_without_cache(family):
                 layer=row % 3,
                 vector=direction(row),
                 alpha=(8.0, -6.0, 4.0)[row % 3],
-                dac=Dac(0.3 * (row % 3), 0.4 + 0.1 * (row % 5), 0.5 + row % 2, 2.0 + 0.5 * row),
+                dac=Dac(
+                    entropy_threshold=0.3 * (row % 3),
+                    ptop=0.4 + 0.1 * (row % 5),
+                    max_alpha=0.5 + row % 2,
+                    probe_alpha=2.0 + 0.5 * row,
+                    kl="per_token" if row % 4 == 3 else "true_kl",
+                ),
             ),
         )
         for row, prompt in enumerate(prompt_ids() * 2)
@@ -83,6 +88,7 @@ def test_answers_equal_a_computation_without_cache(family):
         {"ptop": 0.2},
         {"max_alpha": 0.2},
         {"probe_alpha": 1.5},
+        {"kl": "per_token"},
         {"alpha": 2.0},
         {"alpha": -5.0},
     ],

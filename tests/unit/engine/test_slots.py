@@ -17,6 +17,7 @@ from tests.tiny_models import CONTEXT, FAMILIES, NUM_LAYERS, SLIDING_WINDOW
 K = 3
 SCOPES = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k")
 DAC = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=3.0, probe_alpha=2.0)
+PER_TOKEN = dataclasses.replace(DAC, kl="per_token")
 # GPT-Neo computes its attention itself; test_slot_check.py holds that it goes to the reference.
 SLOT_FAMILIES = tuple(family for family in FAMILIES if family != "gpt_neo")
 # Prompts that begin alike, as few-shot prompts do; longer than a sliding window.
@@ -46,6 +47,7 @@ def slots(family, requests, decoding=Decoding(), number=8, shared=()):  # noqa: 
 def mixed_requests(prompts, new=12, sampled=False):
     """Every method, scope and several layers and strengths; in no particular order."""
     steerings = [None, steering("all", 0.8, NUM_LAYERS - 1, 5), dac(), dac(0.5, NUM_LAYERS - 1)]
+    steerings.append(dac(3.0, 0, PER_TOKEN))
     steerings += [
         steering(scope, alpha, layer, layer)
         for scope in SCOPES
@@ -67,6 +69,14 @@ def test_mixed_trials_equal_the_reference(family):
     wanted = reference(family, requests)
     assert len({generation.token_ids for generation in wanted}) > len(wanted) // 4
     assert slots(family, requests) == wanted
+
+
+def test_a_kl_per_token_is_another_strength():
+    answers = [
+        slots("llama", [Request(prompt, 12, dac(8.0, dac=one)) for prompt in prompt_ids()])
+        for one in (DAC, PER_TOKEN)
+    ]
+    assert answers[0] != answers[1]
 
 
 @pytest.mark.parametrize("family", SLOT_FAMILIES)
