@@ -12,7 +12,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from snakesteer.files import read_json, read_jsonl
-from snakesteer.search.tables import read_db
+from snakesteer.search.database import read_db
 from snakesteer.statistics import wilson
 
 # Controls by kind; random directions keep their own labels.

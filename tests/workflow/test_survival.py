@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from snakesteer.search.tables import collect, read_db
+from snakesteer.search.database import read_db
+from snakesteer.search.tables import collect
 from tests.fake_search import check_finished, finished, make_inputs, read_trials, start
 from tests.workflow.project import Project
 

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from snakesteer.config import SearchConfig
 from snakesteer.errors import UserError
+from snakesteer.search.database import read_db
 from snakesteer.search.journal import (
     URL_VARIABLE,
     WORKER,
@@ -24,7 +25,7 @@ from snakesteer.search.journal import (
     open_study,
 )
 from snakesteer.search.samplers import make_pruner
-from snakesteer.search.tables import collect, read_db
+from snakesteer.search.tables import collect
 from tests.fake_search import check_finished, finished, make_inputs, read_trials, start
 
 

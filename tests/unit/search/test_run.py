@@ -13,9 +13,10 @@ from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.errors import UserError
 from snakesteer.evaluation import answer_all, write_answers
 from snakesteer.params import leaves
+from snakesteer.search.database import read_db
 from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.run import SearchInputs, search
-from snakesteer.search.tables import collect, read_db
+from snakesteer.search.tables import collect
 from snakesteer.vectors import Diagnostics, Vector, write_vector
 from tests.loaded_models import direction, loaded_model
 from tests.unit.test_final_test import PROBLEMS, PROMPTER
