@@ -44,7 +44,7 @@ CONFIG: dict[str, Any] = {
     "search": {"n_trials": 5, "chunk_size": 4, "n_startup_trials": 2, "one_standard_error": False},
     "evaluation": {"bootstrap_resamples": 200},
 }
-TARGETS = ("all", "splits", "vectors", "study")  # rules that make nothing
+TARGETS = ("all", "splits", "vectors", "study", "export")  # rules that make nothing
 LAYERS, DIRECTIONS = (1, 2), ("caa", "probe")
 
 

@@ -1,0 +1,26 @@
+"""The canonical form: raw vectors as safetensors, and a card that says everything else."""
+
+from pathlib import Path
+
+import numpy as np
+
+from snakesteer.exports import FILES
+from snakesteer.exports.chosen import Chosen
+from snakesteer.exports.reasons import not_a_vector
+from snakesteer.files import write_json
+from snakesteer.tensor_files import write_tensors
+
+refusal = not_a_vector
+
+
+def write(folder: Path, chosen: Chosen) -> None:
+    """Write tensors ``layer_{L}`` (``[hidden]`` float32, α not applied) and the card.
+
+    The card is also in the header of the safetensors file.
+    """
+    tensors = {
+        f"layer_{place.layer}": np.ascontiguousarray(place.vector.numpy())
+        for place in chosen.steering.places
+    }
+    write_tensors(folder / FILES["canonical"][0], tensors, chosen.card)
+    write_json(folder / FILES["canonical"][1], chosen.card)

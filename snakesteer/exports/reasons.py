@@ -1,0 +1,36 @@
+"""Why a format cannot hold a configuration: what several formats have in common."""
+
+from collections.abc import Collection
+
+from snakesteer.search.space import Candidate
+
+
+def not_a_vector(candidate: Candidate) -> str | None:
+    """Why a configuration is no vector on the residual stream at all."""
+    if candidate.alpha == 0.0:
+        return "it is no steering, so there is nothing to export"
+    if candidate.method not in ("caa", "dac"):
+        return f"the method {candidate.method} steers attention heads, not the residual stream"
+    return None
+
+
+def not_constant(candidate: Candidate, operators: Collection[str]) -> str | None:
+    """Why a configuration is no constant change by one of some operators."""
+    if candidate.method == "dac":
+        return "dac sets the strength anew at every token, and the format has one strength"
+    if candidate.operator not in operators:
+        return (
+            f"the operator is {candidate.operator}, and the format has {' and '.join(operators)} "
+            "alone"
+        )
+    return None
+
+
+def not_everywhere(candidate: Candidate) -> str | None:
+    """Why a configuration does not steer every position."""
+    if candidate.scope != "all":
+        return (
+            f"the scope is {candidate.scope}, and the tool steers every token, those of the prompt "
+            "included (steering.scope: all can be exported)"
+        )
+    return None

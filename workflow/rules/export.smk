@@ -1,0 +1,86 @@
+"""The chosen configuration for other tools.
+
+Inputs: best_config.json, test_final.json, model/info.json, pairs/train.jsonl, vectors.
+Outputs: export/manifest.json, export/steering_vector.{safetensors,json} (canonical),
+export/control_vector.gguf (llama.cpp), export/lm_eval_steering.pt (lm-evaluation-harness),
+export/easysteer.{json,gguf} (EasySteer).
+Steps: find out which formats can hold the configuration; write those. A format that cannot is named
+in the manifest with the reason, and asking for its file fails with it.
+"""
+
+from snakesteer.exports import FILES
+from snakesteer.files import read_json
+
+
+checkpoint export_manifest:
+    input:
+        best="<results>/best_config.json",
+        code=library("exports.formats"),
+    output:
+        "<results>/export/manifest.json",
+    log:
+        "<results>/logs/export_manifest.log",
+    localrule: True
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/export_manifest.py"
+
+
+def exported_files(wildcards):
+    """Files of all formats that the chosen configuration can be exported to."""
+    manifest = read_json(checkpoints.export_manifest.get().output[0])
+    return [
+        f"{CONFIG.results}/export/{file}"
+        for written in manifest["written"].values()
+        for file in written["files"]
+    ]
+
+
+rule export_canonical:
+    input:
+        best="<results>/best_config.json",
+        results="<results>/test_final.json",
+        info="<results>/model/info.json",
+        pairs="<results>/pairs/train.jsonl",
+        vectors=VECTOR_FILES,
+        model=MODEL_INPUT,
+        code=library("exports.formats"),
+    output:
+        expand("<results>/export/{file}", file=FILES["canonical"]),
+    log:
+        "<results>/logs/export_canonical.log",
+    localrule: True
+    conda:
+        "../../envs/snakesteer.yaml"
+    params:
+        **named(**MODEL, **section_params("pairs"), format="canonical"),
+    script:
+        "../scripts/export.py"
+
+
+use rule export_canonical as export_control_vector with:
+    output:
+        expand("<results>/export/{file}", file=FILES["control_vector"]),
+    log:
+        "<results>/logs/export_control_vector.log",
+    params:
+        **named(**MODEL, **section_params("pairs"), format="control_vector"),
+
+
+use rule export_canonical as export_lm_eval with:
+    output:
+        expand("<results>/export/{file}", file=FILES["lm_eval"]),
+    log:
+        "<results>/logs/export_lm_eval.log",
+    params:
+        **named(**MODEL, **section_params("pairs"), format="lm_eval"),
+
+
+use rule export_canonical as export_easysteer with:
+    output:
+        expand("<results>/export/{file}", file=FILES["easysteer"]),
+    log:
+        "<results>/logs/export_easysteer.log",
+    params:
+        **named(**MODEL, **section_params("pairs"), format="easysteer"),

@@ -1,0 +1,12 @@
+"""Which formats the chosen configuration can be exported to."""
+
+from pathlib import Path
+
+from snakesteer.exports.formats import manifest, remove_refused
+from snakesteer.files import read_json, write_json
+from snakesteer.logs import script_log
+
+with script_log(snakemake.log[0]):
+    found = manifest(read_json(snakemake.input.best))
+    remove_refused(Path(snakemake.output[0]).parent, found)
+    write_json(snakemake.output[0], found)
