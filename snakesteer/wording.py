@@ -1,6 +1,7 @@
 """Numbers and configurations as a reader wants to see them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from snakesteer.config import EMBEDDED_MODEL, HEAD_METHODS
@@ -71,6 +72,6 @@ def data_name(data: Mapping[str, Any]) -> str:
     names = {
         "embedded": "generated word problems in the format of GSM8K",
         "hub": "GSM8K" if data["hub_id"] == "openai/gsm8k" else str(data["hub_id"]),
-        "folder": f"the problems in {data['folder']}",
+        "folder": f"the problems in the folder {Path(data['folder'] or '').name}",
     }
     return names[data["source"]]

@@ -1,5 +1,6 @@
 """Steering strength: accuracy by dose, and by layer and dose."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +15,9 @@ from snakesteer.wording import percent, percent_interval, signed
 
 ACCURACY = "Validation accuracy"
 DOSE = "Dose (mean residual norms)"
-# An odd number of bins: of a range that is symmetric about 0, one holds no steering.
+# Bins of dose at most, those at both ends and one around 0 included.
 BINS = 9
+ROUND = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 ROW = 34  # pixels
 # Where a cell is so dark that white text reads better on it, as a share of the colour range.
 DARK = 0.8
@@ -221,7 +223,10 @@ def _cells(
 
 
 def _bin_width(found: Sequence[Point]) -> float:
-    return 2.0 * max(abs(point.dose) for point in found) / (BINS - 1)
+    """The round number at which `BINS` hold all doses."""
+    least = 2.0 * max(abs(point.dose) for point in found) / (BINS - 1)
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(step * power for step in ROUND if step * power >= least * 0.999)
 
 
 def _dose_name(dose: float) -> str:

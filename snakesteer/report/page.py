@@ -133,7 +133,7 @@ def _shared(one: str, other: str) -> int:
 
 
 def _clipped(text: str) -> str:
-    text = text.strip("\n")
+    text = text.strip()
     rest = len(text) - LONGEST
     return text if rest <= 0 else f"{text[:LONGEST]} … ({rest} more characters)"
 

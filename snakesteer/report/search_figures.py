@@ -45,8 +45,8 @@ def history_figure(evidence: Evidence) -> Figure:
         for number, error in evidence.failures.items()
     ]
     counts = (
-        f"{len(finished)} finished, {ended} {_were(ended)} ended early (hollow squares), "
-        f"{len(failed)} failed" + (" (crosses at the bottom)" if failed else "")
+        f"{len(finished)} finished, {ended} ended early{' (hollow squares)' if ended else ''}, "
+        f"{len(failed)} failed{' (crosses at the bottom)' if failed else ''}"
     )
     return Figure(
         name="history",
@@ -175,10 +175,6 @@ def probe_figure(evidence: Evidence) -> Figure:
         ),
         chart=chart,
     )
-
-
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"
 
 
 def _history_chart(

@@ -35,7 +35,7 @@ CONFIG: dict[str, Any] = {
         "labelPadding": 6,
         "titlePadding": 10,
     },
-    "axisY": {"domain": False, "ticks": False},
+    "axisY": {"domain": False, "ticks": False, "labelPadding": 10},
     "legend": {
         **_text,
         **_sizes,

@@ -35,6 +35,7 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
     manifest, record = evidence.manifest, evidence.provenance
     return {
         "answers": answers_table(evidence),
+        "gate": gate_table(evidence),
         "splits": Table(
             "Sizes of the splits",
             ("Split", "Problems", "SHA-256 of the file"),
@@ -73,6 +74,29 @@ def answers_table(evidence: Evidence) -> Table:
         "How the answers to the test split look",
         ("Share of answers", "Unsteered", "Steered")[: 1 + len(metrics)],
         (*rows, ("Mean length in tokens", *lengths)),
+    )
+
+
+def gate_table(evidence: Evidence) -> Table:
+    """What the zero-steering check compared and measured; no rows where there was none."""
+    kinds = (evidence.zero_steering or {}).get("kinds", {})
+    return Table(
+        "What the check compared and measured",
+        (
+            *("Kind of steering", "α = 0: tokens", "α = 0: largest logit difference"),
+            *("α ≠ 0: places steered", "places untouched", "largest error (roundings)"),
+        ),
+        tuple(
+            (
+                name,
+                "all equal" if found["tokens_equal"] else "not equal",
+                f"{found['max_logit_difference']:g}",
+                str(found.get("places_steered", "")),
+                str(found.get("places_untouched", "")),
+                f"{found['max_error_in_roundings']:.2g}" if "places_steered" in found else "",
+            )
+            for name, found in kinds.items()
+        ),
     )
 
 

@@ -96,7 +96,7 @@ def difference_figure(evidence: Evidence) -> Figure:
         chart=_forest(
             rows,
             title="Difference in points",
-            axis_format="+.0f",
+            axis_format=".0f",
             tooltip_format="+.1f",
             line=0.0,
             limits=(-100.0, 100.0),

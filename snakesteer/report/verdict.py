@@ -82,7 +82,9 @@ def _detectable(evidence: Evidence) -> str:
     if not isinstance(effect, float):
         return ""
     size = points(effect).lstrip("+")
-    return f"At this n the test finds an effect of {size} four times in five, a smaller one seldom."
+    return (
+        f"At this n the test finds an effect of {size} four times in five, smaller ones less often."
+    )
 
 
 def _cautions(evidence: Evidence) -> Iterator[str]:
@@ -109,8 +111,10 @@ def _cautions(evidence: Evidence) -> Iterator[str]:
             f"{percent(baseline['truncated_rate'])} of the unsteered answers hit the length limit. "
             "Raise generation.max_new_tokens."
         )
-    if baseline["correct"] in (0, baseline["total_samples"]):
-        yield "All unsteered answers are marked alike, so only one direction of change can show."
+    if baseline["correct"] == 0:
+        yield "The unsteered model answers nothing right, so steering had nothing to lose."
+    if baseline["correct"] == baseline["total_samples"]:
+        yield "The unsteered model answers everything right, so steering had nothing to gain."
 
 
 def _as_good(control: Arm, steered: Arm) -> bool:

@@ -24,6 +24,7 @@ rule report:
         model="<results>/model/info.json",
         manifest="<results>/splits/manifest.json",
         provenance="<results>/provenance.json",
+        zero_steering="<results>/checks/zero_steering.json",
         controls="<results>/controls.json",
         sensitivity=branch(
             CONFIG.sensitivity.in_report,

@@ -22,6 +22,7 @@ with script_log(snakemake.log[0]):
         model=given.model,
         manifest=given.manifest,
         provenance=given.provenance,
+        zero_steering=given.zero_steering,
         controls=given.controls,
         sensitivity=given.sensitivity or None,
     )

@@ -305,7 +305,13 @@ def write_zero_steering(folder: Path) -> None:
         folder / "checks" / "zero_steering.json",
         {
             **{"passed": True, "engine": "slots", "dtype": "bfloat16", "slots": 32, "prompts": 32},
-            "methods": {"caa": {"passed": True}, "dac": {"passed": True}},
+            "kinds": {
+                "no steering": {"tokens_equal": True, "max_logit_difference": 0.0},
+                "caa": {
+                    **{"tokens_equal": True, "max_logit_difference": 0.0, "places_steered": 7},
+                    **{"places_untouched": 90, "max_error_in_roundings": 0.5},
+                },
+            },
         },
     )
 

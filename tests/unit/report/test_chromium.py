@@ -1,0 +1,67 @@
+"""The report as a reader's browser shows it."""
+
+import pytest
+
+PHONE, DESK = 360, 1280
+VIEWS = [
+    ("unsteered", DESK),
+    ("unsteered", PHONE),
+    ("helps", DESK),
+    ("helps", PHONE),
+    ("on a grid", PHONE),
+    ("hostile", DESK),
+    ("bare", PHONE),
+]
+
+
+@pytest.mark.parametrize(("name", "width"), VIEWS)
+def test_all_is_drawn_and_nothing_goes_wrong(report, browser, name: str, width: int):
+    made = report(name)
+    opened = browser.open(made.path, width)
+    assert opened.complaints == []
+    assert opened.requests == []
+    assert opened.found["hacked"] == "undefined"
+    assert opened.found["width"] == opened.found["needed"] == width
+    assert opened.found["too_wide"] == []
+    figures = opened.found["figures"]
+    assert set(figures) == set(made.figures)
+    for each in made.figures.values():
+        seen = figures[each.name]
+        if each.chart is None:
+            assert seen["width"] == 0
+        else:
+            assert 0.9 * seen["room"] <= seen["width"] <= seen["room"]
+            assert seen["image"] > 0
+            assert not seen["image_seen"]
+    assert marks(figures) == expected_marks(made)
+
+
+def marks(figures) -> dict[str, int]:
+    cells = {"layer_dose", "importance"}
+    return {
+        name: figure["cells" if name in cells else "symbols"] for name, figure in figures.items()
+    }
+
+
+def expected_marks(made) -> dict[str, int]:
+    """One for every number."""
+    evidence = made.evidence
+    arms = len(evidence.arms)
+    heat_map = made.figures["layer_dose"].rows
+    return {
+        "accuracy": arms,
+        "difference": arms - 1,
+        "dose": len(evidence.sensitivity or evidence.trials),
+        "layer_dose": sum(cell != "" for row in heat_map for cell in row[1:]),
+        "history": len(evidence.trials) + len(evidence.failures),
+        "importance": len(evidence.importance or ()),
+        "probes": len(evidence.probes),
+    }
+
+
+def test_on_paper_pictures_and_small_tables_stand_in(report, browser):
+    found = browser.open(report("helps").path, DESK, media="print").found
+    assert found["tables_shown"]
+    for seen in found["figures"].values():
+        assert seen["image_seen"]
+        assert seen["width"] == 0
