@@ -8,6 +8,7 @@ Everything lies under the results folder (config key `results`, here <results>):
   heads/{method}.safetensors         vectors of attention heads (methods dac_heads, iti)
   baseline/val.jsonl                 unsteered answers
   checks/zero_steering.json          the gate before the search: hooks do exactly what they should
+  checks/model_check.json            a direct test of the model (target model_check)
   study/study.db, study/trials.csv   the search
   best_config.json                   what it chose
   test_final.json, test_generations.jsonl, provenance.json

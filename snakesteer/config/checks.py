@@ -14,4 +14,4 @@ class ChecksConfig(Section):
         description="Validation prompts on which steering at strength 0 is compared with the model "
         "without hooks; all, where there are fewer.",
     )
-    new_tokens: int = Field(8, ge=1, description="Generated tokens per prompt in that comparison.")
+    new_tokens: int = Field(3, ge=1, description="Generated tokens per prompt in that comparison.")

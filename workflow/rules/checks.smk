@@ -40,3 +40,30 @@ rule zero_steering:
         ),
     script:
         "../scripts/zero_steering.py"
+
+
+rule model_check:
+    input:
+        problems="<results>/splits/val.jsonl",
+        train="<results>/splits/train.jsonl",
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=library("open_model", "open_engine", "model_check"),
+    output:
+        "<results>/checks/model_check.json",
+    log:
+        "<results>/logs/model_check.log",
+    conda:
+        "../../envs/snakesteer.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        **named(
+            **MODEL,
+            **section_params("prompt"),
+            **section_params("generation"),
+            **section_params("engine"),
+        ),
+    script:
+        "../scripts/model_check.py"

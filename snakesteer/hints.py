@@ -1,0 +1,175 @@
+"""What a few answers and a prompt's tokens say about a wrong template, and what to do about it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from snakesteer.config import PromptConfig
+from snakesteer.evaluation import Answer
+from snakesteer.grading import runs_on
+
+# Marks of chat formats; a tokenizer that has such a mark reads it as one token.
+_MARKS = re.compile(r"<\|[A-Za-z_]+\|>|<(?:start|end)_of_turn>")
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Something that looks wrong.
+
+    Attributes:
+        problem: What was seen, and what it usually comes from.
+        remedy: What to do.
+    """
+
+    problem: str
+    remedy: str
+
+
+@dataclass(frozen=True, eq=False)
+class PromptTokens:
+    """A prompt as the model reads it.
+
+    Attributes:
+        text: Before it was tokenised.
+        ids: Token ids.
+        config: How it was made.
+        tokenizer: What tokenised it.
+        end_ids: Token ids that end an answer.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    config: PromptConfig
+    tokenizer: Any
+    end_ids: frozenset[int]
+
+
+def hints(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
+    """What looks wrong, the likeliest cause of all first.
+
+    Args:
+        answers: To a few problems, with prompts like this one.
+        prompt: One of them.
+    """
+    return [*_of_tokens(prompt), *_of_answers(answers, prompt)]
+
+
+def _of_tokens(prompt: PromptTokens) -> list[Hint]:
+    found = []
+    tokenizer, ids = prompt.tokenizer, prompt.ids
+    bos, unknown = tokenizer.bos_token_id, tokenizer.unk_token_id
+    if bos is not None and list(ids[:2]) == [bos, bos]:
+        found.append(
+            Hint(
+                f"The prompt begins with {tokenizer.bos_token} twice: the template writes it, and "
+                "the tokenizer adds it",
+                "Take it out of prompt.template, or set prompt.bos: never (with prompt.bos: "
+                "always, set auto).",
+            )
+        )
+    elif bos is not None and ids[:1] != (bos,) and _adds_bos(tokenizer):
+        found.append(
+            Hint(
+                f"The prompt does not begin with {tokenizer.bos_token}, which this tokenizer puts "
+                "in front of every text, and which the model was trained with",
+                "Set prompt.bos: always." if prompt.config.chat else "Set prompt.bos: auto.",
+            )
+        )
+    if not prompt.end_ids:
+        found.append(
+            Hint(
+                "Neither tokenizer nor model names an end token, so that answers end only at a "
+                "stop string or at generation.max_new_tokens",
+                "Add eos_token_id to the model's generation_config.json, or name what follows an "
+                "answer in prompt.stop.",
+            )
+        )
+    split = {mark for mark in _MARKS.findall(prompt.text) if len(_plain_ids(tokenizer, mark)) > 1}
+    if split:
+        found.append(
+            Hint(
+                f"The prompt holds {', '.join(sorted(split))}, which this tokenizer does not know "
+                "as a token: the template is another model's",
+                "Set prompt.chat: true if the tokenizer has a chat template, or write the format "
+                "of the model's card into prompt.template.",
+            )
+        )
+    if unknown is not None and unknown in ids:
+        found.append(
+            Hint(
+                f"{ids.count(unknown)} of {len(ids)} prompt tokens are unknown to the tokenizer",
+                "Check that model.name's folder holds the model's own tokenizer.",
+            )
+        )
+    if not prompt.config.chat and prompt.text.endswith(" "):
+        found.append(
+            Hint(
+                "The prompt ends with a blank, which most tokenizers make part of the next word: "
+                "the model has to go on with a token that it never saw there",
+                "End prompt.template without it, and begin prompt.answer_template with it.",
+            )
+        )
+    return found
+
+
+def _of_answers(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
+    found = []
+    correct = sum(answer.correct for answer in answers)
+    unread = [answer for answer in answers if answer.extracted is None]
+    truncated = [answer for answer in answers if answer.finish == "length"]
+    empty = [answer for answer in answers if not answer.text.strip()]
+    template = getattr(prompt.tokenizer, "chat_template", None) is not None
+    if len(empty) == len(answers):
+        found.append(
+            Hint(
+                "Every answer is empty: the model ends at once, or a stop string comes first",
+                "Look at the end of the prompt: it must ask for an answer, as in the model's "
+                "card; and at prompt.stop.",
+            )
+        )
+    elif len(unread) == len(answers) and correct == 0:
+        found.append(
+            Hint(
+                "No answer holds a number, so that accuracy is 0: the model does not understand "
+                "that it is asked to solve a problem",
+                "Use the format that the model was trained on (prompt.template, prompt.chat), or "
+                "show it examples (prompt.shots).",
+            )
+        )
+    if sum(runs_on(answer.text) for answer in answers) * 2 > len(answers):
+        found.append(
+            Hint(
+                "Answers run on into the next question, or into the next turn of a chat, and cost "
+                "time without end",
+                "Add what the next question begins with to prompt.stop.",
+            )
+        )
+    elif len(truncated) == len(answers):
+        found.append(
+            Hint(
+                "No answer ends by itself: all reach generation.max_new_tokens",
+                "Raise generation.max_new_tokens if the texts are solutions that were cut off; "
+                "otherwise name what follows an answer in prompt.stop.",
+            )
+        )
+    useless = sum(answer.extracted is None or answer.finish == "length" for answer in answers)
+    poor = correct == 0 or 2 * useless > len(answers)
+    if template and not prompt.config.chat and poor:
+        found.append(
+            Hint(
+                "The tokenizer has a chat template, but prompt.chat is false, and the answers are "
+                "poor: an instruct model is asked in a format that it was not tuned on",
+                "Set prompt.chat: true.",
+            )
+        )
+    return found
+
+
+def _adds_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts its beginning-of-sequence token in front of a plain text."""
+    return list(tokenizer("1")["input_ids"][:1]) == [tokenizer.bos_token_id]
+
+
+def _plain_ids(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

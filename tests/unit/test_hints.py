@@ -1,0 +1,160 @@
+"""Each hint comes up where its cause is built, and nothing is said of a prompt that is right."""
+
+import pytest
+from tokenizers.processors import TemplateProcessing
+
+from snakesteer.config import PromptConfig
+from snakesteer.evaluation import Answer
+from snakesteer.hints import PromptTokens, hints
+from snakesteer.prompts import Prompter
+from tests.tiny_models import BOS, EOS, tiny_tokenizer
+
+QUESTION = "How many pens?"
+CHAT = (
+    "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+
+
+def answer(text: str = " 1+1 = 2\n#### 2", **changes) -> Answer:
+    values = {
+        "id": "a",
+        "correct": True,
+        "strict": True,
+        "flexible": True,
+        "extracted": "2",
+        "text": text,
+        "finish": "eos",
+        "prompt_tokens": 20,
+        "new_tokens": 9,
+    }
+    return Answer(**(values | changes))
+
+
+INVALID = {"correct": False, "strict": False, "flexible": False, "extracted": None}
+
+
+def prompt_of(tokenizer=None, end_ids=frozenset({EOS}), **config) -> PromptTokens:
+    tokenizer = tiny_tokenizer() if tokenizer is None else tokenizer
+    settings = PromptConfig(shots=0, **config)
+    prompter = Prompter(settings, (), tokenizer)
+    return PromptTokens(
+        prompter.text(QUESTION), prompter.ids(QUESTION), settings, tokenizer, end_ids
+    )
+
+
+def said(answers, prompt) -> str:
+    return "\n".join(f"{hint.problem}. {hint.remedy}" for hint in hints(answers, prompt))
+
+
+def chat_tokenizer(add_bos: bool = False):
+    tokenizer = tiny_tokenizer(add_bos)
+    tokenizer.chat_template = CHAT
+    return tokenizer
+
+
+@pytest.mark.parametrize("add_bos", [False, True])
+def test_nothing_is_said_of_what_is_right(add_bos: bool):
+    wrong = answer(correct=False, extracted="3")
+    assert hints([answer(), answer(), wrong], prompt_of(tiny_tokenizer(add_bos))) == []
+    # An instruct model that does well without its template is left alone.
+    assert hints([answer(), answer(), wrong], prompt_of(chat_tokenizer(add_bos))) == []
+
+
+def test_no_answer_can_be_read():
+    text = said([answer("I like pens.", **INVALID)] * 3, prompt_of())
+    assert "No answer holds a number, so that accuracy is 0" in text
+    assert "prompt.template" in text
+    assert "No answer" not in said([answer("I like pens.", **INVALID), answer()], prompt_of())
+
+
+def test_empty_answers():
+    text = said([answer(" ", **INVALID)] * 3, prompt_of())
+    assert "Every answer is empty" in text
+    assert "No answer holds a number" not in text
+
+
+@pytest.mark.parametrize("more", ["\n\nQuestion: And how", "\nQ: And", "<|im_start|>user"])
+def test_run_on_texts(more: str):
+    text = said([answer("#### 2" + more, finish="length")] * 3, prompt_of())
+    assert "run on into the next question" in text
+    assert "prompt.stop" in text
+    assert "No answer ends by itself" not in text
+
+
+def test_all_answers_are_cut_off():
+    text = said([answer(finish="length")] * 3, prompt_of())
+    assert "all reach generation.max_new_tokens" in text
+    assert "by itself" not in said([answer(finish="length"), answer()], prompt_of())
+
+
+def test_a_missing_bos():
+    text = said([answer()], prompt_of(tiny_tokenizer(add_bos=True), bos="never"))
+    assert "does not begin with <s>" in text
+    assert "Set prompt.bos: auto" in text
+    without = chat_tokenizer(add_bos=True)
+    without.chat_template = CHAT.replace("<s>", "")
+    text = said([answer()], prompt_of(without, chat=True))
+    assert "does not begin with <s>" in text
+    assert "Set prompt.bos: always" in text
+    # This tokenizer has the token, but puts it in front of nothing.
+    assert said([answer()], prompt_of(tiny_tokenizer())) == ""
+
+
+def test_a_doubled_bos():
+    template = "<s>Question: {question}\nAnswer:"
+    prompt = prompt_of(tiny_tokenizer(add_bos=True), template=template)
+    assert prompt.ids[:2] == (BOS, BOS)
+    assert "begins with <s> twice" in said([answer()], prompt)
+    once = prompt_of(tiny_tokenizer(add_bos=True), template=template, bos="never")
+    assert once.ids[:1] == (BOS,)
+    assert said([answer()], once) == ""
+
+
+def test_a_doubled_bos_of_a_chat_template():
+    doubled = chat_tokenizer(add_bos=True)
+    doubled.chat_template = "<s>" + CHAT
+    assert "twice" in said([answer()], prompt_of(doubled, chat=True))
+    assert said([answer()], prompt_of(chat_tokenizer(add_bos=True), chat=True)) == ""
+
+
+def test_no_end_token():
+    text = said([answer()], prompt_of(end_ids=frozenset()))
+    assert "names an end token" in text
+
+
+@pytest.mark.parametrize(
+    "poor", [answer(correct=False, extracted="3"), answer(**INVALID), answer(finish="length")]
+)
+def test_a_chat_model_without_chat(poor: Answer):
+    assert "prompt.chat: true" in said([poor] * 3, prompt_of(chat_tokenizer()))
+    for prompt in (prompt_of(chat_tokenizer(), chat=True), prompt_of(tiny_tokenizer())):
+        assert "chat template" not in said([poor] * 3, prompt)
+
+
+def test_the_template_of_another_model():
+    template = "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+    text = said([answer()], prompt_of(template=template))
+    assert "<|im_end|>, <|im_start|>, which this tokenizer does not know" in text
+    knows = tiny_tokenizer()
+    knows.add_tokens(["<|im_start|>", "<|im_end|>"], special_tokens=True)
+    assert said([answer()], prompt_of(knows, template=template)) == ""
+
+
+def test_unknown_tokens():
+    text = said([answer()], prompt_of(template="Frage: {question}\nAntwört:"))
+    assert "prompt tokens are unknown" in text
+
+
+def test_a_blank_at_the_end():
+    assert "ends with a blank" in said([answer()], prompt_of(template="Q: {question}\nA: "))
+
+
+def test_a_tokenizer_that_closes_texts_has_its_bos():
+    """What is asked is whether plain text gets the token, not what the flag says."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", BOS), ("</s>", EOS)]
+    )
+    assert said([answer()], prompt_of(tokenizer)) == ""
+    assert "does not begin with" in said([answer()], prompt_of(tokenizer, bos="never"))
