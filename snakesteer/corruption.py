@@ -27,6 +27,7 @@ FINAL_MARK = "####"
 FINAL = re.compile(rf"{FINAL_MARK}[^\d.]*(?:{NUMBER.pattern})\D*$")
 AFTER = re.compile(rf"[\s$]*({NUMBER.pattern})")
 DRAWS = 100  # wrong numbers tried per step
+LONGEST = 1000  # characters of a number; Python writes no more than 4300 digits
 # So that pairs have as many equal numbers on either side, measured on GSM8K's train split.
 COINCIDENCES_REFUSED = 0.7
 
@@ -133,12 +134,14 @@ def parse(answer: str) -> Solution | None:
     because 2 x 16 = 32", to the next such step on its own line.
 
     Returns:
-        None if the solution does not end in ``#### <number>``.
+        None if the solution does not end in ``#### <number>``, or a number is absurdly long.
     """
     text = ANNOTATION.sub("", answer)
     if not FINAL.search(text):
         return None
     found = list(NUMBER.finditer(text))
+    if any(len(number.group()) > LONGEST for number in found):
+        return None
     steps: list[Step] = []
     removed = 0
     for mark in ANNOTATION.finditer(answer):
@@ -287,8 +290,10 @@ def value(number: str) -> Fraction:
 
 
 def _parse_step(mark: re.Match[str], position: int, text: str) -> Step | None:
-    """A calculation from its annotation; None if its result is not a number."""
+    """A calculation from its annotation; None if its result is not a number to work with."""
     calculation, _, stated = mark[1].rpartition("=")
+    if any(len(number) > LONGEST for number in NUMBER.findall(mark[1])):
+        return None
     try:
         result = value(stated)
     except (ValueError, ZeroDivisionError):
@@ -300,8 +305,8 @@ def _parse_step(mark: re.Match[str], position: int, text: str) -> Step | None:
     try:
         expression = ast.parse(calculation.strip(), mode="eval").body
         exact = evaluate(expression, {})
-    except (SyntaxError, ValueError, ZeroDivisionError):
-        expression = None
+    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
+        expression = None  # the last two are what Python says of a thousand brackets or terms
     else:
         if exact != result:
             decimals = _decimals(stated)

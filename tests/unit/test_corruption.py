@@ -245,3 +245,15 @@ def test_evaluate_is_exact_and_replaces_numbers():
     node = ast.parse("(0.1+0.2)*10-24/(3+5)", mode="eval").body
     assert evaluate(node, {}) == 0
     assert evaluate(node, {Fraction(24): Fraction(8)}) == 2
+
+
+@pytest.mark.parametrize(
+    "calculation",
+    ["(" * 5000 + "1" + ")" * 5000, "-" * 100_000 + "1", "+".join("1" * 20_000), "9" * 5000],
+)
+def test_absurd_calculations_are_passed_over(calculation):
+    answer = f"x = <<{calculation}=1>>1\n#### 1"
+    twin = corrupt(answer, random.Random(0))
+    assert twin.startswith("x = ")
+    assert len(twin) == len("x = 1\n#### 1")
+    assert corrupt(f"#### {'7' * 5000}", random.Random(0)) is None

@@ -1,3 +1,4 @@
+import re
 from decimal import Decimal
 
 import pytest
@@ -6,7 +7,14 @@ from hypothesis import strategies as st
 
 from snakesteer.data.embedded import generate
 from snakesteer.data.problem import parse_gold, strip_calculator
-from snakesteer.grading import Grade, extract_number, grade, harness_flexible, harness_strict
+from snakesteer.grading import (
+    Grade,
+    _without_ignored,
+    extract_number,
+    grade,
+    harness_flexible,
+    harness_strict,
+)
 
 RUN_ONS = [
     "\n\nQuestion: Ben has 5 pens and 7 books. How many?\nAnswer: 12\n#### 12",
@@ -181,3 +189,22 @@ def test_harness_verdicts_are_reproduced(
     assert harness_flexible(text) == flexible
     result = grade(text, "0", answer)
     assert (result.strict, result.flexible) == (strict_right, flexible_right)
+
+
+IGNORED = (",", r"\$", r"(?s).*#### ", r"\.$")  # regexes_to_ignore of the harness's task gsm8k
+
+
+@given(st.lists(st.sampled_from(["#### ", "####", "#", " ", ".", "\n", ",", "$", "1", "A"])))
+def test_what_the_harness_ignores_is_what_its_patterns_take_out(parts):
+    text = expected = "".join(parts)
+    for pattern in IGNORED:
+        expected = re.sub(pattern, "", expected)
+    assert _without_ignored(text) == expected.lower()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("text", ["#", "#### ", "The answer is -", "\n#*", "9", "9,", "(", "1 + "])
+def test_a_long_degenerate_answer_costs_no_square_of_its_length(text):
+    """Steered hard, models repeat themselves; with n² steps these would take hours."""
+    long = "The answer is " + text * (40_000 // len(text))
+    assert not grade(long, "5", "#### 5").numeric
