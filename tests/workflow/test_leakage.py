@@ -76,8 +76,8 @@ def test_who_reads_the_test_part(fresh: Project):
     assert readers(jobs, "problems/test.jsonl") == {"official_data"}
     # Of these, provenance takes the hashes.
     assert readers(jobs, "results/data/test.jsonl") == {"test_split", "provenance"}
-    assert readers(jobs, "results/splits/test.jsonl") == {"test_final", "provenance"}
-    assert readers(jobs, "results/splits/manifest.json") == {"provenance"}
+    assert readers(jobs, "results/splits/test.jsonl") == {"test_final", "controls", "provenance"}
+    assert readers(jobs, "results/splits/manifest.json") == {"provenance", "report"}
 
 
 def test_own_solutions_leave_the_test_part_alone(fresh: Project):
@@ -110,5 +110,7 @@ def test_the_search_ran_before_there_was_a_test_part(finished: Finished):
         "official_data": 1,
         "test_split": 1,
         "test_final": 1,
+        "controls": 1,
         "provenance": 1,
+        "report": 1,
     }
