@@ -78,6 +78,8 @@ def test_every_direction_is_a_vector_of_its_own_and_can_be_searched(data, probe,
     assert directions.summary(direction) != "no description"
     description = SteeringConfig.model_fields["directions"].description
     assert f"`{direction}`: {directions.summary(direction)}." in description
+    page = (PACKAGE.parent / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert f"\n| `{direction}` | " in page
     others = [make_vector(name, data, probe).raw for name in directions.NAMES if name != direction]
     assert not any(np.allclose(vector.raw, other, rtol=1e-3) for other in others)
 

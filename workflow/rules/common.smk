@@ -17,6 +17,8 @@ from snakesteer.config.steering import IMPORTED
 from snakesteer.config_load import load_config
 from snakesteer.engine.reference_only import needs_reference
 from snakesteer.errors import UserError
+from snakesteer.exports import FILES as EXPORTS
+from snakesteer.files import read_json
 from snakesteer.layers import resolve_layers
 from snakesteer.models.depth import depth_before_download, local_files
 from snakesteer.params import leaves
@@ -121,6 +123,16 @@ def user_vector_file(layer):
             "Correct the path; relative ones start in the working directory."
         )
     return path
+
+
+def exported_files(wildcards):
+    """Files of all formats that the chosen configuration can be exported to."""
+    manifest = read_json(checkpoints.export_manifest.get().output[0])
+    return [
+        f"{CONFIG.results}/export/{file}"
+        for written in manifest["written"].values()
+        for file in written["files"]
+    ]
 
 
 # What of the model section a result depends on once the first rule has checked it.

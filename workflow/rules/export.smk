@@ -8,9 +8,6 @@ Steps: find out which formats can hold the configuration; write those. A format 
 in the manifest with the reason, and asking for its file fails with it.
 """
 
-from snakesteer.exports import FILES
-from snakesteer.files import read_json
-
 
 checkpoint export_manifest:
     input:
@@ -27,16 +24,6 @@ checkpoint export_manifest:
         "../scripts/export_manifest.py"
 
 
-def exported_files(wildcards):
-    """Files of all formats that the chosen configuration can be exported to."""
-    manifest = read_json(checkpoints.export_manifest.get().output[0])
-    return [
-        f"{CONFIG.results}/export/{file}"
-        for written in manifest["written"].values()
-        for file in written["files"]
-    ]
-
-
 rule export_canonical:
     input:
         best="<results>/best_config.json",
@@ -47,7 +34,7 @@ rule export_canonical:
         model=MODEL_INPUT,
         code=library("exports.formats"),
     output:
-        expand("<results>/export/{file}", file=FILES["canonical"]),
+        expand("<results>/export/{file}", file=EXPORTS["canonical"]),
     log:
         "<results>/logs/export_canonical.log",
     localrule: True
@@ -61,7 +48,7 @@ rule export_canonical:
 
 use rule export_canonical as export_control_vector with:
     output:
-        expand("<results>/export/{file}", file=FILES["control_vector"]),
+        expand("<results>/export/{file}", file=EXPORTS["control_vector"]),
     log:
         "<results>/logs/export_control_vector.log",
     params:
@@ -70,7 +57,7 @@ use rule export_canonical as export_control_vector with:
 
 use rule export_canonical as export_lm_eval with:
     output:
-        expand("<results>/export/{file}", file=FILES["lm_eval"]),
+        expand("<results>/export/{file}", file=EXPORTS["lm_eval"]),
     log:
         "<results>/logs/export_lm_eval.log",
     params:
@@ -79,7 +66,7 @@ use rule export_canonical as export_lm_eval with:
 
 use rule export_canonical as export_easysteer with:
     output:
-        expand("<results>/export/{file}", file=FILES["easysteer"]),
+        expand("<results>/export/{file}", file=EXPORTS["easysteer"]),
     log:
         "<results>/logs/export_easysteer.log",
     params:
