@@ -66,9 +66,9 @@ class SteeringConfig(Section):
         ["caa", "dac"],
         min_length=1,
         description="`caa`: add α·v; `dac`: α set per token by how much steering would change it; "
-        "`actadd`: add the difference of two prompts to the start of every prompt; `dac_heads`: DAC "
-        "as published, at all attention heads; `iti`: inference-time intervention at the heads "
-        "that know best.",
+        "`actadd`: add the difference of two prompts to the start of every prompt; `dac_heads`: "
+        "DAC as published, at all attention heads; `iti`: inference-time intervention at the "
+        "heads that know best.",
     )
     directions: list[Direction] = Field(
         ["caa"],
@@ -81,8 +81,8 @@ class SteeringConfig(Section):
         None,
         min_length=1,
         description=f"File of the direction `{IMPORTED}`, for it only: safetensors (a vector file "
-        "of another run, or tensors `layer_8` or `direction.8`) or a GGUF control vector. `{layer}` "
-        "in the path stands for the layer, where each has a file of its own.",
+        "of another run, or tensors `layer_8` or `direction.8`) or a GGUF control vector. "
+        "`{layer}` in the path stands for the layer, where each has a file of its own.",
     )
     layers: list[int | float] | str = Field(
         [0.3, 0.5, 0.7],
