@@ -1,6 +1,7 @@
 """The one evaluation on the test split.
 
-Inputs: splits/test.jsonl (answered here, and by the controls afterwards), best_config.json, vectors, probes.
+Inputs: splits/test.jsonl (answered here, and by the controls afterwards), best_config.json,
+vectors, probes.
 Outputs: test_final.json, test_generations.jsonl.
 Steps: answer the test split unsteered and with the best configuration; compare them pairwise.
 """
