@@ -121,7 +121,10 @@ def effects(
                 if changed[site][at]:
                     found.changed.add(place)
                 step = place.position - (prompt_tokens - 1)
-                change = _change(steering, stream, site, step, dynamic)
+                if isinstance(steering, Steering) and steering.is_actadd:
+                    change = _actadd_change(steering, site, place.position, prompt_tokens)
+                else:
+                    change = _change(steering, stream, site, step, dynamic)
                 if change is None:
                     found.untouched += 1
                     if changed[site][at]:
@@ -179,6 +182,18 @@ def _change(
     if strength == 0.0 or not vector.any():
         return None
     return _Change(operator, vector, strength)
+
+
+def _actadd_change(
+    steering: Steering, site: int, position: int, prompt_tokens: int
+) -> _Change | None:
+    """What ActAdd does to one tensor: position by position, at the start of the prompt."""
+    if site != steering.layer or position >= min(len(steering.vector), prompt_tokens):
+        return None
+    vector = steering.vector[position]
+    if steering.alpha == 0.0 or not vector.any():
+        return None
+    return _Change("add", vector, steering.alpha)
 
 
 def _reaches_prompt(steering: AnySteering) -> bool:

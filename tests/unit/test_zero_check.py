@@ -9,6 +9,7 @@ from torch import Tensor
 
 from snakesteer.config import SteeringConfig
 from snakesteer.engine import reference, slots
+from snakesteer.engine.actadd import start_steered
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.select import make_engine
 from snakesteer.engine.slot_check import examine
@@ -32,11 +33,13 @@ NEW_TOKENS = 4
 
 
 def vectors():
-    """One vector for each layer."""
-    return {
-        ("caa", layer): Vector("caa", layer, direction(layer).numpy(), mean_residual_norm=10.0)
+    """One vector for each layer, and one for each layer and position."""
+    raw = {("caa", layer): direction(layer) for layer in LAYERS}
+    raw |= {
+        ("actadd", layer): torch.stack([direction(layer + n) for n in range(POSITIONS)])
         for layer in LAYERS
     }
+    return {key: Vector(*key, found.numpy(), 10.0) for key, found in raw.items()}
 
 
 def steering_config(**changes) -> SteeringConfig:
@@ -110,6 +113,26 @@ def test_operators_and_bands_pass(engine: str, dtype: torch.dtype):
     assert list(found) == ["no steering", *names]
     assert {found[name]["configuration"].get("operator", "add") for name in names} == {*operators}
     assert found["caa clamp"]["places_steered"] == 2 * NEW_TOKENS
+
+
+ACTADD = {"methods": ["actadd"], "actadd_prompts": ("Think.", "Guess.")}
+POSITIONS = 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_actadd_passes(dtype: torch.dtype):
+    loaded = loaded_model("llama") if dtype == torch.float32 else in_bfloat16("llama")
+    found = gate("reference", loaded, steering_config(**ACTADD))
+    assert found["actadd"]["places_steered"] == POSITIONS
+
+
+def test_actadd_at_a_wrong_position_is_noticed(monkeypatch: pytest.MonkeyPatch):
+    def shifted(loaded, steering, mask):
+        return start_steered(loaded, steering, mask * (mask.cumsum(dim=1) > 1))
+
+    monkeypatch.setattr(reference, "start_steered", shifted)
+    with pytest.raises(UserError, match="position"):
+        gate("reference", loaded_model("llama"), steering_config(**ACTADD))
 
 
 def test_a_compiled_run_is_compared_as_it_is(monkeypatch: pytest.MonkeyPatch):
