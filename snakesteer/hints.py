@@ -128,13 +128,21 @@ def _of_answers(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
                 "card; and at prompt.stop.",
             )
         )
-    elif len(unread) == len(answers) and correct == 0:
+    elif len(unread) == len(answers):
         found.append(
             Hint(
                 "No answer holds a number, so that accuracy is 0: the model does not understand "
                 "that it is asked to solve a problem",
                 "Use the format that the model was trained on (prompt.template, prompt.chat), or "
                 "show it examples (prompt.shots).",
+            )
+        )
+    elif correct == 0:
+        found.append(
+            Hint(
+                f"None of {len(answers)} answers is right, though there are numbers in them: the "
+                "model is too weak, or asked in another format than it was trained on",
+                "Compare the texts with the gold solutions, and the prompt with the model's card.",
             )
         )
     if sum(runs_on(answer.text) for answer in answers) * 2 > len(answers):

@@ -68,6 +68,11 @@ def test_no_answer_can_be_read():
     assert "No answer" not in said([answer("I like pens.", **INVALID), answer()], prompt_of())
 
 
+def test_numbers_that_are_all_wrong():
+    wrong = answer(correct=False, extracted="3")
+    assert "None of 3 answers is right" in said([wrong] * 3, prompt_of())
+
+
 def test_empty_answers():
     text = said([answer(" ", **INVALID)] * 3, prompt_of())
     assert "Every answer is empty" in text

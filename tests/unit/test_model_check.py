@@ -58,3 +58,4 @@ def test_the_page_holds_it_all():
         assert f"{answer['id']}: {'right' if answer['correct'] else 'wrong'}" in text
     assert "HINT     The prompt does not begin with <s>" in text
     assert "tokens/s" in text
+    assert "Nothing looks wrong" not in text
