@@ -37,7 +37,12 @@ def points_interval(interval: Sequence[float]) -> str:
 
 def p_value(p: float) -> str:
     """0.0312 → p = 0.031."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    return f"p {p_number(p)}" if p < 0.001 else f"p = {p_number(p)}"
+
+
+def p_number(p: float) -> str:
+    """0.0312 → 0.031."""
+    return "<\N{NO-BREAK SPACE}0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def configuration(params: Mapping[str, Any]) -> str:

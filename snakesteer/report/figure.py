@@ -1,5 +1,6 @@
 """A figure of the report: a chart, its words and its numbers."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from snakesteer.report.style import CONFIG, MUTED, PNG_SCALE, WIDTH
+from snakesteer.report.style import CONFIG, MUTED, PADDING, PNG_SCALE, WIDTH
 from snakesteer.report.tables import Table
 
 Chart = alt.Chart | alt.LayerChart
@@ -48,7 +49,7 @@ class Figure:
 
     def svg(self) -> str:
         """The figure for a file; its caption, where there is no chart."""
-        return str(vl_convert.vegalite_to_svg(self._for_file()))
+        return _renumbered(vl_convert.vegalite_to_svg(self._for_file()))
 
     def png(self) -> bytes:
         """The figure for a file; its caption, where there is no chart."""
@@ -56,7 +57,7 @@ class Figure:
 
     def _for_file(self) -> dict[str, Any]:
         chart = self.chart or _notice(self.caption)
-        return chart.properties(width=WIDTH).configure(**CONFIG).to_dict()
+        return chart.properties(width=WIDTH, padding=PADDING).configure(**CONFIG).to_dict()
 
 
 def dashed_line(scale: alt.Scale, **value: float) -> alt.Chart:
@@ -91,6 +92,16 @@ def padded(values: Iterable[float], low: float, high: float) -> alt.Scale:
     room = max(0.06 * (found[-1] - found[0]), 0.01 * (high - low))
     domain = [max(low, found[0] - room), min(high, found[-1] + room)]
     return alt.Scale(domain=domain, nice=False, zero=False)
+
+
+def _renumbered(svg: str) -> str:
+    """An SVG whose clip paths are numbered from 0: Vega counts on from figure to figure."""
+    numbers: dict[str, int] = {}
+    return re.sub(
+        r'(?<=id="clip)\d+(?=")|(?<=url\(#clip)\d+(?=\))',
+        lambda match: str(numbers.setdefault(match[0], len(numbers))),
+        svg,
+    )
 
 
 def _notice(text: str) -> alt.Chart:

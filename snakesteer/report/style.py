@@ -10,11 +10,14 @@ BLUE, VERMILION, GREEN, PINK = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 SERIES = [BLUE, VERMILION, GREEN, PINK, "#56b4e9", "#e69f00", "#000000"]
 # From worse than unsteered to better; both ends differ in lightness from the middle.
 DIVERGING = [VERMILION, "#f0b48a", "#f4f5f6", "#8cc0de", BLUE]
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+# What a file's text is measured with is as wide as Arial.
+FONT = "Arial, 'Helvetica Neue', Helvetica, 'Liberation Sans', sans-serif"
 
 # Width of the figures in files, in pixels; on the page they are as wide as there is room.
 WIDTH = 640
 PNG_SCALE = 2
+# Around the figures in files. A reader without these fonts has a wider one: names grow to the left.
+PADDING = {"left": 30, "right": 6, "top": 6, "bottom": 6}
 
 _text = {"labelFont": FONT, "titleFont": FONT, "labelColor": INK, "titleColor": MUTED}
 _sizes = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}

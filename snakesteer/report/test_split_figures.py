@@ -8,7 +8,7 @@ from snakesteer.report.evidence import Arm, Evidence
 from snakesteer.report.figure import Figure, listing, padded
 from snakesteer.report.forest import Estimate, forest
 from snakesteer.report.style import BLUE, INK, MUTED
-from snakesteer.wording import p_value, percent, percent_interval, points, points_interval, signed
+from snakesteer.wording import p_number, percent, percent_interval, signed
 
 # What a row of a forest plot is drawn in, by the kind of arm; a control is grey.
 COLOURS = {"unsteered": INK, "steered": BLUE}
@@ -70,7 +70,7 @@ def difference_figure(evidence: Evidence) -> Figure:
             f"Change in accuracy on the same {n} test problems, with {confidence} intervals of the "
             "paired bootstrap. Right of the dashed line is better than unsteered."
             + (
-                " In the table, Holm is the p-value adjusted for the number of controls."
+                " In the table, p (Holm) is adjusted for the number of controls."
                 if len(rows) > 1
                 else ""
             )
@@ -78,17 +78,17 @@ def difference_figure(evidence: Evidence) -> Figure:
         alt="Forest plot of differences in percentage points. "
         + listing((arm.label, signed(value)) for arm, value, _ in rows),
         columns=(
-            *("Arm", "Difference", f"{confidence} interval"),
-            *("Gained", "Lost", "Test", "Holm", "Verdict"),
+            *("Arm", "Difference in points", f"{confidence} interval"),
+            *("Gained", "Lost", "p", "p (Holm)", "Verdict"),
         ),
         rows=tuple(
             (
                 arm.label,
-                points(value / 100.0),
-                points_interval((low / 100.0, high / 100.0)),
+                signed(value),
+                f"{signed(low)} to {signed(high)}",
                 str(arm.gained),
                 str(arm.lost),
-                *("" if p is None else p_value(p) for p in (arm.p_value, arm.p_holm)),
+                *("" if p is None else p_number(p) for p in (arm.p_value, arm.p_holm)),
                 arm.verdict or "",
             )
             for arm, value, (low, high) in rows

@@ -1,0 +1,57 @@
+"""The figures: their files, their tables, and what they say when there is nothing to draw."""
+
+import pytest
+
+from snakesteer.report.dose_figures import BINS
+from snakesteer.report.figures import write_figure
+from snakesteer.wording import percent
+
+
+def test_figures_are_written_as_svg_and_png(report, tmp_path):
+    for name in ("helps", "unsteered"):
+        for figure in report(name).figures.values():
+            write_figure(figure, tmp_path)
+            svg = (tmp_path / f"{figure.name}.svg").read_text(encoding="utf-8")
+            assert svg.startswith("<svg")
+            assert (tmp_path / f"{figure.name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_drawn_says_why(report):
+    unsteered, bare = report("unsteered").figures, report("bare").figures
+    assert unsteered["difference"].chart is None
+    assert "No steering was chosen" in unsteered["difference"].caption
+    assert unsteered["importance"].chart is None
+    assert "fewer than 20" in unsteered["importance"].caption
+    assert "fewer than 20" in unsteered["importance"].svg()
+    assert bare["layer_dose"].chart is None
+
+
+def test_tables_hold_the_numbers_of_the_chart(report):
+    made = report("helps")
+    evidence, figures = made.evidence, made.figures
+    arms = [[arm.label, percent(arm.accuracy)] for arm in evidence.arms]
+    assert [list(row[:2]) for row in figures["accuracy"].rows] == arms
+    assert len(figures["difference"].rows) == len(evidence.arms) - 1
+    assert len(figures["dose"].rows) == len(evidence.trials)
+    history = figures["history"].rows
+    assert [row[0] for row in history] == [str(number) for number in range(30)]
+    assert history[4][1] == "failed"
+    for figure in figures.values():
+        assert all(len(row) == len(figure.columns) for row in figure.rows)
+
+
+@pytest.mark.parametrize("name", ["helps", "on a grid"])
+def test_the_heat_map_pools_by_problems(report, name: str):
+    made = report(name)
+    points = made.evidence.sensitivity or [p for p in made.evidence.trials if p.alpha]
+    figure = made.figures["layer_dose"]
+    _, *doses = figure.columns
+    if name == "helps":
+        assert len(doses) <= BINS
+    step = 0.05
+    wanted = [
+        p for p in points if (p.method, p.layer) == ("dac", 9) and abs(p.dose - 0.1) < step / 2
+    ]
+    correct = sum(round(p.accuracy * p.problems) for p in wanted)
+    cell = dict(zip(doses, next(r for r in figure.rows if r[0] == "dac, layer 9")[1:], strict=True))
+    assert cell["+0.1"] == f"{100 * correct / sum(p.problems for p in wanted):.0f}"

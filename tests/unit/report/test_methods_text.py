@@ -1,0 +1,73 @@
+"""The methods paragraph says what was done, and cites all of it and nothing else."""
+
+from typing import get_args
+
+import pytest
+
+from snakesteer.config import SearchConfig
+from snakesteer.config.steering import DIRECTIONS, Method, PairKind, Scope
+from snakesteer.report import methods_text as module
+from snakesteer.report.methods_text import bibliography, cited, methods_text, references
+
+
+def options(key: str) -> set[str]:
+    return set(get_args(SearchConfig.model_fields[key].annotation))
+
+
+def test_there_are_words_for_every_choice():
+    assert set(get_args(Method)) <= set(module.METHODS)
+    assert set(DIRECTIONS) <= set(module.DIRECTIONS)
+    assert set(get_args(Scope)) <= set(module.SCOPES)
+    assert set(get_args(PairKind)) == set(module.PAIRS)
+    assert options("sampler") == set(module.SAMPLERS)
+    assert options("pruner") == {*module.PRUNERS, "none"}
+
+
+def test_every_source_is_known_and_complete():
+    words = (module.METHODS, module.DIRECTIONS, module.SAMPLERS, module.PRUNERS)
+    known = bibliography()
+    assert set(cited(" ".join(text for each in words for text in each.values()))) <= set(known)
+    for key, entry in known.items():
+        assert entry.startswith("@")
+        assert entry.count("{") == entry.count("}")
+        assert all(f"  {field} = " in entry for field in ("title", "author", "year")), key
+
+
+def test_an_unsteered_result(report):
+    text = methods_text(report("unsteered").evidence)
+    for part in (
+        "accuracy of SmolLM2-135M-Instruct (revision c0ffee)",
+        "64 train, 48 validation and 100 test problems",
+        "4 worked examples from train and answered greedily with at most 40 tokens",
+        "for the blocks 9, 14, 20",
+        "in 8 trials of Optuna",
+        "smallest dose within one standard error",
+        "The search chose no steering. On 100 test problems, answered once, the unsteered model's",
+    ):
+        assert part in text
+    assert "McNemar" not in text
+    assert "gsm8k" not in text  # the problems were generated
+
+
+def test_a_steered_result(report):
+    evidence = report("helps").evidence
+    text = methods_text(evidence)
+    steered = evidence.arms[1]
+    assert f"; {steered.gained} gained, {steered.lost} lost, exact McNemar test" in text
+    assert "Verdict: helps." in text
+    assert "Shuffled labels" in text
+    assert "Hooks with α = 0 left every token and every logit as they were." in text
+
+
+@pytest.mark.parametrize("name", ["unsteered", "helps", "bare"])
+def test_the_references_are_those_of_the_text(report, name: str):
+    text = methods_text(report(name).evidence)
+    found = references(text)
+    assert [line.partition("{")[2].rstrip(",") for line in found.splitlines() if "@" in line[:1]]
+    assert found.count("\n@") + 1 == len(cited(text))
+    for key in cited(text):
+        assert f"{{{key},\n" in found
+
+
+def test_keys_are_only_those_in_brackets():
+    assert cited("a@b.c [@one] and [@two; @three]") == ["one", "three", "two"]

@@ -1,0 +1,189 @@
+"""The page as a document: whole, safe, readable for machines that read it out."""
+
+import base64
+import hashlib
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from snakesteer.report.figures import make_figures
+from snakesteer.report.methods_text import methods_text, references
+from snakesteer.report.page import ASSETS, LONGEST, examples, render_page, script_json
+from tests.unit.report.runs import HOSTILE
+
+VOID = {"meta", "link", "img", "br"}
+ALL = ("unsteered", "helps", "on a grid", "hostile", "bare")
+
+
+class Document(HTMLParser):
+    """A page's elements, its text outside of scripts, and whether every tag is closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text: list[str] = []
+        self.scripts: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+        else:
+            self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(params=ALL)
+def made(report, request):
+    return report(request.param)
+
+
+def test_it_is_one_whole_document_of_moderate_size(made):
+    document = Document(made.html)
+    assert document.open == []
+    assert len(made.html.encode()) < 5_000_000
+    assert document.all("html") == [{"lang": "en"}]
+    ids = [a["id"] for _, a in document.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    links = {a["href"].removeprefix("#") for a in document.all("a")}
+    named = {a["aria-labelledby"] for _, a in document.elements if "aria-labelledby" in a}
+    assert links | named <= set(ids)
+
+
+def test_it_needs_nothing_from_elsewhere(made):
+    document = Document(made.html)
+    for _, attributes in document.elements:
+        assert attributes.get("src", "data:").startswith("data:")
+        assert attributes.get("href", "#").startswith(("#", "data:"))
+    [policy] = [a["content"] for a in document.all("meta") if "http-equiv" in a]
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe-eval" not in policy
+    data, *scripts = document.scripts
+    json.loads(data)
+    hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    assert re.findall(r"'sha256-([^']*)'", policy) == hashes
+    assert len(scripts) == 2
+    assert not any(name.startswith("on") for _, a in document.elements for name in a)
+    style = (ASSETS / "page.css").read_text(encoding="utf-8")
+    assert not re.search(r"url\(|@import", style)
+
+
+def test_headings_follow_each_other_and_everything_has_a_name(made):
+    document = Document(made.html)
+    levels = [int(tag[1]) for tag, _ in document.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert all(image["alt"] for image in document.all("img"))
+    assert all(head["scope"] in ("col", "row") for head in document.all("th"))
+    tables = len(document.all("table"))
+    assert tables == len(document.all("caption"))
+    drawn = [each for each in made.figures.values() if each.chart is not None]
+    pictures = [a["aria-label"] for a in document.all("div") if a.get("role") == "img"]
+    assert pictures == [each.alt for each in drawn]
+    assert len(document.all("img")) == len(drawn)
+
+
+def test_text_of_the_model_stays_text(report):
+    document = Document(report("hostile").html)
+    assert not any(a.get("src") == "x" for a in document.all("img"))
+    assert len(document.scripts) == 3
+    text = "".join(document.text)
+    assert text.count(HOSTILE) > 20
+    assert "49" not in re.findall(r"<!-- (.{0,6})", text)
+
+
+def test_data_blocks_cannot_be_ended_from_inside():
+    text = script_json({"a": HOSTILE + "\u2028"})
+    assert "<" not in text
+    assert "\u2028" not in text
+    assert json.loads(text) == {"a": HOSTILE + "\u2028"}
+
+
+def test_equal_evidence_gives_equal_bytes(report):
+    made = report("helps")
+    methods = methods_text(made.evidence)
+    again = make_figures(made.evidence)
+    assert render_page(made.evidence, again, methods, references(methods)) == made.html
+    for name, figure in made.figures.items():
+        assert again[name].svg() == figure.svg()
+
+
+def test_the_verdict_comes_first(report):
+    unsteered, helps = (Document(report(name).html) for name in ("unsteered", "helps"))
+    for document, words in ((unsteered, "Steering does not help"), (helps, "Steering helps")):
+        text = "".join(document.text)
+        assert text.index(words) < text.index("On the test split")
+    assert "No answer changed" not in "".join(helps.text)
+    assert "so no answer changed" in "".join(unsteered.text)
+
+
+def row(number: int, before: bool, after: bool, text: str = "a b c") -> dict:
+    name = {True: "right", False: "wrong"}
+    return {
+        **{"id": str(number), "baseline_correct": before, "steered_correct": after},
+        **{"baseline_text": f"{text} {name[before]}", "steered_text": f"{text} {name[after]}"},
+    }
+
+
+def test_examples_are_gained_and_lost_ones():
+    rows = [row(n, n % 2 == 0, n % 3 == 0) for n in range(24)]
+    found = examples(rows, steered=True)
+    assert found["changed"]
+    gained, lost = found["groups"]
+    assert (gained["count"], lost["count"]) == (4, 8)
+    assert [shown["id"] for shown in gained["rows"]] == ["3", "9", "15", "21"]
+    assert [shown["id"] for shown in lost["rows"]] == ["2", "4", "8", "10", "14"]
+    assert gained["rows"][0]["baseline_parts"] == ("a b c ", "wrong")
+    assert gained["rows"][0]["steered_parts"] == ("a b c ", "right")
+
+
+def test_examples_where_nothing_changed():
+    found = examples([row(n, n == 1, n == 1) for n in range(3)], steered=True)
+    assert not found["changed"]
+    assert [(g["title"], g["count"]) for g in found["groups"]] == [("Right", 1), ("Wrong", 2)]
+    [shown] = found["groups"][0]["rows"]
+    assert shown["baseline_parts"] == ("a b c right", "")
+    long = examples([row(0, True, True, "x" * 2 * LONGEST)], steered=False)
+    [shown] = long["groups"][0]["rows"]
+    assert shown["steered_parts"][1].endswith(f"({LONGEST + 6} more characters)")
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2's contrast ratio of two colours."""
+
+    def luminance(colour: str) -> float:
+        channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_text_stands_out():
+    style = (ASSETS / "page.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", style))
+    on_soft = [colours[name] for name in ("ink", "muted", "blue", "helps", "hurts", "none")]
+    on_soft += re.findall(r"\.(?:same|mark) \{ color: (#[0-9a-f]{6})", style)
+    assert len(on_soft) == 9
+    for colour in on_soft:
+        assert contrast(colour, colours["soft"]) >= 4.5
+        assert contrast(colour, "#ffffff") >= 4.5

@@ -1,0 +1,70 @@
+"""The verdict in words says what the numbers say, and no more."""
+
+from dataclasses import replace
+
+from snakesteer.report.verdict import read_verdict
+
+
+def changed(evidence, **values):
+    return replace(evidence, test={**evidence.test, **values})
+
+
+def test_helps(report):
+    evidence = report("helps").evidence
+    verdict = read_verdict(evidence)
+    steered = evidence.arms[1]
+    assert verdict.tone == "helps"
+    assert verdict.headline.startswith(f"Steering helps: {100 * steered.difference:.1f} points")
+    for part in ("100 test problems", f"{steered.gained} problems were gained", "exact McNemar"):
+        assert part in verdict.text
+    assert verdict.cautions == ()
+
+
+def test_an_effect_that_the_test_does_not_confirm_is_none(report):
+    evidence = changed(
+        report("helps").evidence,
+        verdict="no detectable effect at n = 100",
+        minimum_detectable_effect=0.114,
+    )
+    verdict = read_verdict(evidence)
+    assert verdict.tone == "none"
+    assert verdict.headline == "Steering does not help detectably at n = 100"
+    assert "an effect of 11.4 points four times in five" in verdict.text
+    without = read_verdict(changed(evidence, minimum_detectable_effect=None))
+    assert "four times in five" not in without.text
+
+
+def test_hurts(report):
+    evidence = changed(report("helps").evidence, verdict="hurts", accuracy_improvement=-0.2)
+    verdict = read_verdict(evidence)
+    assert verdict.tone == "hurts"
+    assert verdict.headline == "Steering hurts: 20.0 points fewer on the test problems"
+
+
+def test_no_steering(report):
+    verdict = read_verdict(report("unsteered").evidence)
+    assert verdict.tone == "none"
+    assert verdict.headline.startswith("Steering does not help")
+    assert "tried 7 steered configurations" in verdict.text
+
+
+def test_cautions(report):
+    evidence = report("helps").evidence
+    controls = evidence.controls["controls"]
+    good = [{**controls[0], "accuracy": 0.9}, *controls[1:]]
+    metrics = evidence.test["baseline_benchmark_metrics"]
+    bad = {**metrics, "invalid_rate": 0.5, "truncated_rate": 0.3, "correct": 0}
+    evidence = replace(
+        changed(evidence, baseline_benchmark_metrics=bad),
+        zero_steering=None,
+        controls={**evidence.controls, "controls": good},
+    )
+    text = " ".join(read_verdict(evidence).cautions)
+    for part in (
+        "zero-steering check was not run",
+        "Random direction 1",
+        "50.0% of the unsteered answers hold no number",
+        "30.0% of the unsteered answers hit the length limit",
+        "nothing right",
+    ):
+        assert part in text
