@@ -1,0 +1,44 @@
+"""Numbers and configurations as a reader wants to see them."""
+
+import pytest
+
+from snakesteer.config import Config
+from snakesteer.wording import (
+    data_name,
+    model_name,
+    p_value,
+    percent,
+    percent_interval,
+    points,
+    points_interval,
+    signed,
+)
+
+
+def test_fractions():
+    assert percent(0.4567) == "45.7%"
+    assert percent_interval((0.0, 1.0)) == "0.0% to 100.0%"
+    assert points(0.04) == "+4.0 points"
+    assert points(-0.0001) == "0.0 points"
+    assert points_interval([-0.012, 0.05]) == "−1.2 to +5.0 points"
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0004, "0.000"), (-0.05, "−0.050"), (1, "+1.000")])
+def test_signs(value: float, text: str):
+    assert signed(value, 3) == text
+
+
+def test_p_values():
+    assert p_value(1.0) == "p = 1"
+    assert p_value(0.0312) == "p = 0.031"
+    assert p_value(0.0009) == "p < 0.001".replace("< ", "<\N{NO-BREAK SPACE}")
+
+
+def test_names():
+    config = Config().model_dump()
+    assert model_name(config["model"]) == "SmolLM2-135M-Instruct"
+    assert model_name({**config["model"], "name": "gpt2"}) == "gpt2"
+    assert data_name(config["data"]) == "generated word problems in the format of GSM8K"
+    assert data_name({**config["data"], "source": "hub"}) == "GSM8K"
+    folder = {**config["data"], "source": "folder", "folder": "../shared/svamp"}
+    assert data_name(folder) == "the problems in the folder svamp"
