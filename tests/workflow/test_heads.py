@@ -16,7 +16,7 @@ OVERLAY = {
     "heads": {"prompts": 5, "examples": 2, "steps": 3, "iti_heads": 6},
     "search": {"n_trials": 6, "pruner": "none"},
 }
-SEARCH = Counter(search=1, trials=1, best_config=1, test_final=1)
+SEARCH = Counter(zero_steering=1, search=1, trials=1, best_config=1, test_final=1)
 FINAL = "results/test_final.json"
 
 
@@ -39,6 +39,8 @@ def test_attention_heads_from_config_to_test(fresh_copy: Project):
         assert headers[method]["dose_at_alpha_1"] > 0.0
     assert headers["dac_heads"]["answers_by_step"]["right"][0] == 5
     assert len(headers["iti"]["steered"]) == 6
+    gate = (results / "checks" / "zero_steering.json").read_text()
+    assert all(f'"{method}": {{' in gate for method in headers)
     with (results / "study" / "trials.csv").open(encoding="utf-8") as stream:
         trials = list(csv.DictReader(stream))
     assert [row["state"] for row in trials] == ["COMPLETE"] * 6
