@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from snakesteer.any_vector import ALL_LAYERS
 from snakesteer.config import SteeringConfig
-from snakesteer.engine import reference, slots
+from snakesteer.engine import head_hooks, reference, slots
 from snakesteer.engine.actadd import start_steered
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.select import make_engine
@@ -16,6 +17,7 @@ from snakesteer.engine.slot_check import examine
 from snakesteer.engine.slot_prefill import Prefill
 from snakesteer.engine.slot_steering import RowSteering
 from snakesteer.errors import UserError
+from snakesteer.head_vectors import HeadVector
 from snakesteer.models.blocks import (
     block_output,
     decoder_blocks,
@@ -26,7 +28,7 @@ from snakesteer.models.loading import LoadedModel
 from snakesteer.vectors import Vector
 from snakesteer.zero_check import check_zero_steering, kinds_of_steering
 from tests.loaded_models import direction, loaded_model, prompt_ids
-from tests.tiny_models import NUM_LAYERS, tiny_model
+from tests.tiny_models import HIDDEN, NUM_LAYERS, tiny_model
 
 LAYERS = (1, 2)
 NEW_TOKENS = 4
@@ -333,3 +335,44 @@ def test_kinds_take_turns_at_directions_and_layers():
     assert first.off.alpha == 0.0
     assert second.steering.dac.entropy_threshold < 0.0
     assert second.candidate.entropy_threshold is not None
+
+
+@pytest.mark.parametrize("schedule", ["dynamic", "fixed", "start", "diminishing"])
+def test_attention_heads_pass(schedule: str):
+    """Their hooks sit before the output projection, and their vectors differ from step to step."""
+    heads = torch.randn(2, NUM_LAYERS, HIDDEN, generator=torch.Generator().manual_seed(0))
+    heads[:, 1] = 0.0  # a layer without a steered head
+    found = {
+        (method, ALL_LAYERS): HeadVector(method, heads.numpy(), torch.ones(NUM_LAYERS).numpy())
+        for method in ("dac_heads", "iti")
+    }
+    config = SteeringConfig(
+        methods=["dac_heads", "iti"], heads_schedule=schedule, strength=[0.0, 0.7]
+    )
+    loaded = loaded_model("gpt_neo")
+    requests = {str(n): Request(ids, NEW_TOKENS) for n, ids in enumerate(prompt_ids())}
+    record = check_zero_steering(
+        lambda _: make_engine("reference", loaded, Decoding(), batch_size=3),
+        loaded,
+        requests,
+        kinds_of_steering(config, LAYERS, found),
+    )
+    steered = {"dynamic": 2 * NEW_TOKENS, "fixed": NEW_TOKENS, "start": 1, "diminishing": 2}
+    assert record["dac_heads"]["places_steered"] == steered[schedule] * (NUM_LAYERS - 1)
+    assert record["iti"]["places_steered"] == NEW_TOKENS * (NUM_LAYERS - 1)
+
+
+def test_broken_hooks_of_attention_heads(monkeypatch: pytest.MonkeyPatch):
+    delta = torch.ones(1, NUM_LAYERS, HIDDEN)
+    found = {("iti", ALL_LAYERS): HeadVector("iti", delta.numpy(), torch.ones(NUM_LAYERS).numpy())}
+    config = SteeringConfig(methods=["iti"], strength=[0.0, 0.7])
+    loaded = loaded_model("llama")
+    right = head_hooks.add_at_last
+    monkeypatch.setattr(head_hooks, "add_at_last", lambda outputs, added: right(outputs, 2 * added))
+    with pytest.raises(UserError, match="2 times what was asked for"):
+        check_zero_steering(
+            lambda _: make_engine("reference", loaded, Decoding(), batch_size=3),
+            loaded,
+            {"one": Request(prompt_ids()[-1], NEW_TOKENS)},
+            kinds_of_steering(config, LAYERS, found),
+        )
