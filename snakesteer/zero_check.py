@@ -19,8 +19,8 @@ from torch import Tensor
 
 from snakesteer.any_vector import AnyVector, VectorKey
 from snakesteer.config import SteeringConfig
-from snakesteer.engine.interface import Engine, Generation, Request
-from snakesteer.engine.watch import Stream, Watch
+from snakesteer.engine.interface import Generation, Request
+from snakesteer.engine.watch import Stream, Watch, WatchedEngine
 from snakesteer.errors import UserError
 from snakesteer.head_steering import AnySteering
 from snakesteer.hook_effects import Effects, effects, likely_cause, sites_of
@@ -100,7 +100,7 @@ def kinds_of_steering(
 
 
 def check_zero_steering(
-    make_engine: Callable[[bool], Engine],
+    make_engine: Callable[[bool], WatchedEngine],
     loaded: LoadedModel,
     requests: Mapping[str, Request],
     kinds: Sequence[Kind],
@@ -154,7 +154,7 @@ class _Gate:
 
     def __init__(
         self,
-        make_engine: Callable[[bool], Engine],
+        make_engine: Callable[[bool], WatchedEngine],
         loaded: LoadedModel,
         requests: Mapping[str, Request],
         compiled: bool,
@@ -174,7 +174,8 @@ class _Gate:
             zip(requests.values(), bare, strict=True),
             key=lambda pair: (pair[1].generation.num_tokens, len(pair[0].prompt_ids)),
         )[0]
-        self._looking: dict[type, Engine] = {}  # kind of steering → engine whose hooks are watched
+        # Kind of steering → engine whose hooks are watched.
+        self._looking: dict[type, WatchedEngine] = {}
 
     def compare(self, name: str, off: AnySteering | None) -> dict[str, Any]:
         """Compare answers at α = 0, hooks on, with those that they must equal."""
@@ -204,7 +205,7 @@ class _Gate:
             "max_error_in_roundings": found.error,
         }
 
-    def _engine(self, watch: Watch, compiled: bool = False) -> Engine:
+    def _engine(self, watch: Watch, compiled: bool = False) -> WatchedEngine:
         engine = self.make_engine(compiled)
         engine.watch = watch
         return engine
@@ -280,7 +281,7 @@ class _Difference:
     tokens_equal: bool
 
 
-def _answers(engine: Engine, requests: Iterable[Request]) -> list[_Answer]:
+def _answers(engine: WatchedEngine, requests: Iterable[Request]) -> list[_Answer]:
     """Answer requests with a watched engine; one at a time, if it watches what hooks do."""
     watch = engine.watch
     assert watch is not None

@@ -6,7 +6,7 @@ from snakesteer.config.section import Section
 
 
 class ChecksConfig(Section):
-    """The zero-steering gate: before the search, hooks must prove to do exactly what they should."""
+    """The zero-steering gate: before the search, hooks must prove to do what they should."""
 
     prompts: int = Field(
         32,

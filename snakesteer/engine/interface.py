@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from snakesteer.engine.watch import Watch
 from snakesteer.head_steering import AnySteering
 
 Finish = Literal["eos", "stop", "length"]
@@ -67,13 +66,7 @@ class Generation:
 
 
 class Engine(Protocol):
-    """Anything that answers requests, in their order.
-
-    Attributes:
-        watch: Who looks on, if anyone; set before the first call.
-    """
-
-    watch: Watch | None
+    """Anything that answers requests, in their order."""
 
     def generate(self, requests: Sequence[Request]) -> list[Generation]:
         """Generate one text per request; the result has the order of the requests."""

@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from snakesteer.engine.interface import Engine
 from snakesteer.models.blocks import block_output
 from snakesteer.models.loading import LoadedModel
 
@@ -232,6 +233,16 @@ class Watch:
             self._kept[key].copy_(value)
         else:
             self._kept[key] = value.clone()
+
+
+class WatchedEngine(Engine, Protocol):
+    """An engine that can be watched.
+
+    Attributes:
+        watch: Who looks on, if anyone; set before the first call.
+    """
+
+    watch: Watch | None
 
 
 def watched(

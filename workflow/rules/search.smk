@@ -49,8 +49,7 @@ rule search:
         baseline="<results>/baseline/val.jsonl",
         baseline_summary="<results>/baseline/val.json",
         vectors=VECTOR_FILES,
-        # It must be there, but a gate that was passed once more is no reason to search again.
-        gate=ancient("<results>/checks/zero_steering.json"),
+        gate="<results>/checks/zero_steering.json",
         info="<results>/model/info.json",
         model=MODEL_INPUT,
         code=library("open_model", "open_engine", "search.run"),
@@ -111,7 +110,7 @@ rule best_config:
         db="<results>/study/study.db",
         baseline="<results>/baseline/val.jsonl",
         probes=PROBE_METRICS,
-        gate=ancient("<results>/checks/zero_steering.json"),
+        gate="<results>/checks/zero_steering.json",
         code=library("search.best"),
     output:
         "<results>/best_config.json",
