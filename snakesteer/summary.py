@@ -18,7 +18,9 @@ def final_summary(results_folder: str | Path, since: float = 0.0) -> str:
     path = Path(results_folder) / "test_final.json"
     if not path.exists() or path.stat().st_mtime < since:
         return ""
-    return describe(read_json(path), path)
+    text = describe(read_json(path), path)
+    report = path.with_name("report.html")
+    return f"{text}\nReport: {report}" if report.exists() else text
 
 
 def describe(results: Mapping[str, Any], path: str | Path) -> str:

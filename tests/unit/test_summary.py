@@ -58,3 +58,6 @@ def test_of_a_results_folder(tmp_path):
     assert final_summary(tmp_path) == ""
     (tmp_path / "test_final.json").write_text(json.dumps(RESULTS))
     assert "Verdict" in final_summary(tmp_path)
+    assert "Report" not in final_summary(tmp_path)
+    (tmp_path / "report.html").touch()
+    assert final_summary(tmp_path).endswith(f"\nReport: {tmp_path / 'report.html'}")
