@@ -1,0 +1,39 @@
+"""Tables that belong to no figure, and what is said of luck."""
+
+from dataclasses import replace
+
+from snakesteer.report.tables import luck, make_tables
+
+
+def test_tables_of_a_steered_run(report):
+    evidence = report("helps").evidence
+    tables = make_tables(evidence)
+    for table in tables.values():
+        assert all(len(row) == len(table.columns) for row in table.rows), table.caption
+    first = tables["answers"].rows[0]
+    assert first == ("Numeric match (the measure)", "44.0%", "64.0%")
+    assert [row[:2] for row in tables["splits"].rows] == [
+        *(("train", "64"), ("val", "48"), ("test", "100"))
+    ]
+    assert all(row[1:] == ("0", "0") for row in tables["overlaps"].rows)
+    run = dict(tables["run"].rows)
+    assert run["snakesteer commit"] == "0123456789abcdef with local changes (abababababab…)"
+    assert run["Device and dtype"] == "cpu, bfloat16"
+    assert [row[0] for row in tables["gate"].rows] == ["no steering", "caa"]
+
+
+def test_tables_of_other_runs(report):
+    assert make_tables(report("unsteered").evidence)["answers"].columns[1:] == ("Unsteered",)
+    assert make_tables(report("bare").evidence)["gate"].rows == ()
+
+
+def test_luck(report):
+    assert "nothing can shrink" in luck(report("unsteered").evidence)
+    evidence = report("helps").evidence
+    text = luck(evidence)
+    assert "on test by +20.0 points" in text
+    seeds = {"samples": 4, "baseline_sd": 0.012, "steered_sd": 0.02}
+    sampled = replace(evidence, test={**evidence.test, "seeds": seeds})
+    assert luck(sampled).startswith(text)
+    assert "answered 4 times" in luck(sampled)
+    assert "1.2 points unsteered and 2.0 steered" in luck(sampled)
