@@ -12,19 +12,21 @@ from tests.workflow.project import CONFIG, Project
 
 pytestmark = pytest.mark.workflow
 
-TEST = Counter(test_final=1, provenance=1)
+# A value that cannot matter is recorded all the same, and the report shows the record.
+RECORD = Counter(provenance=1, report=1)
+CONTROLS = Counter(controls=1) + RECORD
+TEST = Counter(test_final=1) + CONTROLS
 CHOICE = Counter(best_config=1) + TEST
 TRIALS = Counter(trials=1) + CHOICE
 SEARCH = Counter(search=1) + TRIALS
-ANSWERS = Counter(baseline=1) + SEARCH
-VECTORS = Counter(probe=2, vector=4) + SEARCH
+GATE = Counter(zero_steering=1) + SEARCH
+ANSWERS = Counter(baseline=1) + GATE
+VECTORS = Counter(probe=2, vector=4) + GATE
 ACTIVATIONS = Counter(activations=2) + VECTORS
 PAIRS = Counter(contrast_pairs=2) + ACTIVATIONS
 SPLITS = Counter(train_val_split=1, test_split=1, baseline=1) + PAIRS
 MODEL = Counter(model_info=1, baseline=1) + ACTIVATIONS
 ALL = Counter(official_data=2, model_info=1) + SPLITS
-# A value that cannot matter is recorded all the same.
-RECORD = Counter(provenance=1)
 
 # Values of all kinds, zeros and ones among them: Snakemake compares parameters without names.
 TABLE: dict[str, tuple[Any, Counter[str]]] = {
@@ -34,9 +36,12 @@ TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "search.pruner": ("none", SEARCH),
     "search.one_standard_error": (True, CHOICE),
     "search.chunk_size": (3, ANSWERS),
-    "steering.strength": ([-0.4, 0.4], SEARCH),
-    "steering.directions": (["caa"], SEARCH),
-    "steering.scope": ("all", SEARCH),
+    "steering.strength": ([-0.4, 0.4], GATE),
+    "steering.directions": (["caa"], GATE),
+    "steering.scope": ("all", GATE),
+    "steering.operators": (["add", "clamp"], GATE),
+    "steering.band": (2, GATE),
+    "checks.prompts": (4, GATE),
     "steering.layers": ([1, 3], MODEL),
     "probe.c": (0.5, VECTORS),
     "pairs.read": ("last_token", ACTIVATIONS),
@@ -53,6 +58,9 @@ TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "data.val": (7, SPLITS),
     "data.seed": (1, ALL - Counter(model_info=1)),
     "evaluation.bootstrap_resamples": (300, TEST),
+    "evaluation.random_controls": (1, CONTROLS),
+    "sensitivity.strengths": ([-0.1, 0.1], RECORD),
+    "sensitivity.in_report": (True, Counter(sensitivity=1) + RECORD),
 }
 
 

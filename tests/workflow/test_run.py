@@ -20,6 +20,15 @@ from tests.workflow.project import CONFIG, DIRECTIONS, LAYERS, Project, read_row
 
 pytestmark = pytest.mark.workflow
 
+FIGURES = (
+    "accuracy",
+    "difference",
+    "dose",
+    "layer_dose",
+    "history",
+    "importance",
+    "probes",
+)
 FILES = {
     *(f"data/{part}.jsonl" for part in ("train", "test")),
     *(f"splits/{split}.jsonl" for split in ("train", "val", "test")),
@@ -37,7 +46,14 @@ FILES = {
     "best_config.json",
     "test_final.json",
     "test_generations.jsonl",
+    "checks/zero_steering.json",
+    "controls.json",
+    "control_generations.jsonl",
     "provenance.json",
+    "report.html",
+    "methods.md",
+    "references.bib",
+    *(f"figures/{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")),
 }
 
 
@@ -261,7 +277,7 @@ def test_the_reference_engine_runs_too(finished_copy: Project):
     overlay = {"engine": {"name": "reference"}, "steering": {"methods": ["caa"]}}
     run = finished_copy.snakemake("results/test_final.json", overlay=overlay)
     assert run.code == 0, run.text
-    rules = ("baseline", "search", "trials", "best_config", "test_final")
+    rules = ("baseline", "zero_steering", "search", "trials", "best_config", "test_final")
     assert run.jobs == dict.fromkeys(rules, 1)
     assert load(finished_copy.results / "test_final.json")["run"]["engine"] == "reference"
 
