@@ -203,11 +203,16 @@ def _difference(
 
 
 def _controls(controls: list[Arm]) -> str:
-    return "; ".join(
-        f"{arm.label} {points(arm.difference)} ({points_interval(arm.difference_ci)})"
+    """Differences of the controls, those of the random directions as their range."""
+    random = [arm.difference for arm in controls if arm.kind == "random"]
+    drawn = [difference for difference in random if difference is not None]
+    parts = [f"{len(drawn)} random directions {points(min(drawn))} to {points(max(drawn))}"]
+    parts += [
+        f"{arm.label.lower()} {points(arm.difference)} ({points_interval(arm.difference_ci)})"
         for arm in controls
-        if arm.difference is not None and arm.difference_ci is not None
-    )
+        if arm.kind != "random" and arm.difference is not None and arm.difference_ci is not None
+    ]
+    return "; ".join(parts)
 
 
 def _joined(words: Mapping[str, str], names: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from snakesteer.report.evidence import Evidence
+from snakesteer.report.evidence import Evidence, Record
 from snakesteer.wording import percent, points
 
 RATES = (
@@ -114,13 +114,24 @@ def run_table(evidence: Evidence) -> Table:
         "Model revision": model["commit"] or model["revision"] or "none (a local model)",
         "Architecture": f"{model['model_type']}, {model['num_layers']} layers of "
         f"{model['hidden_size']}",
-        "Engine": ", ".join(
-            [run["engine"], *([f"{run['slots']} slots"] if run.get("slots") else [])]
-        ),
+        "Engine": f"{run['engine']}, {run['slots']} at a time"
+        if run.get("slots")
+        else run["engine"],
         "Device and dtype": f"{run['device']}, {run['dtype']}",
-        "Machine": ", ".join(str(value) for value in record["machine"].values() if value),
+        "Machine": _machine(record["machine"]),
     }
     return Table("The run", ("What", "Value"), tuple(rows.items()))
+
+
+def _machine(machine: Record) -> str:
+    parts = [
+        f"{machine['processor']}, {machine['cores']} cores",
+        f"{machine['memory_bytes'] / 2**30:.0f} GiB",
+        machine["platform"],
+    ]
+    if gpu := machine["gpu"]:
+        parts.insert(0, f"{gpu['name']} ({gpu['memory_bytes'] / 2**30:.0f} GiB)")
+    return ", ".join(parts)
 
 
 def luck(evidence: Evidence) -> str:

@@ -290,7 +290,10 @@ def write_records(folder: Path, config: Config, val: list[Problem], hostile: str
             "config": config.model_dump(mode="json"),
             "git": {"commit": "0123456789abcdef", "dirty": True, "diff_sha256": "ab" * 32},
             "versions": {"python": "3.11.7", "torch": "2.13.0", "optuna": "5.0.0"},
-            "machine": {"platform": "Linux", "processor": "A processor"},
+            "machine": {
+                **{"platform": "Linux", "processor": "A processor", "cores": 2},
+                **{"memory_bytes": 8 * 2**30, "gpu": {"name": "A GPU", "memory_bytes": 2**36}},
+            },
             "model": model,
             "run": {"engine": "slots", "slots": 32, "device": "cpu", "dtype": "bfloat16"},
             "seeds": {"data.seed": 0, "search.seed": 0},

@@ -55,7 +55,7 @@ def test_a_steered_result(report):
     steered = evidence.arms[1]
     assert f"; {steered.gained} gained, {steered.lost} lost, exact McNemar test" in text
     assert "Verdict: helps." in text
-    assert "Shuffled labels" in text
+    assert "5 random directions −5.0 points to −2.0 points; shuffled labels +1.0 points" in text
     assert "Hooks with α = 0 left every token and every logit as they were." in text
 
 

@@ -19,6 +19,7 @@ def test_tables_of_a_steered_run(report):
     run = dict(tables["run"].rows)
     assert run["snakesteer commit"] == "0123456789abcdef with local changes (abababababab…)"
     assert run["Device and dtype"] == "cpu, bfloat16"
+    assert run["Machine"] == "A GPU (64 GiB), A processor, 2 cores, 8 GiB, Linux"
     assert [row[0] for row in tables["gate"].rows] == ["no steering", "caa"]
 
 
