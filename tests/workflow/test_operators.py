@@ -14,7 +14,7 @@ from tests.workflow.project import LAYERS, Project
 pytestmark = pytest.mark.workflow
 
 TEST = Counter(test_final=1, provenance=1)
-STUDY = Counter(search=1, trials=1, best_config=1)
+STUDY = Counter(zero_steering=1, search=1, trials=1, best_config=1)
 PROMPTS = ["Think step by step.", "Guess."]
 
 
@@ -76,4 +76,4 @@ def test_actadd_decides_on_the_engine_of_the_whole_run(finished_copy: Project):
     assert "baseline" not in jobs
     # The engine is the reference either way.
     by_name = {**overlay, "engine": {"name": "reference"}}
-    assert set(finished_copy.snakemake("-n", overlay=by_name).jobs) <= {"provenance"}
+    assert set(finished_copy.snakemake("-n", overlay=by_name).jobs) <= {"provenance", "report"}
