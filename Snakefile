@@ -89,6 +89,7 @@ rule export:
 
 
 onstart:
+    check_results_folder()
     started["at"] = time.time()
     if REFERENCE_INSTEAD:
         logger.warning(

@@ -4,6 +4,7 @@ import codecs
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make a folder, and a file in it that goes again.
+
+    Raises:
+        UserError: That cannot be done.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"The folder {str(folder)!r} cannot be written to ({error.strerror})",
+            "Set results to another folder, or change who may write there.",
+        ) from None
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -48,9 +48,9 @@ def script_log(path: str | Path) -> Iterator[logging.Logger]:
             )
         if _disk_full(error):
             _fail(
-                f"The disk is full: {str(error).splitlines()[0]}. Make room (or set results to "
-                "another disk; temporary files are in TMPDIR) and run snakemake again; what is "
-                "finished is kept."
+                "The disk is full, or a quota or limit on files is reached: "
+                f"{str(error).splitlines()[0]}. Make room (or set results to another disk; "
+                "temporary files are in TMPDIR) and run snakemake again; what is finished is kept."
             )
         raise
     finally:

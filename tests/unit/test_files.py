@@ -8,6 +8,7 @@ from snakesteer import files
 from snakesteer.errors import UserError
 from snakesteer.files import (
     atomic_path,
+    check_writable,
     read_json,
     read_jsonl,
     sha256_file,
@@ -132,6 +133,14 @@ def test_jsonl_errors_name_the_line(tmp_path, line, problem):
     with pytest.raises(UserError, match=problem) as caught:
         read_jsonl(tmp_path / "rows.jsonl")
     assert str(tmp_path / "rows.jsonl") in str(caught.value)
+
+
+def test_a_folder_is_writable_or_not(tmp_path):
+    check_writable(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written to .Not a directory.*Set results"):
+        check_writable(tmp_path / "file" / "folder")
 
 
 def test_hashes(tmp_path):

@@ -1,6 +1,9 @@
-"""Another task than GSM8K, with its own field names and bare numbers, from files to the verdict."""
+"""Another task than GSM8K, with field names of its own and bare numbers.
 
-import json
+All sizes are the smallest there are: one test problem, answers of one token, a validation split
+smaller than a chunk. The results folder has every odd character that a path may have. What comes
+behind these rules sees no difference between tasks.
+"""
 
 import pytest
 
@@ -8,14 +11,19 @@ from tests.workflow.project import Project, problem_rows, read_rows, write_rows
 
 pytestmark = pytest.mark.workflow
 
+RESULTS = """results/a'b "c" #d %e $HOME;f 数据"""
 OVERLAY = {
+    "results": RESULTS,
     "data": {
         "task": "pens",
         "question_fields": ["Body", "Question"],
         "answer_field": "Answer",
+        "train": 5,
+        "val": 4,
+        "test": 1,
     },
-    "steering": {"layers": [1], "methods": ["caa"], "directions": ["caa"]},
-    "search": {"n_trials": 2},
+    "generation": {"max_new_tokens": 1},
+    "search": {"chunk_size": 16},
 }
 
 
@@ -36,9 +44,10 @@ def test_a_task_with_bare_numbers(fresh_copy: Project):
     rows = list(rows_of_the_task())
     write_rows(fresh_copy.folder / "problems" / "train.jsonl", rows[:40])
     write_rows(fresh_copy.folder / "problems" / "test.jsonl", rows[40:])
-    run = fresh_copy.snakemake("results/test_final.json", overlay=OVERLAY)
+    targets = ("baseline/val.jsonl", "pairs/train.jsonl", "splits/manifest.json")
+    run = fresh_copy.snakemake(*(f"{RESULTS}/{target}" for target in targets), overlay=OVERLAY)
     assert run.code == 0, run.text
-    results = fresh_copy.results
+    results = fresh_copy.folder / RESULTS
     assert (
         "gold answers are bare numbers" in (results / "logs/contrast_pairs_train.log").read_text()
     )
@@ -54,8 +63,11 @@ def test_a_task_with_bare_numbers(fresh_copy: Project):
         assert pair["positive"].startswith("#### ")
         assert pair["negative"] != pair["positive"]
         assert len(pair["negative"]) == len(pair["positive"])
-    golds = {row["id"]: row["gold"] for row in read_rows(results / "splits" / "test.jsonl")}
-    final = json.loads((results / "test_final.json").read_text(encoding="utf-8"))
-    assert final["num_test_samples"] == len(golds) == 8
-    for row in read_rows(results / "test_generations.jsonl"):
-        assert row["id"] in golds
+    [problem] = read_rows(results / "splits" / "test.jsonl")
+    assert problem["id"].startswith("pens-test-")
+    golds = {row["id"]: row["gold"] for row in read_rows(results / "splits" / "val.jsonl")}
+    answers = read_rows(results / "baseline" / "val.jsonl")
+    assert {answer["id"] for answer in answers} == set(golds)
+    for answer in answers:
+        assert answer["new_tokens"] == 1
+        assert answer["correct"] == (answer["extracted"] == golds[answer["id"]])

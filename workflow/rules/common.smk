@@ -17,6 +17,7 @@ from snakesteer.config.steering import IMPORTED
 from snakesteer.config_load import load_config
 from snakesteer.engine.reference_only import needs_reference
 from snakesteer.errors import UserError
+from snakesteer.files import check_writable
 from snakesteer.exports import FILES as EXPORTS
 from snakesteer.files import read_json
 from snakesteer.layers import resolve_layers
@@ -63,6 +64,14 @@ wildcard_constraints:
     direction="|".join(CONFIG.steering.directions),
     layer=r"\d+",
     worker=r"\d+",
+
+
+def check_results_folder():
+    """Stop before the first job where nothing can be written."""
+    try:
+        check_writable(CONFIG.results)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def named(**values):

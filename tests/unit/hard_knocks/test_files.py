@@ -1,0 +1,112 @@
+"""Result files that are damaged, or something else than their names say."""
+
+import pickle
+import sqlite3
+from pathlib import Path
+
+import h5py
+import numpy as np
+import optuna
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from snakesteer.activations_file import read_activations
+from snakesteer.config import DataConfig
+from snakesteer.data.problem import read_problems, write_problems
+from snakesteer.data.sources import load_official
+from snakesteer.files import read_json, write_json
+from snakesteer.search.database import read_db
+from snakesteer.tensor_files import read_tensors, write_tensors
+from tests.unit.hard_knocks.harm import Harm, Job, Payload, check_knock, truncated, written
+
+
+# The file, a good one, and how it is read.
+def _arrays(folder: Path) -> None:
+    with h5py.File(folder / "file", "w") as file:
+        file["id"] = [b"a"]
+        for name in ("positive", "negative", "residual_norm", "residual_mean"):
+            file[name] = np.ones((1, 2), np.float32)
+
+
+def _database(folder: Path) -> None:
+    optuna.create_study(storage=f"sqlite:///{folder / 'file'}", study_name="snakesteer")
+
+
+def _other_database(folder: Path) -> None:
+    (folder / "file").unlink()
+    connection = sqlite3.connect(folder / "file")
+    connection.execute("create table t (x)")
+    connection.close()
+
+
+def _other_hdf5(folder: Path) -> None:
+    with h5py.File(folder / "file", "w") as file:
+        file["x"] = 1
+
+
+GOOD: dict[str, tuple[Job, Job]] = {
+    "HDF5": (_arrays, lambda folder: read_activations(folder / "file")),
+    "tensors": (
+        lambda folder: write_tensors(folder / "file", {"raw": np.ones(3, np.float32)}, {"a": 1}),
+        lambda folder: read_tensors(folder / "file", "raw"),
+    ),
+    "JSON": (
+        lambda folder: write_json(folder / "file", {"a": 1}),
+        lambda folder: read_json(folder / "file"),
+    ),
+    "split": (
+        lambda folder: write_problems(folder / "file", load_official(DataConfig(), "test")[:4]),
+        lambda folder: read_problems(folder / "file"),
+    ),
+    "study": (_database, lambda folder: read_db(folder / "file")),
+}
+ANEW = ("snakemake again",)
+BAD_FILES: dict[str, tuple[str, Harm, tuple[str, ...]]] = {
+    "HDF5, truncated": ("HDF5", truncated("file"), ("not a readable activation file", *ANEW)),
+    "HDF5, text": ("HDF5", written("file", "hello"), ("not a readable activation file", *ANEW)),
+    "HDF5, something else": ("HDF5", _other_hdf5, ("not a readable activation file", *ANEW)),
+    "tensors, truncated": ("tensors", truncated("file"), ("not a readable file of raw", *ANEW)),
+    "tensors, pickled code": (
+        "tensors",
+        lambda folder: (folder / "file").write_bytes(pickle.dumps(Payload(folder / "ran"))),
+        ("not a readable file of raw", *ANEW),
+    ),
+    "tensors, without header": (
+        "tensors",
+        lambda folder: save_file({"raw": torch.ones(3)}, folder / "file"),
+        ("not a readable file of raw", *ANEW),
+    ),
+    "JSON, truncated": ("JSON", truncated("file"), ("is not a JSON file", *ANEW)),
+    "JSON, brackets without end": ("JSON", written("file", "[" * 10**5), ("is not a JSON file",)),
+    "JSON, Latin-1": (
+        "JSON",
+        lambda folder: (folder / "file").write_bytes(b'"\xfc"'),
+        ("is not a JSON file", *ANEW),
+    ),
+    "split, half a row": ("split", truncated("file", 0.9), ("line 4: not JSON",)),
+    "split, other fields": ("split", written("file", '{"id": "x"}'), ("row 1", *ANEW)),
+    "split, one problem twice": (
+        "split",
+        lambda folder: (folder / "file").write_text((folder / "file").read_text() * 2),
+        ("embedded-test-00000 is there more than once", *ANEW),
+    ),
+    "study, text": ("study", written("file", "hello" * 999), ("not a readable study", "journal")),
+    "study, another database": ("study", _other_database, ("not a readable study", "journal")),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str):
+    kind, harm, said = BAD_FILES[name]
+    write, read = GOOD[kind]
+    folder = tmp_path / "results ü"
+    folder.mkdir()
+    write(folder)
+
+    def job(folder: Path) -> None:
+        read(folder)
+        write_json(folder / "out", {})
+
+    check_knock(folder, job, harm, said, capsys)
+    assert not (folder / "ran").exists()

@@ -1,0 +1,173 @@
+"""Models that are incomplete, damaged, malicious, or not what their files say."""
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from snakesteer.config import ModelConfig, PromptConfig
+from snakesteer.engine.interface import Decoding, Request
+from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.files import write_jsonl
+from snakesteer.logs import script_log
+from snakesteer.models import loading
+from snakesteer.models.depth import depth_before_download
+from snakesteer.models.loading import describe_model, load_model
+from snakesteer.prompts import Prompter
+from tests.tiny_models import CONTEXT, save_tiny_model, tiny_tokenizer
+from tests.unit.hard_knocks.harm import Harm, Knocks, Payload, check_knock, truncated, written
+
+
+def edit_json(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def edit_weights(name: str, change: Callable[[torch.Tensor], object]) -> Harm:
+    def harm(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        change(weights[name])
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return harm
+
+
+def overflowing(folder: Path) -> None:
+    """Weights that are finite, and numbers computed from them that are not."""
+    edit_weights("model.norm.weight", lambda w: w.fill_(1e38))(folder)
+    edit_weights("lm_head.weight", lambda w: w.fill_(1e38))(folder)
+
+
+def as_bin(write: Callable[[dict[str, torch.Tensor], Path], object]) -> Harm:
+    """The weights in PyTorch's old format, written in some way."""
+
+    def harm(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        (folder / "model.safetensors").unlink()
+        write(weights, folder / "pytorch_model.bin")
+
+    return harm
+
+
+def malicious(weights: dict[str, torch.Tensor], path: Path) -> None:
+    torch.save({**weights, "extra": Payload(path.with_name("ran"))}, path)
+
+
+def malicious_pickle(_weights: dict[str, torch.Tensor], path: Path) -> None:
+    path.write_bytes(pickle.dumps(Payload(path.with_name("ran"))))
+
+
+def huge_header(folder: Path) -> None:
+    """A safetensors file that claims a header of 2^60 bytes."""
+    (folder / "model.safetensors").write_bytes((2**60).to_bytes(8, "little") + b"{}")
+
+
+def without(pattern: str) -> Harm:
+    return lambda folder: [path.unlink() for path in folder.glob(pattern)]
+
+
+def other_tokenizer(folder: Path) -> None:
+    """A tokenizer with a token that the model has no embedding for, in every prompt."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["Question"])
+    tokenizer.save_pretrained(folder)
+
+
+def changed(file: str, **values: Any) -> Harm:
+    return lambda folder: edit_json(folder / file, **values)
+
+
+def answer_with(folder: Path, question: str = "1+1?", new: int = 3, **model: Any) -> None:
+    """From the config to an answer, as the rules that read the model do it."""
+    section = ModelConfig(name=str(folder), dtype="float32", device="cpu", **model)
+    depth_before_download(section)
+    describe_model(section)
+    loaded = load_model(section)
+    prompter = Prompter(PromptConfig(shots=0), (), loaded.tokenizer)
+    engine = ReferenceEngine(loaded, Decoding(), 4)
+    [answer] = engine.generate([Request(prompter.ids(question), new)])
+    write_jsonl(folder / "out", [{"text": answer.text}])
+
+
+NOT_LOADED = "cannot be loaded"
+BAD_MODELS: Knocks = {
+    "no folder": (shutil.rmtree, ("there is no such folder", "Name a folder")),
+    "an empty folder": (without("*"), (NOT_LOADED, "a local folder needs config.json")),
+    "a config that is a list": (written("config.json", "[]"), (NOT_LOADED, "config.json")),
+    "layers that are no number": (
+        changed("config.json", num_hidden_layers="many"),
+        ("'many' layers", "the whole model"),
+    ),
+    "a negative number of layers": (
+        changed("config.json", num_hidden_layers=-1),
+        ("-1 layers", "the whole model"),
+    ),
+    "an architecture of a wrong kind": (
+        changed("config.json", model_type="t5"),
+        (NOT_LOADED, "AutoModelForCausalLM"),
+    ),
+    "an unknown architecture": (
+        changed("config.json", model_type="abacus"),
+        (NOT_LOADED, "abacus"),
+    ),
+    "fewer weights than layers": (changed("config.json", num_hidden_layers=9), ("lacks weights",)),
+    "weights of another width": (changed("config.json", intermediate_size=48), (NOT_LOADED,)),
+    "truncated weights": (truncated("model.safetensors"), (NOT_LOADED, "complete weight files")),
+    "empty weights": (truncated("model.safetensors", 0.0), (NOT_LOADED, "complete weight files")),
+    "a header of 2^60 bytes": (huge_header, (NOT_LOADED, "complete weight files")),
+    "no weights": (without("*.safetensors"), (NOT_LOADED, "complete weight files")),
+    "NaN in the weights": (
+        edit_weights("model.layers.1.mlp.up_proj.weight", lambda w: w[0, 0].fill_(torch.nan)),
+        ("not finite", "layers.1.mlp.up_proj"),
+    ),
+    "numbers that overflow on their way": (overflowing, ("computes numbers", "model.dtype")),
+    "weights that are a text file": (written("model.safetensors", "hello"), (NOT_LOADED,)),
+    "a pickle with code among the weights": (as_bin(malicious), (NOT_LOADED, "eights only")),
+    "a pickle that is code": (as_bin(malicious_pickle), (NOT_LOADED,)),
+    "no tokenizer": (without("tokenizer*"), (NOT_LOADED, "the tokenizer")),
+    "a truncated tokenizer": (truncated("tokenizer.json"), (NOT_LOADED, "the tokenizer")),
+    "a tokenizer of another model": (
+        other_tokenizer,
+        ("('Question')", "embeddings for 108 tokens only", "tokenizer files beside the weights"),
+    ),
+}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return save_tiny_model(tmp_path / "model ü", "llama")
+
+
+@pytest.mark.parametrize("name", BAD_MODELS)
+def test_bad_models(model: Path, capsys: pytest.CaptureFixture[str], name: str):
+    check_knock(model, answer_with, *BAD_MODELS[name], capsys)
+    assert not (model / "ran").exists()
+
+
+def test_weights_in_the_old_format_are_read_without_running_anything(model: Path):
+    as_bin(torch.save)(model)
+    answer_with(model)
+    assert (model / "out").exists()
+
+
+def test_a_prompt_longer_than_the_context(model: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit), script_log(model.with_name("rule.log")):
+        answer_with(model, "9" * CONTEXT)
+    assert f"do not fit into the model's context of {CONTEXT}" in capsys.readouterr().err
+    answer_with(model, "9" * (CONTEXT - 30), new=1)
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path):
+    def fetch(*_arguments: Any, **_others: Any) -> str:
+        raise PermissionError(13, "Permission denied", "/cache/hub")
+
+    monkeypatch.setattr(loading, "snapshot_download", fetch)
+    with pytest.raises(SystemExit), script_log(tmp_path / "rule.log"):
+        loading.download_model(ModelConfig(name="some/model"), None)
+    assert "Permission denied" in (said := capsys.readouterr().err)
+    assert "HF_HOME" in said
