@@ -345,10 +345,7 @@ def _prompt_steering(request: Request) -> tuple[object, ...] | None:
         return None
     if steering.alpha == 0.0:
         return None
-    places = (
-        (place.layer, place.alpha, place.vector.float().cpu().numpy().tobytes())
-        for place in steering.places
-    )
+    places = ((p.layer, p.alpha, p.vector.float().cpu().numpy().tobytes()) for p in steering.places)
     return steering.operator, *places
 
 
@@ -358,20 +355,18 @@ def _residual(request: Request) -> Steering | None:
     Raises:
         ValueError: It steers attention heads, or is ActAdd: see `snakesteer.engine.reference_only`.
     """
-    if isinstance(request.steering, HeadSteering):
-        raise ValueError("the slots engine does not steer attention heads")
-    if request.steering is not None and request.steering.is_actadd:
-        raise ValueError("the slots engine does not run ActAdd")
-    return request.steering
+    steering = request.steering
+    if isinstance(steering, HeadSteering) or (steering is not None and steering.is_actadd):
+        raise ValueError("the slots engine does not steer attention heads, nor run ActAdd")
+    return steering
 
 
 def _kinds(requests: Sequence[Request]) -> tuple[Operator, ...]:
     """Operators that the requests need; none where one addition at one layer serves them all."""
-    steerings = [s for s in map(_residual, requests) if s is not None]
-    if all(steering.is_plain for steering in steerings):
-        return ()
+    steerings = [steering for steering in map(_residual, requests) if steering is not None]
     found = {steering.operator for steering in steerings}
-    return tuple(operator for operator in OPERATORS if operator in found)
+    plain = all(steering.is_plain for steering in steerings)
+    return () if plain else tuple(operator for operator in OPERATORS if operator in found)
 
 
 def _rows(request: Request, slots: list[int]) -> list[Row]:

@@ -115,7 +115,7 @@ def test_no_strength_changes_no_bit():
 
 def test_what_is_refused():
     one = Steering(1, VECTORS, 1.0)
-    with pytest.raises(ValueError, match="slots engine does not run ActAdd"):
+    with pytest.raises(ValueError, match="nor run ActAdd"):
         SlotsEngine(loaded_model("llama"), Decoding(), 4).generate([Request((5,), 2, one)])
     with pytest.raises(ValueError, match="all steered alike"):
         the_actadd([one, dataclasses.replace(one, alpha=2.0)])
