@@ -33,7 +33,7 @@ from tests.tiny_models import (
     save_tiny_model,
 )
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "models.md"
+ROOT = Path(__file__).parents[3]
 LAYERS = range(NUM_LAYERS)
 LAST = NUM_LAYERS - 1
 DAC = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=3.0, probe_alpha=2.0)
@@ -96,9 +96,20 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def test_the_documentation_has_this_table_and_all_families_are_in_it():
+def summary() -> str:
+    """The table of the README: families by engine."""
+    lines = ["| Engine | Tested families (`model_type`) |", "| --- | --- |"]
+    for engine, refused in (("slots (fast)", False), ("reference", True)):
+        of_engine = [f for f, entry in MATRIX.items() if bool(entry.refused) == refused]
+        types = dict.fromkeys(family.partition("-")[0] for family in of_engine)
+        lines.append(f"| {engine} | {', '.join(types)} |")
+    return "\n".join(lines)
+
+
+def test_the_documentation_has_these_tables_and_all_families_are_in_them():
     assert set(MATRIX) == set(ALL_FAMILIES)
-    assert table() in DOCUMENT.read_text(encoding="utf-8")
+    assert table() in (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert summary() in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(params=MATRIX)
