@@ -157,7 +157,7 @@ class SlotDecoder:
         self.unsteered = torch.zeros(groups, dtype=torch.long, device=device)
         self.probe = torch.zeros(groups, dtype=torch.long, device=device)
         self.strength = torch.zeros(groups, device=device)
-        self.ptop = torch.ones(groups, device=device)
+        self.ptop = torch.full((groups,), 0.5, device=device)
         self.max_alpha = torch.zeros(groups, device=device)
         self.threshold = torch.zeros(groups, device=device)
         self.per_token = torch.zeros(groups, dtype=torch.bool, device=device)

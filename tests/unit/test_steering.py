@@ -97,6 +97,19 @@ class TestTopPSet:
         logits = torch.tensor(probabilities(0.15, 0.5, 0.3, 0.05)).repeat(2, 1)
         assert top_p_set(logits, torch.tensor([0.2, 0.9])).sum(-1).tolist() == [1, 3]
 
+    @pytest.mark.parametrize("vocab", [1, 2, 37, 3000])
+    def test_it_is_what_sorting_every_token_gives_ties_included(self, vocab):
+        generator = torch.Generator().manual_seed(vocab)
+        for scale in (0.0, 0.3, 3.0, 30.0):
+            logits = torch.randn(8, vocab, generator=generator) * scale
+            logits = logits.bfloat16().float()  # many equal ones
+            logits[0, 1:] = -torch.inf
+            mass = torch.tensor([0.3, 1.0, 0.01, 0.2, 0.5, 0.8, 0.95, 0.999])
+            p, ids = logits.softmax(-1).sort(dim=-1, descending=True, stable=True)
+            wanted = torch.zeros_like(p, dtype=torch.bool)
+            wanted.scatter_(-1, ids, p.cumsum(-1) - p < mass[:, None])
+            assert torch.equal(top_p_set(logits, mass), wanted)
+
 
 class TestDynamicAlpha:
     def test_a_case_by_hand(self):
