@@ -48,7 +48,7 @@ def _unsteered(evidence: Evidence) -> tuple[str, str, str]:
         f"{percent(unsteered.accuracy)} correctly ({confidence:.0%} interval "
         f"{percent_interval(unsteered.accuracy_ci)}); there is no steered run to set beside it."
     )
-    return "none", "Steering does not help: doing nothing was the best choice", text
+    return "none", "Steering did not help: nothing tried clearly beat doing nothing", text
 
 
 def _steered(evidence: Evidence) -> tuple[str, str, str]:

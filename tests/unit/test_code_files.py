@@ -51,9 +51,7 @@ def test_plumbing_is_left_out_and_all_files_exist(module):
     plumbing = [name.partition(".")[2] for name in PLUMBING]
     used = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in files}
     assert used.isdisjoint(plumbing)
-    assert all(
-        (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file() for name in plumbing
-    )
+    assert all((PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file() for name in plumbing)
 
 
 def test_a_module_that_is_not_there():

@@ -139,7 +139,7 @@ def test_a_folder_is_writable_or_not(tmp_path):
     check_writable(tmp_path / "new" / "folder")
     assert list((tmp_path / "new" / "folder").iterdir()) == []
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written to .Not a directory.*Set results"):
+    with pytest.raises(UserError, match=r"cannot be written to .Not a directory.*Set results"):
         check_writable(tmp_path / "file" / "folder")
 
 

@@ -127,7 +127,10 @@ BAD_MODELS: Knocks = {
     ),
     "numbers that overflow on their way": (overflowing, ("computes numbers", "model.dtype")),
     "weights that are a text file": (written("model.safetensors", "hello"), (NOT_LOADED,)),
-    "a pickle with code among the weights": (as_bin(malicious), (NOT_LOADED, "Weights only load failed")),
+    "a pickle with code among the weights": (
+        as_bin(malicious),
+        (NOT_LOADED, "Weights only load failed"),
+    ),
     "a pickle that is code": (as_bin(malicious_pickle), (NOT_LOADED,)),
     "no tokenizer": (without("tokenizer*"), (NOT_LOADED, "the tokenizer")),
     "a truncated tokenizer": (truncated("tokenizer.json"), (NOT_LOADED, "the tokenizer")),

@@ -128,7 +128,7 @@ def test_equal_evidence_gives_equal_bytes(report):
 
 def test_the_verdict_comes_first(report):
     unsteered, helps = (Document(report(name).html) for name in ("unsteered", "helps"))
-    for document, words in ((unsteered, "Steering does not help"), (helps, "Steering helps")):
+    for document, words in ((unsteered, "Steering did not help"), (helps, "Steering helps")):
         text = "".join(document.text)
         assert text.index(words) < text.index("On the test split")
     assert "No answer changed" not in "".join(helps.text)

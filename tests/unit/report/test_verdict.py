@@ -44,7 +44,7 @@ def test_hurts(report):
 def test_no_steering(report):
     verdict = read_verdict(report("unsteered").evidence)
     assert verdict.tone == "none"
-    assert verdict.headline.startswith("Steering does not help")
+    assert verdict.headline.startswith("Steering did not help")
     assert "tried 7 steered configurations" in verdict.text
 
 
