@@ -109,7 +109,7 @@ def check_same_run(baseline: Mapping[str, Any], steered: Mapping[str, Any]) -> N
     if different:
         text = ", ".join(f"{k} {baseline.get(k)} against {steered[k]}" for k in different)
         raise UserError(
-            f"The baseline and the search were not computed alike ({text})",
+            f"Unsteered and steered answers were not computed alike ({text})",
             "Let all rules run on one kind of machine, and delete baseline/val.jsonl to begin "
             "again there. Where the slots differ, memory ran out: set engine.slots to the smaller "
             "number.",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.workflow.conftest import Finished
 from tests.workflow.project import Project, Run, problem_rows
 
 pytestmark = pytest.mark.workflow
@@ -93,6 +94,11 @@ def test_bad_configs_stop_before_anything_is_done(fresh: Project, name: str):
     overlay, words = BAD_CONFIGS[name]
     check_refusal(fresh.snakemake("-n", overlay=overlay), *words)
     assert not fresh.results.exists()
+
+
+def test_another_folder_that_is_not_there_is_refused_where_all_is_finished(finished: Finished):
+    run = finished.project.snakemake("-n", overlay={"data": {"folder": "nowhere"}})
+    check_refusal(run, "nowhere/train.jsonl is not a file", "correct data.folder")
 
 
 def rows_with(index: int, row: Any) -> str:

@@ -107,12 +107,23 @@ def source_file(wildcards):
     if CONFIG.data.source != "folder":
         return []
     path = f"{CONFIG.data.folder}/{wildcards.official}.jsonl"
+    check_source(path)
+    return path
+
+
+def check_source(path):
     if not Path(path).is_file():
         raise WorkflowError(
             f"data.folder is {CONFIG.data.folder!r}, but {path} is not a file. Put train.jsonl "
             "and test.jsonl there, or correct data.folder."
         )
-    return path
+
+
+# Where a file is there already, Snakemake drops what an input function has to say.
+if CONFIG.data.source == "folder":
+    for official in ("train", "test"):
+        if Path(f"{CONFIG.results}/data/{official}.jsonl").exists():
+            check_source(f"{CONFIG.data.folder}/{official}.jsonl")
 
 
 def estimator_code(wildcards):
