@@ -77,6 +77,16 @@ class Prompter:
             ids.pop(0)
         return tuple(ids)
 
+    def encode_start(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text that stands at the start of a prompt, position for position.
+
+        A chat template writes its beginning-of-sequence token itself; the text gets it, too.
+        """
+        ids, bos = self.encode(text), self.tokenizer.bos_token_id
+        if bos is not None and self.ids("A")[0] == bos and ids[:1] != (bos,):
+            return (bos, *ids)
+        return ids
+
     def shared_prefix(self) -> tuple[int, ...]:
         """Token ids that all prompts start with: the few-shot examples."""
         first, second = self.ids("A"), self.ids("7")

@@ -141,6 +141,16 @@ class TestIds:
         ids = prompter((), chat_tokenizer(template), chat=True, bos=bos).ids("x")
         assert ids.count(BOS) == count
 
+    @pytest.mark.parametrize("bos", ["auto", "always", "never"])
+    @pytest.mark.parametrize("written", ["<s>", ""])
+    @pytest.mark.parametrize("chat", [True, False])
+    def test_a_text_at_the_start_begins_as_prompts_do(self, chat, written, bos):
+        tokenizer = chat_tokenizer(written + CHAT_TEMPLATE, add_bos=True)
+        one = prompter((), tokenizer, chat=chat, bos=bos)
+        begins = one.ids("How?")[:1] == (BOS,)
+        assert begins == {"auto": not chat or bool(written), "always": True, "never": False}[bos]
+        assert list(one.encode_start("Think.")) == [BOS] * begins + encode("Think.")
+
     def test_bos_that_the_tokenizer_lacks(self):
         tokenizer = tiny_tokenizer()
         tokenizer.bos_token = None

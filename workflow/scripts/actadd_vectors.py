@@ -10,7 +10,7 @@ with script_log(snakemake.log[0]):
     params, inputs = snakemake.params, snakemake.input
     loaded = open_model(params, inputs.info, snakemake.resources.gpu, snakemake.threads)
     prompter, _ = open_prompter(params, inputs.train, loaded.tokenizer)
-    plus, minus = (prompter.encode(text) for text in params.prompts)
+    plus, minus = (prompter.encode_start(text) for text in params.prompts)
     found = prompt_differences(loaded, plus, minus, list(params.layers))
     provenance = {"prompts": list(params.prompts), "positions": max(len(plus), len(minus))}
     for layer, path, file in zip(params.layers, snakemake.output, inputs.activations, strict=True):
