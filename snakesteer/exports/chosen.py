@@ -22,6 +22,10 @@ STRENGTHS = {
     "norm_preserving": "alpha times the tensor is added, and the old length restored",
     "angular": "turned towards the tensor by alpha radians",
 }
+DYNAMIC = (
+    "alpha times alpha_t times the tensor is added; alpha_t is what the parameters of "
+    "`configuration` give at each token"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +86,7 @@ def read_chosen(
             "dtype": tested["run"]["dtype"],
         },
         "convention": "tensor layer_L belongs to the output of block L, counted from 0",
-        "strength": STRENGTHS[candidate.operator],
+        "strength": DYNAMIC if candidate.method == "dac" else STRENGTHS[candidate.operator],
         "layers": _layers(candidate, steering, found),
         "operator": candidate.operator,
         "configuration": record["best_trial_params"],

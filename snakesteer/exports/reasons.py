@@ -9,6 +9,8 @@ def not_a_vector(candidate: Candidate) -> str | None:
     """Why a configuration is no vector on the residual stream at all."""
     if candidate.alpha == 0.0:
         return "it is no steering, so there is nothing to export"
+    if candidate.method == "actadd":
+        return "the method actadd has a vector for each of the prompt's first positions"
     if candidate.method not in ("caa", "dac"):
         return f"the method {candidate.method} steers attention heads, not the residual stream"
     return None

@@ -58,6 +58,13 @@ def test_the_canonical_form_holds_raw_vectors_and_a_card(written):
     assert card["test"]["accuracy_improvement_ci"] == [-0.01, 0.05]
     assert card["validation"]["best_validation_score"] == 0.6
     assert (card["seed"], card["operator"]) == (7, "add")
+    assert card["strength"] == "alpha times the tensor is added"
+
+
+def test_the_card_says_that_the_strength_of_dac_is_dynamic(tmp_path):
+    card = make_chosen(tmp_path, candidate(**DAC)).card
+    assert card["strength"].startswith("alpha times alpha_t times the tensor is added")
+    assert {"ptop", "max_alpha", "probe_alpha"} <= set(card["configuration"])
     assert "licence" in card
 
 
@@ -143,6 +150,7 @@ def test_norms_are_kept_by_easysteer_where_they_were(tmp_path):
         (DAC, {"canonical"}, "dac sets the strength anew at every token"),
         ({"alpha": 0.0}, set(), "it is no steering, so there is nothing to export"),
         (HEADS, set(), "the method iti steers attention heads"),
+        ({"method": "actadd"}, set(), "a vector for each of the prompt's first positions"),
     ],
 )
 def test_what_a_format_cannot_hold_is_refused_with_the_reason(changes, held, reason):
