@@ -33,13 +33,14 @@ def library_files(*modules: str) -> list[Path]:
         modules: Such as ``search.study``, relative to the package.
 
     Returns:
-        Sorted paths, without `PLUMBING`.
+        Sorted paths, without `PLUMBING` that is not named itself.
     """
+    named = {f"snakesteer.{module}" for module in modules}
     found: set[str] = set()
-    waiting = [f"snakesteer.{module}" for module in modules]
+    waiting = [*named]
     while waiting:
         module = waiting.pop()
-        if module not in found and module not in PLUMBING:
+        if module not in found and (module in named or module not in PLUMBING):
             found.add(module)
             waiting += _imports(module)
     return sorted(_file(module) for module in found)

@@ -1,6 +1,8 @@
 """Where a result comes from: code, versions, files."""
 
+import hashlib
 import importlib.metadata
+import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.comparable import NOT_COMPARED, content_sha256
-from snakesteer.files import sha256_file, sha256_text
+from snakesteer.files import sha256_file
 
 PACKAGES = (
     "snakemake",
@@ -27,13 +29,16 @@ PACKAGES = (
     "statsmodels",
 )
 
+# What of a checkout a run depends on.
+CODE = ("Snakefile", "snakesteer", "workflow", "config", "profiles", "envs")
+
 
 def provenance(
     config: Mapping[str, Any],
     model: Mapping[str, Any],
     final: Mapping[str, Any],
     paths: Iterable[str | Path],
-    code: str | Path,
+    checkout: str | Path,
 ) -> dict[str, Any]:
     """The record of a run, complete enough to do it again and compare.
 
@@ -41,21 +46,21 @@ def provenance(
         config: The effective config.
         model: model/info.json.
         final: test_final.json; it says which machine and engine made it.
-        paths: Everything that was read or made.
-        code: Inside the checkout.
+        paths: Everything that was read or made; folders stand for the files in them.
+        checkout: Folder of the Snakefile.
 
     Returns:
         The content of provenance.json. ``sha256`` has the bytes of every file by path;
         ``content_sha256`` what must be the same when the run is repeated, by path in the results
         folder.
     """
-    files = [Path(path) for path in paths]
+    files = _files(paths)
     folder = Path(config["results"])
     made = {path.relative_to(folder).as_posix(): path for path in files if folder in path.parents}
     return {
         "created": timestamp(),
         "config": config,
-        "git": git_state(code),
+        "git": git_state(checkout),
         "versions": versions(),
         "machine": final["machine"],
         "model": model,
@@ -76,25 +81,33 @@ def provenance(
     }
 
 
-def git_state(folder: str | Path) -> dict[str, Any]:
-    """Commit of a checkout, whether it has local changes, and a hash of them.
+def _files(paths: Iterable[str | Path]) -> list[Path]:
+    """Files, those in folders among them; hidden ones there are marks of Snakemake."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        found += (p for p in path.rglob("[!.]*") if p.is_file()) if path.is_dir() else [path]
+    return found
+
+
+def git_state(checkout: str | Path) -> dict[str, Any]:
+    """Commit of a checkout, whether `CODE` has local changes in it, and a hash of them.
+
+    Files that git does not track count with their contents, those that it ignores do not.
 
     Args:
-        folder: Inside the checkout.
+        checkout: Folder of the Snakefile.
 
     Returns:
         ``commit``, ``dirty`` and ``diff_sha256``; None for all where there is no checkout (an
         unpacked archive).
     """
 
-    def git(*arguments: str) -> str | None:
+    def git(*arguments: str) -> bytes | None:
         try:
             done = subprocess.run(
                 ["git", *arguments],
-                cwd=folder,
+                cwd=checkout,
                 capture_output=True,
-                encoding="utf-8",
-                errors="replace",  # a diff may hold any bytes
                 check=False,
             )
         except FileNotFoundError:
@@ -104,12 +117,16 @@ def git_state(folder: str | Path) -> dict[str, Any]:
     commit = git("rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "dirty": None, "diff_sha256": None}
-    status = git("status", "--porcelain") or ""
-    diff = git("diff", "HEAD") or ""
+    changes = git("diff", "--binary", "--no-ext-diff", "--no-textconv", "HEAD", "--", *CODE) or b""
+    untracked = git("ls-files", "--others", "--exclude-standard", "-z", "--", *CODE) or b""
+    for name in filter(None, untracked.split(b"\0")):
+        path = Path(checkout, os.fsdecode(name))
+        content = sha256_file(path) if path.is_file() else "no file"  # a link to nowhere
+        changes += name + b"\0" + content.encode() + b"\n"
     return {
-        "commit": commit.strip(),
-        "dirty": bool(status.strip()),
-        "diff_sha256": sha256_text(status + diff) if status.strip() else None,
+        "commit": commit.decode().strip(),
+        "dirty": bool(changes),
+        "diff_sha256": hashlib.sha256(changes).hexdigest() if changes else None,
     }
 
 

@@ -96,7 +96,7 @@ def changed_surroundings(record: Mapping[str, Any]) -> list[Change]:
             f"The run was on {record['run']['device_name']}, and torch finds no CUDA device here",
             "Do it on a machine with that GPU.",
         )
-    here = surroundings(git_state(Path(__file__).parent), versions(), machine(device))
+    here = surroundings(git_state(Path(__file__).parents[1]), versions(), machine(device))
     return changes(surroundings(record["git"], record["versions"], record["machine"]), here)
 
 

@@ -12,7 +12,7 @@ from snakesteer.evaluation import Answer, accuracy
 from snakesteer.files import read_json
 from snakesteer.provenance import git_state, timestamp, versions
 from snakesteer.search.database import read_db
-from snakesteer.search.space import PARAM_NAMES
+from snakesteer.search.space import PARAM_NAMES, STEERED_LAYERS
 
 RUNNERS_UP = 5
 
@@ -55,7 +55,7 @@ def best_config(
         "trials": dict(sorted(Counter(trial.state.name for trial in trials).items())),
         "validation_probe_metrics": probes[params["layer_id"]],
         "random_seed": seed,
-        "git": git_state(Path(__file__).parent),
+        "git": git_state(Path(__file__).parents[2]),
         "versions": versions(),
         "created": timestamp(),
     }
@@ -66,7 +66,8 @@ def rank_trials(
 ) -> list[FrozenTrial]:
     """Complete trials, the chosen one first, then by accuracy.
 
-    The highest accuracy wins, of equals the smaller dose, then the earlier trial. Under the
+    The highest accuracy wins, of equals the smaller dose, then the earlier trial. A dose counts once
+    for every layer that has it: those of a band, and those whose attention heads are steered. Under the
     one-standard-error rule (Breiman et al. 1984, "Classification and Regression Trees") all trials
     within one binomial standard error of the highest accuracy count as equals: a larger dose must
     earn its place, and no steering wins where steering does not clearly help.
@@ -78,10 +79,9 @@ def rank_trials(
     """
 
     def dose(trial: FrozenTrial) -> float:
-        # DAC's strength reaches its dose times the cap on α_t; every layer of a band has the dose.
+        # DAC's strength reaches its dose times the cap on α_t; every steered layer has the dose.
         cap = trial.user_attrs.get("max_alpha", 1.0)
-        layers = max(1, len(trial.user_attrs.get("band_layers", ())))
-        return abs(trial.user_attrs["steering_dose"]) * cap * layers
+        return abs(trial.user_attrs["steering_dose"]) * cap * trial.user_attrs[STEERED_LAYERS]
 
     def value(trial: FrozenTrial) -> float:
         assert trial.value is not None  # complete trials have one

@@ -54,6 +54,10 @@ def test_plumbing_is_left_out_and_all_files_exist(module):
     assert all((PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file() for name in plumbing)
 
 
+def test_plumbing_that_is_asked_for_is_there():
+    assert names("provenance") == {"provenance.py", "comparable.py"}
+
+
 def test_a_module_that_is_not_there():
     with pytest.raises(FileNotFoundError):
         library_files("nonsense")

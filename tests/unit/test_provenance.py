@@ -21,8 +21,10 @@ def checkout(tmp_path, monkeypatch):
     folder = tmp_path / "checkout"
     folder.mkdir()
     git(folder, "init", "--quiet")
-    (folder / "a.txt").write_text("one\n")
-    git(folder, "add", "a.txt")
+    (folder / "config").mkdir()
+    (folder / "config" / "a.txt").write_text("one\n")
+    (folder / ".gitignore").write_text("*.pyc\n")
+    git(folder, "add", "config", ".gitignore")
     git(folder, "-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "first")
     return folder
 
@@ -40,22 +42,54 @@ def test_a_clean_checkout(checkout):
 def test_local_changes_have_a_hash(checkout):
     hashes = set()
     for content in ("two\n", "three\n", "two\n"):
-        (checkout / "a.txt").write_text(content)
+        (checkout / "config" / "a.txt").write_text(content)
         state = git_state(checkout)
         assert state["dirty"] is True
         hashes.add(state["diff_sha256"])
     assert len(hashes) == 2
-    (checkout / "a.txt").write_text("one\n")
+    (checkout / "config" / "a.txt").write_text("one\n")
     assert git_state(checkout)["dirty"] is False
-    (checkout / "new.txt").touch()
+
+
+def test_new_files_count_with_their_contents(checkout):
+    hashes = set()
+    new = checkout / "snakesteer" / "directions" / "größe.py"
+    new.parent.mkdir(parents=True)
+    for content in ("", "one\n", "two\n", "one\n"):
+        new.write_text(content)
+        state = git_state(checkout)
+        assert state["dirty"] is True
+        hashes.add(state["diff_sha256"])
+    assert len(hashes) == 3
+    new.unlink()
+    new.symlink_to("nowhere")
     assert git_state(checkout)["dirty"] is True
 
 
+def test_files_that_no_run_depends_on_are_no_changes(checkout):
+    clean = git_state(checkout)
+    (checkout / "notes.txt").write_text("mine\n")
+    (checkout / "config" / "a.pyc").write_text("ignored\n")
+    (checkout / ".gitignore").write_text("*.pyc\n*.log\n")
+    assert git_state(checkout) == clean
+
+
+def test_a_checkout_in_a_folder_of_another(checkout):
+    inner = checkout / "config"
+    (inner / "workflow").mkdir()
+    (inner / "workflow" / "a.smk").touch()
+    assert git_state(inner)["dirty"] is True
+
+
 def test_a_diff_that_is_not_utf8(checkout):
-    (checkout / "a.txt").write_bytes("größer\n".encode("latin-1"))
-    state = git_state(checkout)
-    assert state["dirty"] is True
-    assert re.fullmatch("[0-9a-f]{64}", state["diff_sha256"])
+    hashes = set()
+    for word in ("größer\n", "gräßer\n", "\0a", "\0b"):
+        (checkout / "config" / "a.txt").write_bytes(word.encode("latin-1"))
+        state = git_state(checkout)
+        assert state["dirty"] is True
+        assert re.fullmatch("[0-9a-f]{64}", state["diff_sha256"])
+        hashes.add(state["diff_sha256"])
+    assert len(hashes) == 4
 
 
 def test_no_checkout_no_commit_no_git(tmp_path, monkeypatch):
@@ -82,10 +116,13 @@ def test_the_record_holds_all_files_and_the_content_of_results(tmp_path, monkeyp
     write_json("out/study/study.db", "times within")
     write_json("problems/train.json", [])
     config = {"results": "out/", "data": {"seed": 3, "train": 5}, "search": {"seed": 4}}
-    paths = ["problems/train.json", "out/test_final.json", "out/study/study.db"]
+    write_json("out/heads/train/layer_0.h5", [0])
+    write_json("out/heads/train/.mark", [])
+    paths = ["problems/train.json", "out/test_final.json", "out/study/study.db", "out/heads"]
     record = provenance(config, {"commit": "c"}, final, paths, tmp_path)
-    assert record["sha256"] == {path: sha256_file(path) for path in sorted(paths)}
-    assert record["content_sha256"].keys() == {"test_final.json"}
+    files = [*paths[:3], "out/heads/train/layer_0.h5"]
+    assert record["sha256"] == {path: sha256_file(path) for path in sorted(files)}
+    assert record["content_sha256"].keys() == {"test_final.json", "heads/train/layer_0.h5"}
     assert record["seeds"] == {"data.seed": 3, "search.seed": 4}
     assert (record["machine"], record["run"]) == (final["machine"], final["run"])
     assert record["model"] == {"commit": "c"}

@@ -1,5 +1,7 @@
 """Comparing two runs: what is told, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ def record():
     """A record of this code on this machine."""
     return {
         "config": {"results": "results/", "search": {"n_trials": 3}},
-        "git": git_state(module.__file__.rpartition("/")[0]),
+        "git": git_state(Path(module.__file__).parents[1]),
         "versions": versions(),
         "machine": machine(torch.device("cpu")),
         "model": {"name": "embedded"},

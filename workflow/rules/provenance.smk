@@ -1,6 +1,9 @@
 """The record of the run, enough to do it again and compare (`python -m snakesteer.reproduce`).
 
-Inputs: every file that the run read or made, apart from logs and pictures.
+Inputs: data, splits, and all that was made from them up to test and controls; the sensitivity table
+where the report shows it; the user's own vectors. Not the model's weights (model/info.json names them),
+the folder or hub that data/ was read from, what workers leave beside study/study.db and study/trials.csv,
+logs, benchmarks, what is made on request only (export, model_check), and the report, which is made last.
 Outputs: provenance.json.
 Steps: take the hash of every file, and write it down with config, code, versions and machine. Of the
 test split, too, only the hash is taken.
@@ -33,11 +36,22 @@ rule provenance:
             kind=["json", "safetensors"],
         ),
         user_vectors=[*USER_VECTORS.values()],
+        head_activations=branch(
+            "iti" in CONFIG.steering.methods,
+            then=expand("<results>/heads/activations/{split}", split=["train", "val"]),
+            otherwise=[],
+        ),
         vectors=VECTOR_FILES,
         baseline=expand("<results>/baseline/val.{kind}", kind=["json", "jsonl"]),
         study=expand("<results>/study/{file}", file=["study.db", "trials.csv"]),
         checks="<results>/checks/zero_steering.json",
         controls=["<results>/controls.json", "<results>/control_generations.jsonl"],
+        sensitivity=branch(
+            CONFIG.sensitivity.in_report,
+            then="<results>/sensitivity.csv",
+            otherwise=[],
+        ),
+        code=library("provenance"),
     output:
         "<results>/provenance.json",
     log:
