@@ -50,6 +50,9 @@ PARAM_NAMES = (
     "heads_after",
 )
 
+# What a trial keeps beside these: the number of layers that have its dose.
+STEERED_LAYERS = "steered_layers"
+
 _NO_THRESHOLD = -1.0  # no entropy is below it
 
 
@@ -138,6 +141,12 @@ class Candidate:
         if self.method in HEAD_METHODS:
             return [(self.method, ALL_LAYERS)]
         return [(self.direction, layer) for layer in self.band_layers or (self.layer,)]
+
+    def steered_layers(self, vectors: Mapping[VectorKey, AnyVector]) -> int:
+        """The number of layers that are steered, each at the dose."""
+        keys = self.vector_keys
+        first = vectors[keys[0]]
+        return len(first.steered_layers) if isinstance(first, HeadVector) else len(keys)
 
     def steering(self, vectors: Mapping[VectorKey, AnyVector]) -> AnySteering | None:
         """What an engine needs; None where α is 0, which is the unsteered model."""

@@ -20,7 +20,13 @@ from snakesteer.evaluation import Answer, accuracy
 from snakesteer.search.grid import grid
 from snakesteer.search.journal import WORKER, finished_trials
 from snakesteer.search.samplers import make_sampler
-from snakesteer.search.space import PARAM_NAMES, Candidate, suggest, unsteered_start
+from snakesteer.search.space import (
+    PARAM_NAMES,
+    STEERED_LAYERS,
+    Candidate,
+    suggest,
+    unsteered_start,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +142,7 @@ def _ask(study: optuna.Study, plan: Plan) -> _Running:
     candidate = suggest(trial, plan.steering, plan.layers, plan.vectors)
     for name, value in candidate.params().items():
         trial.set_user_attr(name, value)
+    trial.set_user_attr(STEERED_LAYERS, candidate.steered_layers(plan.vectors))
     return _Running(trial, candidate)
 
 

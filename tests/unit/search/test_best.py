@@ -12,7 +12,7 @@ from tests.unit.search.fakes import answers_of
 PROBLEMS = 100
 
 
-def trial(value, dose, layer=2, state="COMPLETE"):
+def trial(value, dose, layer=2, state="COMPLETE", layers=1, **more):
     params = {
         "steering_method": "caa",
         "steering_direction": "caa",
@@ -20,11 +20,12 @@ def trial(value, dose, layer=2, state="COMPLETE"):
         "steering_alpha": 10 * dose,
         "steering_dose": dose,
         "scope": "all",
+        **more,
     }
     return optuna.trial.create_trial(
         state=optuna.trial.TrialState[state],
         value=value if state == "COMPLETE" else None,
-        user_attrs={**params, "error": "x"},
+        user_attrs={**params, "steered_layers": layers, "error": "x"},
     )
 
 
@@ -59,10 +60,14 @@ def test_one_standard_error():
     assert order(close, one_standard_error=True) == [0, 1]
 
 
-def test_a_band_has_the_dose_at_every_layer():
-    band = trial(0.6, 0.2)
-    band.user_attrs["band_layers"] = [2, 3]
+def test_every_steered_layer_has_the_dose():
+    """Of a band, or with heads that are steered: 0.01 at 24 layers is more than 0.2 at one."""
+    band = trial(0.6, 0.2, layers=2, band_layers=[2, 3])
     assert order(numbered(band, trial(0.6, 0.3), trial(0.6, 0.5))) == [1, 0, 2]
+    heads = trial(0.6, 0.01, layers=24, steering_method="iti")
+    assert order(numbered(heads, trial(0.6, 0.2), trial(0.6, 0.3))) == [1, 0, 2]
+    dac = trial(0.6, 0.01, layers=24, steering_method="dac_heads", max_alpha=2.0)
+    assert order(numbered(dac, heads, trial(0.6, 0.47))) == [1, 2, 0]
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ def test_dac_as_published():
     candidate = suggested(DAC, dac_probe_alpha=2.5, heads_after="hold")
     steering = candidate.steering(VECTORS)
     assert steering.layers == (0, 1, 2, 3)
+    assert candidate.steered_layers(VECTORS) == 4
     assert torch.equal(steering.delta, torch.from_numpy(DELTA))
     assert (steering.schedule, steering.after) == ("dynamic", "hold")
     assert (
@@ -66,7 +67,9 @@ def test_other_schedules_have_no_parameters_of_the_kl(schedule):
 
 
 def test_iti_steers_its_heads_alike_at_every_step():
-    steering = suggested({**ITI, "steering_dose": -0.05}).steering(VECTORS)
+    candidate = suggested({**ITI, "steering_dose": -0.05})
+    assert candidate.steered_layers(VECTORS) == 2
+    steering = candidate.steering(VECTORS)
     assert steering.layers == (1, 3)
     assert torch.equal(steering.delta, torch.from_numpy(DELTA[:1, [1, 3]]))
     assert (steering.schedule, steering.after, steering.dac) == ("fixed", "hold", None)
