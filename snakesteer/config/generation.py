@@ -93,6 +93,8 @@ class EngineConfig(Section):
         None, ge=1, description="Requests decoded together by `slots`; null takes what fits."
     )
     compile: Literal["auto", "never", "always"] = Field(
-        "auto", description="torch.compile of the decode step on CUDA; `auto` weighs the work."
+        "auto",
+        description="torch.compile of the decode step on CUDA; `auto` weighs the work. Runs with "
+        "operators other than `add`, or with bands, are never compiled: rounding would differ.",
     )
     batch_size: int = Field(16, ge=1, description="Requests decoded together by `reference`.")

@@ -93,7 +93,8 @@ class SteeringConfig(Section):
         1,
         ge=1,
         description="Number of consecutive entries of `layers` that are steered together, each "
-        "with its own vector at the same strength; the searched layer is the first.",
+        "with its own vector at the same strength; the searched layer is the first. For `caa` and "
+        "`dac`, and not beside `actadd`.",
     )
     operators: list[Operator] = Field(
         ["add"],
@@ -107,7 +108,9 @@ class SteeringConfig(Section):
         description="For the method `actadd`, and only for it: a prompt that has what is wanted, "
         "and one that lacks it.",
     )
-    scope: Scope = Field("from_last_prompt_token", description="Which positions CAA steers.")
+    scope: Scope = Field(
+        "from_last_prompt_token", description="Which positions `caa` steers; for it only."
+    )
     first_k: int | None = Field(
         None, ge=1, description="Number of steered positions, for scope `first_k` only."
     )
@@ -130,17 +133,18 @@ class SteeringConfig(Section):
     dac_kl: Kl = Field(
         "true_kl",
         description="`per_token` divides DAC's KL by the number of tokens that it is taken over, "
-        "as the authors' code does.",
+        "as the authors' code does. For `dac` and `dac_heads` only.",
     )
     heads_schedule: Schedule = Field(
         "dynamic",
         description="Strength of `dac_heads` from token to token: set by the KL (`dynamic`), "
-        "`fixed`, `start` (the last prompt token alone), or `diminishing` (0 after `heads.steps`).",
+        "`fixed`, `start` (the last prompt token alone), or `diminishing` (0 after `heads.steps`). "
+        "For that method only.",
     )
     heads_after: After = Field(
         "mean",
         description="What `dac_heads` adds past `heads.steps`: nothing (`zero`), the last step's "
-        "vectors (`hold`), or the mean over all steps.",
+        "vectors (`hold`), or the mean over all steps. For that method only.",
     )
 
     @model_validator(mode="after")
@@ -176,6 +180,7 @@ class SteeringConfig(Section):
                 f"steering.operators is {self.operators}, but of steering.methods {self.methods} "
                 "none uses them: operators are caa's. Add caa, or leave operators out"
             )
+        self._every_key_does_something()
         if ("actadd" in self.methods) != (self.actadd_prompts is not None):
             raise ValueError(
                 f"steering.methods is {self.methods} and steering.actadd_prompts is "
@@ -195,3 +200,27 @@ class SteeringConfig(Section):
             )
         parse_layers(self.layers)
         return self
+
+    def _every_key_does_something(self) -> None:
+        methods = set(self.methods)
+        if self.band > 1 and ("actadd" in methods or not methods & {"caa", "dac"}):
+            raise ValueError(
+                f"steering.band is {self.band} and steering.methods is {self.methods}: caa and dac "
+                "steer bands, actadd steers one layer, and dac_heads and iti choose none. Leave "
+                "band out, or name no methods but caa and dac and those of heads, one of the first "
+                "two among them"
+            )
+        users = {
+            "scope": {"caa"},
+            "dac_kl": {"dac", "dac_heads"},
+            "heads_schedule": {"dac_heads"},
+            "heads_after": {"dac_heads"},
+        }
+        for key, wanted in users.items():
+            value, default = getattr(self, key), type(self).model_fields[key].default
+            if value != default and not methods & wanted:
+                names = " or ".join(sorted(wanted))
+                raise ValueError(
+                    f"steering.{key} is {value!r}, but of steering.methods {self.methods} none "
+                    f"uses it: it is for {names}. Add {names}, or leave {key} out"
+                )

@@ -69,9 +69,9 @@ def rank_trials(
     The highest accuracy wins, of equals the smaller dose, then the earlier trial. A dose counts
     once for every layer that has it: those of a band, and those whose attention heads are steered.
 
-    Under the one-standard-error rule (Breiman et al. 1984, "Classification and Regression Trees") all trials
-    within one binomial standard error of the highest accuracy count as equals: a larger dose must
-    earn its place, and no steering wins where steering does not clearly help.
+    Under the one-standard-error rule (Breiman et al. 1984, "Classification and Regression Trees")
+    all trials within one binomial standard error of the highest accuracy count as equals: a larger
+    dose must earn its place, and no steering wins where steering does not clearly help.
 
     Args:
         trials: Of the study.

@@ -75,6 +75,31 @@ IMPOSSIBLE = [
     ),
     ({"steering": {"actadd_prompts": ["Think."]}}, ["steering.actadd_prompts"]),
     ({"steering": {"first_k": 3}}, ["steering.first_k is 3", "Set both or neither"]),
+    (
+        {"steering": {"methods": ["caa", "actadd"], "band": 2, "actadd_prompts": ["a", "b"]}},
+        ["steering.band is 2", "['caa', 'actadd']", "Leave band out"],
+    ),
+    ({"steering": {"methods": ["iti"], "band": 2}}, ["steering.band is 2", "Leave band out"]),
+    (
+        {"steering": {"methods": ["dac", "iti"], "scope": "all"}},
+        ["steering.scope is 'all'", "['dac', 'iti']", "Add caa, or leave scope out"],
+    ),
+    (
+        {"steering": {"methods": ["dac"], "scope": "first_k", "first_k": 2}},
+        ["steering.scope is 'first_k'", "Add caa, or leave scope out"],
+    ),
+    (
+        {"steering": {"methods": ["caa", "iti"], "dac_kl": "per_token"}},
+        ["steering.dac_kl is 'per_token'", "Add dac or dac_heads, or leave dac_kl out"],
+    ),
+    (
+        {"steering": {"methods": ["iti"], "heads_schedule": "fixed"}},
+        ["steering.heads_schedule is 'fixed'", "Add dac_heads, or leave heads_schedule out"],
+    ),
+    (
+        {"steering": {"heads_after": "zero"}},
+        ["steering.heads_after is 'zero'", "Add dac_heads, or leave heads_after out"],
+    ),
     ({"steering": {"layers": "12-8"}}, ["steering.layers is '12-8', an empty range"]),
     ({"steering": {"layers": [8, 8]}}, ["names a layer twice: [8, 8]"]),
     ({"evaluation": {"samples": 3}}, ["evaluation.samples is 3", "do_sample: true"]),

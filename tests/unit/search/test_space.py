@@ -181,7 +181,6 @@ def test_actadd_has_vectors_of_its_own(unit):
         directions=["caa", "probe"],
         actadd_prompts=("Think.", "Guess."),
         operators=["clamp"],
-        band=2,
         scope="all",
         unit=unit,
     )
