@@ -96,6 +96,11 @@ onstart:
             f"steering.methods {CONFIG.steering.methods} needs the reference engine, which is slower; "
             "it gives all answers of this run."
         )
+    if COMPILE_REFUSED:
+        logger.warning(
+            "engine.compile is always, but operators and bands may round differently in compiled "
+            "code: nothing is compiled. Set engine.compile: auto."
+        )
 
 
 onsuccess:

@@ -43,6 +43,7 @@ REFERENCE_INSTEAD = CONFIG.engine.name != "reference" and needs_reference(
 # Compiled code may round differently where it has operators or bands to compute.
 PLAIN = (CONFIG.steering.operators, CONFIG.steering.band) == (["add"], 1)
 NOT_COMPILED = CONFIG.model.device != "cpu" and not PLAIN
+COMPILE_REFUSED = NOT_COMPILED and CONFIG.engine.compile == "always"
 ENGINE = CONFIG.engine.model_copy(
     update={
         **({"name": "reference"} if REFERENCE_INSTEAD else {}),
@@ -171,11 +172,12 @@ USER_VECTORS = (
     else {}
 )
 ESTIMATED = [name for name in CONFIG.steering.directions if name != IMPORTED]
-# ActAdd has vectors of its own.
+# ActAdd has vectors of its own, and so have the methods that steer attention heads.
 ACTADD = ["actadd"] if "actadd" in CONFIG.steering.methods else []
+SEARCHED = CONFIG.steering.directions if {"caa", "dac"} & {*CONFIG.steering.methods} else []
 VECTOR_FILES = expand(
     "<results>/vectors/{direction}/layer_{layer}.safetensors",
-    direction=CONFIG.steering.directions + ACTADD,
+    direction=SEARCHED + ACTADD,
     layer=LAYERS,
 ) + expand(
     "<results>/heads/{method}.safetensors",
