@@ -24,6 +24,7 @@ from snakesteer.engine.interface import Engine
 from snakesteer.evaluation import Answer, answer_all
 from snakesteer.head_steering import AnySteering, HeadSteering
 from snakesteer.prompts import Prompter
+from snakesteer.statistics import Interval, verdict
 from snakesteer.steering import Steering
 
 logger = logging.getLogger(__name__)
@@ -215,7 +216,7 @@ def controls_record(
     """The content of controls.json: the chosen configuration and its controls against the baseline.
 
     ``p_holm`` of a control is its p-value adjusted for the number of controls (Holm 1979, "A Simple
-    Sequentially Rejective Multiple Test Procedure"); the verdicts are those of each test by itself.
+    Sequentially Rejective Multiple Test Procedure"), and its verdict follows from that.
 
     Args:
         baseline: Unsteered test answers, ``[samples][problems]``.
@@ -231,7 +232,11 @@ def controls_record(
     ]
     adjusted = multipletests([e["mcnemar"]["p_value"] for e in entries], method="holm")[1]
     for entry, p_value in zip(entries, adjusted, strict=True):
+        difference = Interval(entry["difference"], *entry["difference_ci"])
         entry["p_holm"] = float(p_value)
+        entry["verdict"] = verdict(
+            difference, entry["p_holm"], len(baseline[0]), evaluation.confidence
+        )
     random = [entry["accuracy"] for entry in entries if entry["kind"] == "random"]
     return {
         "chosen": chosen,

@@ -189,7 +189,8 @@ def as_markdown(rows: Sequence[Row], confidence: float) -> str:
         f"All runs answered the same {rows[0].n} test problems. Intervals are paired bootstrap "
         f"intervals of one run each; p-values are the runs' own paired tests, adjusted over the "
         f"{tested} that steered (Holm 1979), and verdicts follow the adjusted ones. Where no "
-        "steering was chosen on the validation split, nothing is tested.",
+        "steering was chosen on the validation split, nothing is tested. In the figure a diamond "
+        "is a run in which no steering was chosen, and the colour is the adjusted verdict.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -37,7 +37,8 @@ def dose_figure(evidence: Evidence) -> Figure:
         if on_grid
         else "in every trial of the search (hollow squares were ended early, on fewer problems)"
     )
-    best = max(zip(found, names, strict=True), key=lambda pair: pair[0].accuracy)
+    # A trial that was ended early had few problems to be lucky on.
+    best = max((point for point in found if not point.pruned), key=lambda point: point.accuracy)
     trial = () if on_grid else ("Trial",)
     return Figure(
         name="dose",
@@ -45,12 +46,13 @@ def dose_figure(evidence: Evidence) -> Figure:
         caption=(
             f"Accuracy on the validation split {source}, with {confidence} Wilson intervals. A "
             "dose is the length of what is added to the residual stream, in units of the stream's "
-            "mean norm. The dashed line is the unsteered model, which dose 0 must meet."
+            f"mean norm{_dose_notes(evidence, found)}. The dashed line is the unsteered model, "
+            "which dose 0 must meet."
         ),
         alt=(
             f"Validation accuracy against dose, {len(found)} points. Unsteered: "
-            f"{percent(evidence.validation_accuracy)}. Highest: {percent(best[0].accuracy)} at "
-            f"dose {signed(best[0].dose, 3)}, {best[1]}, layer {best[0].layer}."
+            f"{percent(evidence.validation_accuracy)}. Highest: {percent(best.accuracy)}, "
+            f"{described(found)[found.index(best)]}."
         ),
         columns=(
             *trial,
@@ -61,7 +63,7 @@ def dose_figure(evidence: Evidence) -> Figure:
             (
                 *((_trial_name(p),) if trial else ()),
                 name,
-                str(p.layer),
+                str(p.layer) if p.alpha or on_grid else "",
                 signed(p.dose, 3),
                 signed(p.alpha, 3),
                 percent(p.accuracy),
@@ -129,6 +131,28 @@ def configurations(found: Sequence[Point]) -> list[str]:
     return [f"{p.method} / {p.direction}" if several else p.method for p in found]
 
 
+def described(found: Sequence[Point]) -> list[str]:
+    """What each point is, in words: no steering, or configuration, layer and dose."""
+    return [
+        f"{name}, layer {point.layer}, dose {signed(point.dose, 3)}"
+        if point.alpha
+        else "no steering"
+        for point, name in zip(found, configurations(found), strict=True)
+    ]
+
+
+def _dose_notes(evidence: Evidence, found: Sequence[Point]) -> str:
+    """Where a dose is something else, if any such method is among the points."""
+    steering, methods = evidence.config["steering"], {point.method for point in found}
+    dynamic = steering["heads_schedule"] == "dynamic" and "dac_heads" in methods
+    notes = [
+        *(["for DAC times its α_t"] if dynamic or "dac" in methods else []),
+        *(["for a band at every layer"] if steering["band"] > 1 else []),
+        *(["for `angular` an angle"] if "angular" in steering["operators"] else []),
+    ]
+    return f" ({'; '.join(notes)})" if notes else ""
+
+
 def _trial_name(point: Point) -> str:
     return f"{point.trial} (ended early)" if point.pruned else str(point.trial)
 
@@ -139,7 +163,7 @@ def _dose_chart(
     values = [
         {
             "series": name,
-            "layer": point.layer,
+            "layer": str(point.layer) if point.alpha or on_grid else "",
             "dose": point.dose,
             "accuracy": point.accuracy,
             "low": point.accuracy_ci[0],
@@ -176,7 +200,7 @@ def _dose_chart(
     tooltip = [
         *(() if on_grid else (alt.Tooltip("trial:Q", title="Trial"),)),
         alt.Tooltip("series:N", title="Configuration"),
-        alt.Tooltip("layer:Q", title="Layer"),
+        alt.Tooltip("layer:N", title="Layer"),
         alt.Tooltip("dose:Q", title="Dose", format="+.3f"),
         alt.Tooltip("accuracy:Q", title="Accuracy", format=".1%"),
         alt.Tooltip("problems:Q", title="Problems"),

@@ -43,7 +43,7 @@ class Arm:
         lost: Problems that only the unsteered model answered correctly.
         p_value: Of McNemar's exact test, or what stands in its place.
         p_holm: A control's, adjusted for the number of controls.
-        verdict: In words.
+        verdict: In words; a control's follows its adjusted p-value.
     """
 
     label: str
@@ -121,8 +121,8 @@ class Evidence:
     model: Record
     manifest: Record
     provenance: Record
-    zero_steering: Record | None = None
-    controls: Record | None = None
+    zero_steering: Record
+    controls: Record
     sensitivity: Sequence[Point] | None = None
 
     @property
@@ -139,6 +139,21 @@ class Evidence:
     def steered(self) -> bool:
         """Whether the chosen configuration steers at all."""
         return bool(self.params["steering_alpha"])
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether DAC sets the strength of the chosen configuration, token by token."""
+        return bool(self.params["scope"] == "dynamic")
+
+    @property
+    def samples(self) -> int:
+        """Answers to each test problem."""
+        return int(self.test["seeds"]["samples"]) if "seeds" in self.test else 1
+
+    @property
+    def answered(self) -> str:
+        """How often the test problems were answered, in words."""
+        return "answered once" if self.samples == 1 else f"answered {self.samples} times each"
 
     @property
     def steered_trials(self) -> int:
@@ -168,7 +183,7 @@ class Evidence:
                     **self.test["mcnemar"],
                 )
             )
-        return arms + [_control(record) for record in (self.controls or {}).get("controls", ())]
+        return arms + [_control(record) for record in self.controls["controls"]]
 
 
 def read_evidence(
@@ -183,8 +198,8 @@ def read_evidence(
     model: str | Path,
     manifest: str | Path,
     provenance: str | Path,
-    zero_steering: str | Path | None = None,
-    controls: str | Path | None = None,
+    zero_steering: str | Path,
+    controls: str | Path,
     sensitivity: str | Path | None = None,
 ) -> Evidence:
     """Read the files of a run; the names are those of `Evidence`, ``db`` is the study.
@@ -206,8 +221,8 @@ def read_evidence(
         model=read_json(model),
         manifest=read_json(manifest),
         provenance=read_json(provenance),
-        zero_steering=read_json(zero_steering) if zero_steering else None,
-        controls=read_json(controls) if controls else None,
+        zero_steering=read_json(zero_steering),
+        controls=read_json(controls),
         sensitivity=_read_sensitivity(sensitivity) if sensitivity else None,
     )
 
@@ -290,7 +305,7 @@ def _control(record: Record) -> Arm:
         difference=record["difference"],
         difference_ci=_pair(record["difference_ci"]),
         verdict=record["verdict"],
-        p_holm=record.get("p_holm"),
+        p_holm=record["p_holm"],
         **record["mcnemar"],
     )
 

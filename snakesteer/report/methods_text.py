@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from snakesteer.config.steering import IMPORTED
 from snakesteer.report.evidence import Arm, Evidence
 from snakesteer.wording import (
     configuration,
@@ -114,18 +114,25 @@ def _setting(evidence: Evidence) -> list[str]:
 def _steering(evidence: Evidence) -> list[str]:
     config = evidence.config["steering"]
     layers = ", ".join(str(probe["layer"]) for probe in evidence.probes)
-    directions = _joined(DIRECTIONS, config["directions"])
     methods = _joined(METHODS, config["methods"])
     scope = SCOPES.get(config["scope"], config["scope"])
+    estimated = [name for name in config["directions"] if name != IMPORTED]
+    sentences = []
+    if estimated:
+        sentences.append(
+            f"Steering vectors for the blocks {layers} (counted from 0) were estimated on train "
+            f"from contrast pairs, {PAIRS[evidence.config['pairs']['kind']]}, as "
+            f"{_joined(DIRECTIONS, estimated)}."
+        )
+    if IMPORTED in config["directions"]:
+        sentences.append(
+            f"{DIRECTIONS[IMPORTED].capitalize()} was tried at the blocks {layers} (counted from "
+            "0)."
+        )
     return [
-        f"Steering vectors for the blocks {layers} (counted from 0) were estimated on train from "
-        f"contrast pairs, {PAIRS[evidence.config['pairs']['kind']]}, as {directions}.",
+        *sentences,
         f"What was done with a vector: {methods}; {scope}.",
-        *(
-            ["Hooks with α = 0 left every token and every logit as they were."]
-            if evidence.zero_steering and evidence.zero_steering["passed"]
-            else []
-        ),
+        "Hooks with α = 0 left every token and every logit as they were.",
     ]
 
 
@@ -161,15 +168,16 @@ def _result(evidence: Evidence) -> list[str]:
         interval = "a bootstrap over problems [@efron1993bootstrap]"
     sentences = [f"The search chose {configuration(evidence.params)}."]
     if evidence.steered:
-        sentences += _difference(test, arms, confidence, interval)
+        sentences += _difference(evidence, confidence, interval)
     else:
         sentences.append(
-            f"On {n} test problems, answered once, the unsteered model's accuracy was "
+            f"On {n} test problems, {evidence.answered}, the unsteered model's accuracy was "
             f"{percent(arms[0].accuracy)} ({confidence} CI "
             f"{percent_interval(arms[0].accuracy_ci)}, {interval}); there was no steering to test."
         )
     if len(arms) > 2:
-        sentences.append(f"Controls at the same layer and dose: {_controls(arms[2:])}.")
+        dose = "strength (DAC gives each an α_t of its own)" if evidence.dynamic else "dose"
+        sentences.append(f"Controls at the same layer and {dose}: {_controls(arms[2:])}.")
     commit = evidence.provenance["git"]["commit"]
     sentences.append(
         "Computations were run with snakesteer"
@@ -180,10 +188,8 @@ def _result(evidence: Evidence) -> list[str]:
     return sentences
 
 
-def _difference(
-    test: Mapping[str, Any], arms: list[Arm], confidence: str, interval: str
-) -> list[str]:
-    unsteered, steered = arms[:2]
+def _difference(evidence: Evidence, confidence: str, interval: str) -> list[str]:
+    test, (unsteered, steered) = evidence.test, evidence.arms[:2]
     assert steered.difference is not None
     assert steered.difference_ci is not None
     assert steered.p_value is not None
@@ -191,7 +197,7 @@ def _difference(
     if "McNemar" in test["test"]:
         name = "exact McNemar test [@mcnemar1947]"
     return [
-        f"On {test['num_test_samples']} test problems, answered once, accuracy was "
+        f"On {test['num_test_samples']} test problems, {evidence.answered}, accuracy was "
         f"{percent(unsteered.accuracy)} unsteered ({confidence} CI "
         f"{percent_interval(unsteered.accuracy_ci)}, {interval}) and {percent(steered.accuracy)} "
         f"steered ({percent_interval(steered.accuracy_ci)}), a difference of "

@@ -68,7 +68,7 @@ def render_page(
         css=Markup((ASSETS / "page.css").read_text(encoding="utf-8")),
         scripts=[Markup(script) for script in scripts],
         policy=_policy(scripts),
-        examples=examples(evidence.generations, evidence.steered),
+        examples=examples(evidence.generations, evidence.steered, evidence.samples),
         config_text=yaml.safe_dump(dict(evidence.config), sort_keys=False, allow_unicode=True),
         methods=methods,
         references=references,
@@ -81,12 +81,13 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def examples(rows: Sequence[Record], steered: bool) -> dict[str, Any]:
+def examples(rows: Sequence[Record], steered: bool, samples: int) -> dict[str, Any]:
     """Answers to show: gained and lost ones, or a few of each outcome where none changed.
 
     Args:
         rows: Of test_generations.jsonl.
         steered: Whether the two texts of a row may differ.
+        samples: Answers to each problem: with several, it is answers that are counted.
 
     Returns:
         ``changed``, whether any outcome did, and ``groups`` with a ``title``, their ``count`` in
@@ -94,11 +95,15 @@ def examples(rows: Sequence[Record], steered: bool) -> dict[str, Any]:
     """
     gained = [row for row in rows if row["steered_correct"] > row["baseline_correct"]]
     lost = [row for row in rows if row["steered_correct"] < row["baseline_correct"]]
-    groups = [("Gained: right only with steering", gained), ("Lost: right only without", lost)]
+    what = " answers" if samples > 1 else ""
+    groups = [
+        (f"Gained{what}: right only with steering", gained),
+        (f"Lost{what}: right only without", lost),
+    ]
     if not gained and not lost:
         groups = [
-            ("Right", [row for row in rows if row["baseline_correct"]]),
-            ("Wrong", [row for row in rows if not row["baseline_correct"]]),
+            (f"Right{what}", [row for row in rows if row["baseline_correct"]]),
+            (f"Wrong{what}", [row for row in rows if not row["baseline_correct"]]),
         ]
     return {
         "changed": bool(gained or lost),

@@ -5,11 +5,11 @@ from typing import Any
 
 import altair as alt
 
-from snakesteer.report.dose_figures import ACCURACY, configurations
+from snakesteer.report.dose_figures import ACCURACY, described
 from snakesteer.report.evidence import MIN_TRIALS_FOR_IMPORTANCE, Evidence
 from snakesteer.report.figure import Figure, dashed_line, layered, listing, padded
 from snakesteer.report.style import BLUE, INK, VERMILION
-from snakesteer.wording import percent, signed
+from snakesteer.wording import percent
 
 ROW = 30  # pixels
 NAMES = {
@@ -30,9 +30,9 @@ def history_figure(evidence: Evidence) -> Figure:
             "trial": point.trial,
             "accuracy": point.accuracy,
             "state": "ended early" if point.pruned else "finished",
-            "what": f"{name}, layer {point.layer}, dose {signed(point.dose, 3)}",
+            "what": what,
         }
-        for point, name in zip(found, configurations(found), strict=True)
+        for point, what in zip(found, described(found), strict=True)
     ]
     finished = [value for value in values if value["state"] == "finished"]
     best = list(accumulate((value["accuracy"] for value in finished), max))

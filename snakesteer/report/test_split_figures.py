@@ -70,7 +70,8 @@ def difference_figure(evidence: Evidence) -> Figure:
             f"Change in accuracy on the same {n} test problems, with {confidence} intervals of the "
             "paired bootstrap. Right of the dashed line is better than unsteered."
             + (
-                " In the table, p (Holm) is adjusted for the number of controls."
+                " In the table, p (Holm) is adjusted for the number of controls, and a control's "
+                "verdict follows it."
                 if len(rows) > 1
                 else ""
             )

@@ -1,5 +1,6 @@
 """The verdict in plain words, never stronger than the numbers."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -46,8 +47,9 @@ def _unsteered(evidence: Evidence) -> tuple[str, str, str]:
         f"{model_name(evidence.config['model'])}, and none earned its place: "
         f"{evidence.test['why'].rstrip('.')}. On the {n} test problems the unsteered model answers "
         f"{percent(unsteered.accuracy)} correctly ({confidence:.0%} interval "
-        f"{percent_interval(unsteered.accuracy_ci)}); there is no steered run to set beside it."
-    )
+        f"{percent_interval(unsteered.accuracy_ci)}); there is no steered run to set beside it. "
+        f"{_choosable(evidence)}"
+    ).strip()
     return "none", "Steering did not help: nothing tried clearly beat doing nothing", text
 
 
@@ -76,6 +78,18 @@ def _steered(evidence: Evidence) -> tuple[str, str, str]:
             return "none", headline, f"{text} {_detectable(evidence)}".strip()
 
 
+def _choosable(evidence: Evidence) -> str:
+    """The smallest lead on validation that the one-standard-error rule could have chosen."""
+    accuracy, n = evidence.validation_accuracy, evidence.baseline["total_samples"]
+    error = math.sqrt(accuracy * (1.0 - accuracy) / n)
+    if not evidence.config["search"]["one_standard_error"] or error == 0.0:
+        return ""
+    return (
+        f"With {n} validation problems one standard error at the unsteered {percent(accuracy)} is "
+        f"{points(error).lstrip('+')}: smaller effects could not have been chosen."
+    )
+
+
 def _detectable(evidence: Evidence) -> str:
     """The smallest effect that such a test would have found."""
     effect = evidence.test.get("minimum_detectable_effect")
@@ -88,11 +102,6 @@ def _detectable(evidence: Evidence) -> str:
 
 
 def _cautions(evidence: Evidence) -> Iterator[str]:
-    gate = evidence.zero_steering
-    if gate is None:
-        yield "The zero-steering check was not run."
-    elif not gate["passed"]:
-        yield "The zero-steering check failed: hooks at α = 0 change answers."
     if evidence.test["verdict"] == "helps":
         alike = [arm.label for arm in evidence.arms[2:] if _as_good(arm, evidence.arms[1])]
         if alike:

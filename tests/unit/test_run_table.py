@@ -98,6 +98,7 @@ def test_tables(tmp_path):
     ]
     assert "| – | – | no steering was chosen |" in table[3]
     assert "over the 1 that steered" in text
+    assert "a diamond is a run in which no steering was chosen" in text
     write_csv(tmp_path / "out" / "compare.csv", rows)
     with (tmp_path / "out" / "compare.csv").open(encoding="utf-8", newline="") as stream:
         first, second = csv.DictReader(stream)

@@ -14,13 +14,12 @@ from snakesteer.report.page import render_page
 from tests.unit.report.browser import Browser
 from tests.unit.report.runs import HOSTILE, write_run
 
-CHECKED = ("zero_steering", "controls")
 RUNS = {
-    "unsteered": {"trials": 8, "optional": CHECKED},
-    "helps": {"gain": 0.24, "optional": CHECKED},
-    "on a grid": {"gain": 0.24, "optional": (*CHECKED, "sensitivity")},
-    "hostile": {"gain": 0.24, "optional": CHECKED, "hostile": HOSTILE},
-    "bare": {"trials": 1, "optional": ()},
+    "unsteered": {"trials": 8},
+    "helps": {"gain": 0.24},
+    "on a grid": {"gain": 0.24, "on_grid": True},
+    "hostile": {"gain": 0.24, "hostile": HOSTILE},
+    "one trial": {"trials": 1},
 }
 
 

@@ -2,7 +2,7 @@
 
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,11 @@ class RunFiles:
 
     Attributes:
         folder: Of the run.
-        optional: Names of optional files that it has: zero_steering, controls, sensitivity.
+        on_grid: Whether its report has the sensitivity grid.
     """
 
     folder: Path
-    optional: tuple[str, ...] = field(default=())
+    on_grid: bool = False
 
     def paths(self) -> dict[str, Any]:
         """What `read_evidence` takes."""
@@ -55,13 +55,10 @@ class RunFiles:
             "model": results / "model" / "info.json",
             "manifest": results / "splits" / "manifest.json",
             "provenance": results / "provenance.json",
-        }
-        optional = {
             "zero_steering": results / "checks" / "zero_steering.json",
             "controls": results / "controls.json",
-            "sensitivity": results / "sensitivity.csv",
         }
-        return {**paths, **{name: optional[name] for name in self.optional}}
+        return {**paths, "sensitivity": results / "sensitivity.csv" if self.on_grid else None}
 
     def evidence(self) -> Evidence:
         """What the report is made from."""
@@ -82,7 +79,7 @@ def write_run(
     gain: float = 0.0,
     hostile: str = "",
     methods: tuple[str, ...] = ("caa", "dac"),
-    optional: tuple[str, ...] = (),
+    on_grid: bool = False,
 ) -> RunFiles:
     """Write the files of a run.
 
@@ -92,7 +89,7 @@ def write_run(
         gain: What the best dose adds to the accuracy; with 0 no steering is chosen.
         hostile: A text that every generation and name ends with.
         methods: That the search had.
-        optional: Optional files to write.
+        on_grid: Whether the report has the sensitivity grid.
     """
     rng = random.Random(0)
     layers = [9, 14, 20]
@@ -130,13 +127,11 @@ def write_run(
     write_json(folder / "best_config.json", best)
     write_test(folder, config, best, rng, gain, hostile)
     write_records(folder, config, val, hostile)
-    if "zero_steering" in optional:
-        write_zero_steering(folder)
-    if "controls" in optional:
-        write_controls(folder, gain, rng, hostile)
-    if "sensitivity" in optional:
+    write_zero_steering(folder)
+    write_controls(folder, gain, rng, hostile)
+    if on_grid:
         write_sensitivity(folder, layers, methods, gain)
-    return RunFiles(folder, optional)
+    return RunFiles(folder, on_grid)
 
 
 def problems(part: str, count: int, hostile: str = "") -> list[Problem]:
@@ -198,6 +193,7 @@ def write_study(
             "layer_id": layer,
             "steering_alpha": 12.5 * dose,
             "steering_dose": dose,
+            "steered_layers": 1,
             "scope": "from_last_prompt_token",
             "worker": 0,
         }
@@ -312,7 +308,7 @@ def write_zero_steering(folder: Path) -> None:
                 "no steering": {"tokens_equal": True, "max_logit_difference": 0.0},
                 "caa": {
                     **{"tokens_equal": True, "max_logit_difference": 0.0, "places_steered": 7},
-                    **{"places_untouched": 90, "max_error_in_roundings": 0.5},
+                    **{"places_left_alone": 90, "max_error_in_roundings": 0.5},
                 },
             },
         },

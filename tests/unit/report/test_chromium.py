@@ -10,7 +10,7 @@ VIEWS = [
     ("helps", PHONE),
     ("on a grid", PHONE),
     ("hostile", DESK),
-    ("bare", PHONE),
+    ("one trial", PHONE),
 ]
 
 

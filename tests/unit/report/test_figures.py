@@ -1,8 +1,10 @@
 """The figures: their files, their tables, and what they say when there is nothing to draw."""
 
+from dataclasses import replace
+
 import pytest
 
-from snakesteer.report.dose_figures import BINS
+from snakesteer.report.dose_figures import BINS, dose_figure
 from snakesteer.report.figures import write_figure
 from snakesteer.wording import percent
 
@@ -17,13 +19,13 @@ def test_figures_are_written_as_svg_and_png(report, tmp_path):
 
 
 def test_what_cannot_be_drawn_says_why(report):
-    unsteered, bare = report("unsteered").figures, report("bare").figures
+    unsteered, one = report("unsteered").figures, report("one trial").figures
     assert unsteered["difference"].chart is None
     assert "No steering was chosen" in unsteered["difference"].caption
     assert unsteered["importance"].chart is None
     assert "fewer than 20" in unsteered["importance"].caption
     assert "fewer than 20" in unsteered["importance"].svg()
-    assert bare["layer_dose"].chart is None
+    assert one["layer_dose"].chart is None
 
 
 def test_tables_hold_the_numbers_of_the_chart(report):
@@ -35,9 +37,31 @@ def test_tables_hold_the_numbers_of_the_chart(report):
     assert len(figures["dose"].rows) == len(evidence.trials)
     history = figures["history"].rows
     assert [row[0] for row in history] == [str(number) for number in range(30)]
+    assert history[0][3] == "no steering"
+    assert history[1][3].startswith(("caa, layer", "dac, layer"))
+    assert figures["dose"].rows[0][1:4] == ("no steering", "", "0.000")
     assert history[4][1] == "failed"
     for figure in figures.values():
         assert all(len(row) == len(figure.columns) for row in figure.rows)
+
+
+def test_the_highest_that_is_read_out_is_no_trial_that_was_ended_early(report):
+    evidence = report("helps").evidence
+    finished = [p for p in evidence.trials if not p.pruned]
+    best = max(finished, key=lambda p: p.accuracy)
+    lucky = next(p for p in evidence.trials if p.pruned)
+    trials = [replace(p, accuracy=1.0) if p is lucky else p for p in evidence.trials]
+    told = dose_figure(replace(evidence, trials=trials)).alt
+    assert f"Highest: {percent(best.accuracy)}, {best.method}, layer {best.layer}, dose" in told
+    alone = dose_figure(replace(evidence, trials=evidence.trials[:1])).alt
+    assert alone.endswith(", no steering.")
+
+
+def test_the_dose_is_explained_where_it_is_another(report):
+    evidence = report("helps").evidence
+    assert "mean norm (for DAC times its α_t). The" in dose_figure(evidence).caption
+    caa = [point for point in evidence.trials if point.method == "caa"]
+    assert "mean norm. The" in dose_figure(replace(evidence, trials=caa)).caption
 
 
 @pytest.mark.parametrize("name", ["helps", "on a grid"])

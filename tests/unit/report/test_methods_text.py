@@ -1,5 +1,6 @@
 """The methods paragraph says what was done, and cites all of it and nothing else."""
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -59,7 +60,39 @@ def test_a_steered_result(report):
     assert "Hooks with α = 0 left every token and every logit as they were." in text
 
 
-@pytest.mark.parametrize("name", ["unsteered", "helps", "bare"])
+def test_several_answers_are_counted(report):
+    evidence = report("helps").evidence
+    seeds = {"samples": 4, "baseline_sd": 0.012, "steered_sd": 0.02}
+    sampled = replace(evidence, test={**evidence.test, "seeds": seeds})
+    assert "On 100 test problems, answered once, accuracy was" in methods_text(evidence)
+    assert "On 100 test problems, answered 4 times each, accuracy was" in methods_text(sampled)
+
+
+def test_controls_of_dac_are_not_at_equal_dose(report):
+    evidence = report("helps").evidence
+    params = {**evidence.params, "scope": "dynamic"}
+    dynamic = replace(evidence, test={**evidence.test, "best_trial_params": params})
+    assert "Controls at the same layer and dose: 5 random" in methods_text(evidence)
+    assert "strength (DAC gives each an α_t of its own): 5 random" in methods_text(dynamic)
+
+
+def test_a_vector_from_a_file_was_not_estimated(report):
+    evidence = report("helps").evidence
+
+    def text(*directions):
+        config = evidence.config
+        steering = {**config["steering"], "directions": list(directions)}
+        record = {**evidence.provenance, "config": {**config, "steering": steering}}
+        return methods_text(replace(evidence, provenance=record))
+
+    told = "A vector read from a file was tried at the blocks 9, 14, 20"
+    assert "were estimated" not in text("file")
+    assert told in text("file")
+    assert "as the mean difference of the pairs [@rimsky2024caa]. A vector" in text("caa", "file")
+    assert told not in text("caa")
+
+
+@pytest.mark.parametrize("name", ["unsteered", "helps", "one trial"])
 def test_the_references_are_those_of_the_text(report, name: str):
     text = methods_text(report(name).evidence)
     found = references(text)

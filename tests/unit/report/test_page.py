@@ -5,17 +5,18 @@ import hashlib
 import itertools
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from snakesteer.report.figures import make_figures
 from snakesteer.report.methods_text import methods_text, references
-from snakesteer.report.page import ASSETS, LONGEST, examples, render_page, script_json
+from snakesteer.report.page import ASSETS, EXAMPLES, LONGEST, examples, render_page, script_json
 from tests.unit.report.runs import HOSTILE
 
 VOID = {"meta", "link", "img", "br"}
-ALL = ("unsteered", "helps", "on a grid", "hostile", "bare")
+ALL = ("unsteered", "helps", "on a grid", "hostile", "one trial")
 
 
 class Document(HTMLParser):
@@ -145,7 +146,7 @@ def row(number: int, before: bool, after: bool, text: str = "a b c") -> dict:
 
 def test_examples_are_gained_and_lost_ones():
     rows = [row(n, n % 2 == 0, n % 3 == 0) for n in range(24)]
-    found = examples(rows, steered=True)
+    found = examples(rows, steered=True, samples=1)
     assert found["changed"]
     gained, lost = found["groups"]
     assert (gained["count"], lost["count"]) == (4, 8)
@@ -156,14 +157,38 @@ def test_examples_are_gained_and_lost_ones():
 
 
 def test_examples_where_nothing_changed():
-    found = examples([row(n, n == 1, n == 1) for n in range(3)], steered=True)
+    found = examples([row(n, n == 1, n == 1) for n in range(3)], steered=True, samples=1)
     assert not found["changed"]
     assert [(g["title"], g["count"]) for g in found["groups"]] == [("Right", 1), ("Wrong", 2)]
     [shown] = found["groups"][0]["rows"]
     assert shown["baseline_parts"] == ("a b c right", "")
-    long = examples([row(0, True, True, "x" * 2 * LONGEST)], steered=False)
+    long = examples([row(0, True, True, "x" * 2 * LONGEST)], steered=False, samples=1)
     [shown] = long["groups"][0]["rows"]
     assert shown["steered_parts"][1].endswith(f"({LONGEST + 6} more characters)")
+
+
+def test_with_several_samples_answers_are_counted(report):
+    sampled = [{**row(1, False, True), "sample": sample} for sample in range(2)]
+    [gained] = examples(sampled, steered=True, samples=2)["groups"]
+    assert (gained["title"], gained["count"]) == ("Gained answers: right only with steering", 2)
+    evidence = report("unsteered").evidence
+    seeds = {"samples": 2, "baseline_sd": 0.0, "steered_sd": 0.0}
+    evidence = replace(evidence, test={**evidence.test, "seeds": seeds})
+    page = render_page(evidence, make_figures(evidence), "", "")
+    assert "answered 2 times each, at the end" in page
+    assert page.count(", sample 0</h4>") == 2 * EXAMPLES
+    once = report("unsteered").html
+    assert "answered once, at the end" in once
+    assert ", sample" not in once
+
+
+def test_controls_of_dac_are_said_to_differ_in_dose(report):
+    evidence = report("helps").evidence
+    params = {**evidence.params, "scope": "dynamic"}
+    dynamic = replace(evidence, test={**evidence.test, "best_trial_params": params})
+    page = render_page(dynamic, make_figures(dynamic), "", "")
+    assert "equally long (but DAC scales each by an α_t of its own" in page
+    assert "equally long: random directions" in report("helps").html
 
 
 def contrast(one: str, other: str) -> float:

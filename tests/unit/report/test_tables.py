@@ -20,12 +20,14 @@ def test_tables_of_a_steered_run(report):
     assert run["snakesteer commit"] == "0123456789abcdef with local changes (abababababab…)"
     assert run["Device and dtype"] == "cpu, bfloat16"
     assert run["Machine"] == "A GPU (64 GiB), A processor, 2 cores, 8 GiB, Linux"
-    assert [row[0] for row in tables["gate"].rows] == ["no steering", "caa"]
+    assert tables["gate"].rows == (
+        ("no steering", "all equal", "0", "", "", ""),
+        ("caa", "all equal", "0", "7", "90", "0.5"),
+    )
 
 
 def test_tables_of_other_runs(report):
     assert make_tables(report("unsteered").evidence)["answers"].columns[1:] == ("Unsteered",)
-    assert make_tables(report("bare").evidence)["gate"].rows == ()
 
 
 def test_luck(report):
