@@ -15,6 +15,7 @@ from snakesteer.config_files import config_reference, config_schema, config_yaml
 from snakesteer.config_load import load_config
 from snakesteer.layers import resolve_layers
 from snakesteer.models.depth import depth_before_download
+from snakesteer.search.grid import check_sampler, grid
 
 FOLDER = Path(__file__).parents[2] / "config"
 OVERLAYS = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name != "config.yaml")
@@ -161,3 +162,16 @@ def test_the_example_of_the_readme_loads():
     assert load_config(example).results == "results/my-model"
     for name in OVERLAYS:
         assert f"`{name}`" in readme
+
+
+def test_the_recipe_of_dac_as_published_loads():
+    """Its grid is no steering, and the authors' strength at both ends of their top-p."""
+    methods = (FOLDER.parent / "docs" / "methods.md").read_text(encoding="utf-8")
+    config = load_config(yaml.safe_load(methods.split("```yaml")[1].split("```")[0]))
+    check_sampler(config.search, config.steering, (1, 2))
+    points = grid(config.search, config.steering, (1, 2))
+    assert len(points) + 1 == config.search.n_trials
+    assert {(p["steering_alpha"], p["max_alpha"]) for p in points} == {(1.0, 2.0)}
+    assert {p["ptop"] for p in points} == {0.4, 0.95}
+    assert {p["steering_method"] for p in points} == {"dac_heads"}
+    assert config.steering.dac_kl == "per_token"
