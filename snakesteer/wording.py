@@ -61,10 +61,10 @@ def configuration(params: Mapping[str, Any]) -> str:
     if params["steering_method"] == "actadd":
         where = f"at the start of the prompt at {place}"
     operator = f" ({params['operator']})" if "operator" in params else ""
-    return (
-        f"{params['steering_method']}{operator} {where}, α = {params['steering_alpha']:.3g} "
-        f"(dose {params['steering_dose']:.3g})"
-    )
+    strength = f"α = {params['steering_alpha']:.3g} (dose {params['steering_dose']:.3g})"
+    if params.get("operator") == "angular":
+        strength = f"angle {params['steering_dose']:.3g} radians"
+    return f"{params['steering_method']}{operator} {where}, {strength}"
 
 
 def model_name(model: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from snakesteer.config import Config
 from snakesteer.wording import (
+    configuration,
     data_name,
     model_name,
     p_value,
@@ -42,3 +43,14 @@ def test_names():
     assert data_name({**config["data"], "source": "hub"}) == "GSM8K"
     folder = {**config["data"], "source": "folder", "folder": "../shared/svamp"}
     assert data_name(folder) == "the problems in the folder svamp"
+
+
+def test_the_strength_of_a_rotation_is_its_angle():
+    params = {"steering_method": "caa", "steering_direction": "pca", "layer_id": 3}
+    params |= {"steering_alpha": 1.5, "steering_dose": 0.2}
+    place = "with the pca direction at layer 3"
+    assert configuration(params) == f"caa {place}, α = 1.5 (dose 0.2)"
+    clamp = configuration({**params, "operator": "clamp"})
+    assert clamp == f"caa (clamp) {place}, α = 1.5 (dose 0.2)"
+    turned = configuration({**params, "operator": "angular"})
+    assert turned == f"caa (angular) {place}, angle 0.2 radians"
