@@ -174,7 +174,9 @@ USER_VECTORS = (
 ESTIMATED = [name for name in CONFIG.steering.directions if name != IMPORTED]
 # ActAdd has vectors of its own, and so have the methods that steer attention heads.
 ACTADD = ["actadd"] if "actadd" in CONFIG.steering.methods else []
-SEARCHED = CONFIG.steering.directions if {"caa", "dac"} & {*CONFIG.steering.methods} else []
+SEARCHED = (
+    CONFIG.steering.directions if {"caa", "dac"} & {*CONFIG.steering.methods} else []
+)
 VECTOR_FILES = expand(
     "<results>/vectors/{direction}/layer_{layer}.safetensors",
     direction=SEARCHED + ACTADD,
