@@ -96,7 +96,6 @@ def _metrics(answers: Samples, evaluation: EvaluationConfig) -> dict[str, Any]:
         **found,
         "accuracy_ci": [low, high],
         "evaluation_method": "numeric match of the final answer",
-        "task_name": "gsm8k",
     }
 
 

@@ -87,8 +87,20 @@ def evaluate_test(
     generation: GenerationConfig,
     pairs: PairsConfig,
     evaluation: EvaluationConfig,
+    task: str,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Answer the test split with and without the best configuration.
+
+    Args:
+        loaded: The model.
+        engine: Its engine.
+        prompter: Builds the prompts.
+        problems: The test split.
+        best: The chosen configuration, its steering and the probe of its layer.
+        generation: Limit and seed.
+        pairs: Which of the pairs the probe is scored on.
+        evaluation: Samples and statistics.
+        task: What the problems are called in the results.
 
     Returns:
         The results (without config and engine), and the rows of test_generations.jsonl. Where the
@@ -105,6 +117,8 @@ def evaluate_test(
     baseline = answer(None)
     steered = baseline if best.steering is None else answer(best.steering)
     compared = compare(baseline, steered, evaluation)
+    for name in ("baseline_benchmark_metrics", "steered_benchmark_metrics"):
+        compared[name]["task_name"] = task
     on_validation = best.record["best_validation_score"] - best.record["baseline_validation_score"]
     results = {
         "best_trial_params": best.record["best_trial_params"],

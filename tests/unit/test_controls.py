@@ -11,7 +11,9 @@ from snakesteer.activations import texts_of_pairs, write_activations
 from snakesteer.activations_file import Activations, read_activations
 from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig, PromptConfig
 from snakesteer.controls import (
+    Control,
     answer_controls,
+    controls_record,
     evaluate_controls,
     make_controls,
     nothing_to_control,
@@ -38,6 +40,7 @@ from snakesteer.vectors import make_vector
 from tests.loaded_models import loaded_model
 from tests.planted import HIDDEN, LAYER, is_right, planted_model, planted_rows
 from tests.tiny_models import EOS, PAD, tiny_tokenizer
+from tests.unit.report.runs import answers
 
 RNG = np.random.default_rng(0)
 BAND = Steering(
@@ -171,6 +174,23 @@ def test_the_instruction_reaches_the_prompt_of_its_control_alone():
     assert answers[-1][0][0].prompt_tokens == len(seen[1][0].prompt_ids)
 
 
+def test_the_verdict_of_a_control_follows_the_adjusted_p_value():
+    def given(gained):
+        asked = [Problem(f"p{number}", "", "#### 1", "1") for number in range(50)]
+        return [answers(asked, [number < 10 + gained for number in range(50)])]
+
+    kinds = ("random", "random", "random", "negative", "prompt")
+    controls = [Control(f"{i}", f"{i}", kind, None) for i, kind in enumerate(kinds)]
+    made = [given(gained) for gained in (0, 0, 0, 6, 12)]
+    record = controls_record(given(0), given(6), controls, made, EvaluationConfig())
+    # Six gains and no loss: p = 2/64, which is below 0.05 alone and not as one of five.
+    assert record["chosen"]["verdict"] == "helps"
+    *_, six, twelve = record["controls"]
+    assert six["mcnemar"]["p_value"] == record["chosen"]["mcnemar"]["p_value"] == 0.03125
+    assert (six["p_holm"], six["verdict"]) == (0.125, "no detectable effect at n = 50")
+    assert twelve["verdict"] == "helps"
+
+
 def test_no_steering_has_no_controls():
     record = nothing_to_control()
     assert (record["chosen"], record["controls"]) == (None, [])
@@ -227,7 +247,7 @@ def evidence(effect, engine_kind, tmp_path):
     best = Best({**params, **scores}, candidate, steering, Probe(np.ones(HIDDEN, np.float32), 0.0))
     engine = engine_kind(loaded, Decoding(), 16)
     results, rows = evaluate_test(
-        loaded, engine, PROMPTER, test, best, GENERATION, PairsConfig(), EVALUATION
+        loaded, engine, PROMPTER, test, best, GENERATION, PairsConfig(), EVALUATION, "planted"
     )
     write_jsonl(tmp_path / "rows.jsonl", rows)
     runs = [read_generations(tmp_path / "rows.jsonl", name) for name in ("baseline", "steered")]

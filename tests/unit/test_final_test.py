@@ -74,7 +74,7 @@ def evaluated(best, decoding=GREEDY, generation=GENERATION, evaluation=EVALUATIO
     loaded = loaded_model("llama")
     engine = ReferenceEngine(loaded, decoding, 4)
     return evaluate_test(
-        loaded, engine, PROMPTER, PROBLEMS, best, generation, PairsConfig(), evaluation
+        loaded, engine, PROMPTER, PROBLEMS, best, generation, PairsConfig(), evaluation, "sums"
     )
 
 
@@ -85,6 +85,8 @@ def test_steering_that_works_is_found(files):
     assert (results["best_validation_score"], results["num_test_samples"]) == (0.6, 8)
     assert results["baseline_benchmark_metrics"]["accuracy"] == 0.0
     assert results["steered_benchmark_metrics"]["accuracy"] == 1.0
+    for name in ("baseline", "steered"):
+        assert results[f"{name}_benchmark_metrics"]["task_name"] == "sums"
     assert results["accuracy_improvement"] == 1.0
     assert results["mcnemar"] == {"gained": 8, "lost": 0, "p_value": pytest.approx(2 / 2**8)}
     assert results["verdict"] == "helps"

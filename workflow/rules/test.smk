@@ -38,6 +38,8 @@ rule test_final:
             **section_params("engine"),
             **section_params("pairs", "kind", "samples", "temperature", "min_pairs"),
             **section_params("evaluation", "random_controls", "prompt_control"),
+            # Generated problems are called so whatever data.task says.
+            task="embedded" if CONFIG.data.source == "embedded" else CONFIG.data.task,
         ),
     script:
         "../scripts/test_final.py"

@@ -27,6 +27,7 @@ with script_log(snakemake.log[0]):
             section(GenerationConfig, "generation", params),
             section(PairsConfig, "pairs", params),
             section(EvaluationConfig, "evaluation", params),
+            params.task,
         ),
     )
     write_jsonl(snakemake.output.generations, generations)
