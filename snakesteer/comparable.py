@@ -12,7 +12,7 @@ from snakesteer.files import read_json, read_jsonl, sha256_file, sha256_text
 
 TIMES = frozenset({"created", "seconds"})
 # Told apart by comparing the provenance of two runs.
-SURROUNDINGS = frozenset({"git", "versions", "machine"})
+SURROUNDINGS = frozenset({"git", "versions", "machine", "threads"})
 LEFT_OUT = TIMES | SURROUNDINGS
 
 # Optuna's database holds the time of every trial; its content is that of study/trials.csv.

@@ -1,7 +1,10 @@
 """The engine of a script, and whether two scripts' answers may be compared."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
+
+import torch
 
 from snakesteer.config import EngineConfig, GenerationConfig, PromptConfig
 from snakesteer.engine.interface import Decoding, Engine
@@ -86,31 +89,39 @@ def settled(engine: Engine, work: Callable[[], T]) -> T:
 
 
 def run_record(engine: Engine, loaded: LoadedModel) -> dict[str, Any]:
-    """What of engine and machine a result depends on: two runs compare only where these agree."""
+    """What of engine and machine a result depends on, down to its last bits.
+
+    ``threads`` are those of a CPU: sums are rounded by how they are split up.
+    """
+    on_cpu = loaded.device.type == "cpu"
     return {
         **engine_record(engine),
         "device": loaded.device.type,
         "device_name": device_name(loaded.device),
         "dtype": str(loaded.dtype).removeprefix("torch."),
+        **({"threads": torch.get_num_threads()} if on_cpu else {}),
     }
 
 
-def check_same_run(baseline: Mapping[str, Any], steered: Mapping[str, Any]) -> None:
-    """Refuse to compare steered with unsteered answers that were computed differently.
+def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], file: str | Path) -> None:
+    """Refuse to compare answers that were computed differently.
+
+    Another number of threads is let pass, so that a run may go on with other cores.
 
     Args:
-        baseline: The baseline's record (and more).
-        steered: From `run_record`.
+        before: The record of the earlier answers (and more).
+        now: From `run_record`.
+        file: Where the earlier answers' record is from.
 
     Raises:
         UserError: Names what differs.
     """
-    different = [key for key, value in steered.items() if baseline.get(key) != value]
+    different = [k for k, value in now.items() if k != "threads" and before.get(k) != value]
     if different:
-        text = ", ".join(f"{k} {baseline.get(k)} against {steered[k]}" for k in different)
+        text = ", ".join(f"{key} {before.get(key)} against {now[key]}" for key in different)
         raise UserError(
-            f"Unsteered and steered answers were not computed alike ({text})",
-            "Let all rules run on one kind of machine, and delete baseline/val.jsonl to begin "
-            "again there. Where the slots differ, memory ran out: set engine.slots to the smaller "
-            "number.",
+            f"The answers of {file} and those to compare with them were not computed alike "
+            f"({text})",
+            f"Let all rules run on one kind of machine, delete {file} and run snakemake again. "
+            "Where the slots differ, memory ran out: set engine.slots to the smaller number.",
         )

@@ -70,10 +70,13 @@ def read_record(path: str | Path) -> dict[str, Any]:
 def surroundings(
     git: Mapping[str, Any], packages: Mapping[str, str], machine: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What must be the same for the same bits: code, versions, and what computes."""
+    """What must be the same for the same bits: code, versions, and what computes.
+
+    Threads are no part of it: how many there are shows when the run is done again.
+    """
     gpu = machine["gpu"]
-    if gpu is None:  # rounding depends on the number of threads
-        computes = {key: machine[key] for key in ("processor", "cores")}
+    if gpu is None:
+        computes = {"processor": machine["processor"]}
     else:
         computes = {f"gpu {key}": gpu[key] for key in ("name", "driver", "cuda")}
     return {
@@ -163,10 +166,10 @@ def reproduce(path: str | Path, into: str | None, cores: int | None, anyway: boo
     again = read_record(Path(into) / "provenance.json")
     print(f"\n{path} against {into}/provenance.json (contents, times aside)\n")
     print(table(record["content_sha256"], again["content_sha256"]))
+    # Rounding on a CPU depends on the number of threads, which is among what is told of the run.
+    changed += changes(record["run"], again["run"])
     if changed:
-        print(f"\nNot as it was:\n{said}", end="")
-    for change in changes(record["run"], again["run"]):
-        print(f"  {change}")
+        print("\nNot as it was:", *changed, sep="\n  ")
     same = record["content_sha256"] == again["content_sha256"]
     print(f"\n{'The results are the same.' if same else 'The results are DIFFERENT.'}")
     return same

@@ -20,6 +20,7 @@ def test_times_and_surroundings_do_not_count(tmp_path):
         "git": {"commit": "c"},
         "rows": [{"seconds": 3.0, "b": 2.5}],
         "machine": {},
+        "threads": 2,
         "versions": {},
         "a": 1,
     }

@@ -1,6 +1,7 @@
 """What scripts work with, from rule parameters."""
 
 import pytest
+import torch
 
 from snakesteer.config import (
     EMBEDDED_MODEL,
@@ -60,18 +61,21 @@ def test_the_slots_of_the_baseline_are_kept(prompter):
     record = run_record(baseline, loaded)
     assert (record["engine"], record["slots"]) == ("slots", 8)
     assert (record["device"], record["dtype"]) == ("cpu", "float32")
+    assert record["threads"] == torch.get_num_threads()
     search = open_engine(params(name="slots"), loaded, prompter, record)
-    check_same_run({**record, "accuracy": 0.5}, run_record(search, loaded))
+    other = {"accuracy": 0.5, "threads": 64}  # a run may go on with other cores
+    check_same_run({**record, **other}, run_record(search, loaded), "val.json")
 
 
 def test_runs_that_do_not_compare(prompter):
     loaded = loaded_model("llama")
     one = run_record(open_engine(params(batch_size=3), loaded, prompter), loaded)
     two = run_record(open_engine(params(batch_size=4), loaded, prompter), loaded)
-    with pytest.raises(UserError, match="batch_size 3 against 4"):
-        check_same_run(one, two)
+    with pytest.raises(UserError, match=r"of a\.json .*\(batch_size 3 against 4") as refused:
+        check_same_run(one, two, "a.json")
+    assert "delete a.json" in refused.value.remedy
     with pytest.raises(UserError, match="device cuda against cpu"):
-        check_same_run({**one, "device": "cuda"}, one)
+        check_same_run({**one, "device": "cuda"}, one, "a.json")
 
 
 def test_work_is_done_again_where_the_engine_changed_in_the_middle(prompter):

@@ -22,7 +22,7 @@ def record():
         "versions": versions(),
         "machine": machine(torch.device("cpu")),
         "model": {"name": "embedded"},
-        "run": {"device": "cpu", "device_name": "a CPU", "dtype": "float32"},
+        "run": {"device": "cpu", "device_name": "a CPU", "dtype": "float32", "threads": 4},
         "content_sha256": {"splits/val.jsonl": "a" * 64, "test_final.json": "b" * 64},
     }
 
@@ -67,6 +67,15 @@ def test_another_content_and_another_dtype(record, runs, tmp_path, monkeypatch, 
     said = capsys.readouterr().out
     assert "test_final.json   bbbbbbbb cccccccc  DIFFERENT" in said
     assert "dtype: float32 then, bfloat16 now" in said
+
+
+def test_other_threads_are_told_and_other_cores_are_let_pass(
+    record, runs, tmp_path, monkeypatch, capsys
+):
+    runs(record | {"run": record["run"] | {"threads": 2}})
+    more = record["machine"] | {"cores": record["machine"]["cores"] + 1}
+    assert told_by(tmp_path, monkeypatch, record | {"machine": more})
+    assert "Not as it was:\n  threads: 4 then, 2 now" in capsys.readouterr().out
 
 
 def test_surroundings_are_compared_before_anything_runs(

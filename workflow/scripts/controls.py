@@ -30,7 +30,7 @@ with script_log(snakemake.log[0]):
             section(GenerationConfig, "generation", params),
             section(EvaluationConfig, "evaluation", params),
         )
-        check_same_run(run, run_record(engine, loaded))
+        check_same_run(run, run_record(engine, loaded), given.results)
     log_controls(record)
     write_jsonl(snakemake.output.generations, rows)
     write_json(snakemake.output.controls, {**record, "run": run})

@@ -13,6 +13,7 @@ with script_log(snakemake.log[0]):
     record = read_json(snakemake.input.baseline_summary)
     engine = open_engine(params, loaded, prompter, record)
     run = run_record(engine, loaded)
+    summary = snakemake.input.baseline_summary
     search(
         SearchInputs(
             problems=snakemake.input.problems,
@@ -29,5 +30,5 @@ with script_log(snakemake.log[0]):
         journal=params.journal,
         worker=int(snakemake.wildcards.worker),
         output=snakemake.output[0],
-        check=lambda: check_same_run(record, run_record(engine, loaded)),
+        check=lambda: check_same_run(record, run_record(engine, loaded), summary),
     )

@@ -1,6 +1,6 @@
 """Accuracy over a grid of strengths, layers and methods, on the validation split."""
 
-import logging
+from pathlib import Path
 
 from snakesteer.any_vector import read_vectors
 from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfig
@@ -11,7 +11,9 @@ from snakesteer.logs import script_log
 from snakesteer.open_engine import check_same_run, open_engine, run_record
 from snakesteer.open_model import open_model, open_prompter
 from snakesteer.params import section
-from snakesteer.sensitivity import grid, in_words, sensitivity_rows, write_sensitivity
+from snakesteer.report.figure import write_figure
+from snakesteer.report.sensitivity_figure import sensitivity_figure
+from snakesteer.sensitivity import grid, sensitivity_rows, write_sensitivity
 
 with script_log(snakemake.log[0]):
     params, given = snakemake.params, snakemake.input
@@ -33,6 +35,6 @@ with script_log(snakemake.log[0]):
         params.chunk_size,
         params.confidence,
     )
-    check_same_run(record, run_record(engine, loaded))
-    write_sensitivity(snakemake.output[0], rows)
-    logging.getLogger("snakesteer").info(in_words(rows))
+    check_same_run(record, run_record(engine, loaded), given.baseline_summary)
+    write_sensitivity(snakemake.output.table, rows)
+    write_figure(sensitivity_figure(rows, params.confidence), Path(snakemake.output.svg).parent)

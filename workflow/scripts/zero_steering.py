@@ -17,7 +17,7 @@ with script_log(snakemake.log[0]):
     prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
     record = read_json(snakemake.input.baseline_summary)
     engine = open_engine(params, loaded, prompter, record)
-    check_same_run(record, run_record(engine, loaded))
+    check_same_run(record, run_record(engine, loaded), snakemake.input.baseline_summary)
     checks = section(ChecksConfig, "checks", params)
     generation = section(GenerationConfig, "generation", params)
     generation = generation.model_copy(update={"max_new_tokens": checks.new_tokens})
