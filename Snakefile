@@ -15,7 +15,8 @@ Everything lies under the results folder (config key `results`, here <results>):
   controls.json, control_generations.jsonl  what else would have done the same
   report.html, figures/              what a person looks at
   methods.md, references.bib         what a person pastes into a paper
-  sensitivity.csv                    accuracy over strengths (target sensitivity)
+  sensitivity.csv                    accuracy over strengths (target sensitivity), with
+                                     figures/sensitivity.{svg,png}
   export/                            the chosen vector for other tools (target export)
 """
 

@@ -1,7 +1,6 @@
 """How accuracy on validation depends on strength, layer by layer and method by method."""
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from snakesteer.prompts import Prompter
 from snakesteer.search.bands import band_starts
 from snakesteer.search.space import Candidate, strength_name, suggest
 from snakesteer.statistics import wilson
+from snakesteer.strengths import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -141,31 +141,7 @@ def _row(candidate: Candidate, answers: Sequence[Answer], confidence: float) -> 
 
 
 def write_sensitivity(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write sensitivity.csv, atomically."""
+    """Write sensitivity.csv, atomically, and say what it comes to."""
     with atomic_path(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
-
-
-def in_words(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Where the best strength lies, and whether no steering is as good.
-
-    As in the search's choice, accuracies within one binomial standard error of the best count as
-    equals, and of equally accurate strengths the smallest dose is named.
-
-    Args:
-        rows: Of sensitivity.csv.
-    """
-    best = max(rows, key=lambda row: (row["accuracy"], -abs(row["dose"])))
-    top, n = best["accuracy"], best["n"]
-    unsteered = next(row["accuracy"] for row in rows if row["alpha"] == 0.0)
-    if best["alpha"] == 0.0:
-        return f"No strength does better than none ({top:.1%} of {n} validation problems): α ≈ 0."
-    error = math.sqrt(top * (1.0 - top) / n)
-    text = (
-        f"The best strength is α = {best['alpha']:.3g} (dose {best['dose']:.3g}), "
-        f"{best['method']} with the {best['direction']} direction at layer {best['layer']}: "
-        f"{top:.1%} of {n} validation problems, {unsteered:.1%} unsteered, "
-    )
-    if unsteered >= top - error:
-        return text + f"which is within one standard error ({error:.1%}): best α ≈ 0."
-    return text + f"which is more than one standard error ({error:.1%}) below."
+    logger.info(in_words(rows))

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from snakesteer.files import read_json, read_jsonl
 from snakesteer.search.database import read_db
 from snakesteer.statistics import wilson
+from snakesteer.strengths import read_strengths
 
 # Controls by kind; random directions keep their own labels.
 CONTROLS = {
@@ -107,7 +108,7 @@ class Evidence:
         provenance: provenance.json.
         zero_steering: checks/zero_steering.json.
         controls: controls.json.
-        sensitivity: Points of sensitivity.csv; None where the report does without.
+        strengths: Rows of sensitivity.csv; None where the report does without.
     """
 
     test: Record
@@ -123,7 +124,7 @@ class Evidence:
     provenance: Record
     zero_steering: Record
     controls: Record
-    sensitivity: Sequence[Point] | None = None
+    strengths: Sequence[Record] | None = None
 
     @property
     def config(self) -> Record:
@@ -159,6 +160,11 @@ class Evidence:
     def steered_trials(self) -> int:
         """How many configurations the search tried besides no steering."""
         return sum(point.alpha != 0.0 for point in self.trials)
+
+    @property
+    def sensitivity(self) -> list[Point] | None:
+        """Points of the sensitivity grid, if the report has it."""
+        return None if self.strengths is None else list(map(_strength, self.strengths))
 
     @property
     def validation_accuracy(self) -> float:
@@ -223,7 +229,7 @@ def read_evidence(
         provenance=read_json(provenance),
         zero_steering=read_json(zero_steering),
         controls=read_json(controls),
-        sensitivity=_read_sensitivity(sensitivity) if sensitivity else None,
+        strengths=read_strengths(sensitivity) if sensitivity else None,
     )
 
 
@@ -275,20 +281,13 @@ def _trial(row: Mapping[str, str], confidence: float) -> Point:
     )
 
 
-def _read_sensitivity(path: str | Path) -> list[Point]:
-    return [
-        Point(
-            method=row["method"],
-            direction=row["direction"],
-            layer=int(float(row["layer"])),
-            alpha=float(row["alpha"]),
-            dose=float(row["dose"]),
-            problems=int(row["n"]),
-            accuracy=float(row["accuracy"]),
-            accuracy_ci=(float(row["low"]), float(row["high"])),
-        )
-        for row in _read_csv(path)
-    ]
+def _strength(row: Record) -> Point:
+    return Point(
+        **{name: row[name] for name in ("method", "direction", "layer", "alpha", "dose")},
+        problems=row["n"],
+        accuracy=row["accuracy"],
+        accuracy_ci=(row["low"], row["high"]),
+    )
 
 
 def _read_csv(path: str | Path) -> list[dict[str, str]]:

@@ -3,15 +3,17 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import altair as alt
 import vl_convert
 
+from snakesteer.files import atomic_path, write_text
 from snakesteer.report.style import CONFIG, MUTED, PADDING, PNG_SCALE, WIDTH
-from snakesteer.report.tables import Table
+from snakesteer.report.table import Table
 
-Chart = alt.Chart | alt.LayerChart
+Chart = alt.Chart | alt.LayerChart | alt.VConcatChart
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,11 @@ class Figure:
         return Table(self.title, self.columns, self.rows)
 
     def spec(self) -> dict[str, Any] | None:
-        """The Vega-Lite specification, as wide as its container; None without a chart."""
-        if self.chart is None:
+        """The Vega-Lite specification, as wide as its container.
+
+        None without a chart, and for panels: Vega-Lite cannot fit those to a container.
+        """
+        if self.chart is None or isinstance(self.chart, alt.VConcatChart):
             return None
         return self.chart.properties(width="container").configure(**CONFIG).to_dict()
 
@@ -57,7 +62,16 @@ class Figure:
 
     def _for_file(self) -> dict[str, Any]:
         chart = self.chart or _notice(self.caption)
-        return chart.properties(width=WIDTH, padding=PADDING).configure(**CONFIG).to_dict()
+        if not isinstance(chart, alt.VConcatChart):
+            chart = chart.properties(width=WIDTH)
+        return chart.properties(padding=PADDING).configure(**CONFIG).to_dict()
+
+
+def write_figure(figure: Figure, folder: str | Path) -> None:
+    """Write a figure as SVG and PNG, atomically."""
+    write_text(Path(folder) / f"{figure.name}.svg", figure.svg())
+    with atomic_path(Path(folder) / f"{figure.name}.png") as temporary:
+        temporary.write_bytes(figure.png())
 
 
 def dashed_line(scale: alt.Scale, **value: float) -> alt.Chart:

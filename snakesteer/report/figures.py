@@ -1,12 +1,10 @@
 """All figures of the report."""
 
-from pathlib import Path
-
-from snakesteer.files import atomic_path, write_text
 from snakesteer.report.dose_figures import dose_figure, layer_dose_figure
 from snakesteer.report.evidence import Evidence
 from snakesteer.report.figure import Figure
 from snakesteer.report.search_figures import history_figure, importance_figure, probe_figure
+from snakesteer.report.sensitivity_figure import sensitivity_figure
 from snakesteer.report.test_split_figures import accuracy_figure, difference_figure
 
 MAKERS = (
@@ -26,8 +24,9 @@ def make_figures(evidence: Evidence) -> dict[str, Figure]:
     return {figure.name: figure for figure in figures}
 
 
-def write_figure(figure: Figure, folder: str | Path) -> None:
-    """Write a figure as SVG and PNG, atomically."""
-    write_text(Path(folder) / f"{figure.name}.svg", figure.svg())
-    with atomic_path(Path(folder) / f"{figure.name}.png") as temporary:
-        temporary.write_bytes(figure.png())
+def grid_figures(evidence: Evidence) -> dict[str, Figure]:
+    """What a report with the sensitivity grid shows besides; the grid's own rule writes it."""
+    if evidence.strengths is None:
+        return {}
+    figure = sensitivity_figure(evidence.strengths, evidence.test["confidence"])
+    return {figure.name: figure}

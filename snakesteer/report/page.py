@@ -50,7 +50,7 @@ def render_page(
     )
     for name in ("percent", "points", "points_interval", "percent_interval", "p_value"):
         environment.filters[name] = getattr(wording, name)
-    specs = {name: figure.spec() for name, figure in figures.items() if figure.chart is not None}
+    specs = {name: spec for name, figure in figures.items() if (spec := figure.spec())}
     libraries = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # the stub has no default
     scripts = [libraries, (ASSETS / "page.js").read_text(encoding="utf-8")]
     return environment.get_template("page.html.jinja").render(
@@ -63,7 +63,9 @@ def render_page(
         figures=figures,
         tables=make_tables(evidence),
         luck=luck(evidence),
-        images={name: _image(figures[name]) for name in specs},
+        images={
+            name: _image(figure) for name, figure in figures.items() if figure.chart is not None
+        },
         charts=Markup(script_json(specs)),
         css=Markup((ASSETS / "page.css").read_text(encoding="utf-8")),
         scripts=[Markup(script) for script in scripts],

@@ -1,8 +1,7 @@
 """Tables of the report that belong to no figure."""
 
-from dataclasses import dataclass
-
 from snakesteer.report.evidence import Evidence, Record
+from snakesteer.report.table import Table
 from snakesteer.wording import percent, points
 
 RATES = (
@@ -13,21 +12,6 @@ RATES = (
     ("Cut off at the length limit", "truncated_rate"),
     ("Repeating itself", "repetition_rate"),
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Attributes:
-        caption: What it shows.
-        columns: Headings.
-        rows: Cells; the first of each row is the row's name.
-    """
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def make_tables(evidence: Evidence) -> dict[str, Table]:

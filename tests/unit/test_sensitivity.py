@@ -8,8 +8,9 @@ import pytest
 from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfig
 from snakesteer.data.problem import Problem
 from snakesteer.evaluation import answer_all
-from snakesteer.sensitivity import grid, in_words, sensitivity_rows, write_sensitivity
+from snakesteer.sensitivity import grid, sensitivity_rows, write_sensitivity
 from snakesteer.statistics import wilson
+from snakesteer.strengths import in_words, read_strengths
 from snakesteer.vectors import Vector
 from tests.fake_search import PROBLEMS as COUNT
 from tests.fake_search import PROMPTER, FakeEngine, accuracy_at
@@ -101,7 +102,7 @@ def test_rows_come_from_few_calls_and_the_baseline(tmp_path):
         "method direction layer alpha dose n correct accuracy low high mean_new_tokens "
         "invalid_rate truncated_rate repetition_rate"
     )
-    assert [float(row["accuracy"]) for row in told] == [row["accuracy"] for row in rows]
+    assert read_strengths(tmp_path / "s.csv") == rows
 
 
 def rows_of(*accuracies, n=100):

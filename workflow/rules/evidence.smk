@@ -2,8 +2,8 @@
 
 Inputs: test_final.json, test_generations.jsonl, splits/{val,test}.jsonl, best_config.json, vectors,
 activations of train, baseline/val.jsonl.
-Outputs: controls.json, control_generations.jsonl (controls on the test split), sensitivity.csv
-(validation split only).
+Outputs: controls.json, control_generations.jsonl (controls on the test split), sensitivity.csv,
+figures/sensitivity.{svg,png} (validation split only).
 Steps: answer the test split with random directions, shuffled labels, −v and an instruction in place of
 the chosen vector, and compare each with the unsteered answers; answer the validation split over a grid
 of strengths.
@@ -60,9 +60,18 @@ rule sensitivity:
         ),
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("open_model", "open_engine", "sensitivity"),
+        code=library(
+            "open_model", "open_engine", "sensitivity", "report.sensitivity_figure"
+        ),
     output:
-        "<results>/sensitivity.csv",
+        table="<results>/sensitivity.csv",
+        png="<results>/figures/sensitivity.png",
+        svg=report(
+            "<results>/figures/sensitivity.svg",
+            caption="../report/sensitivity.rst",
+            category="Search",
+            labels={"shows": "accuracy and broken answers over strength"},
+        ),
     log:
         "<results>/logs/sensitivity.log",
     benchmark:

@@ -5,7 +5,8 @@ from pathlib import Path
 from snakesteer.files import write_text
 from snakesteer.logs import script_log
 from snakesteer.report.evidence import read_evidence
-from snakesteer.report.figures import make_figures, write_figure
+from snakesteer.report.figure import write_figure
+from snakesteer.report.figures import grid_figures, make_figures
 from snakesteer.report.methods_text import methods_text, references
 from snakesteer.report.page import render_page
 
@@ -33,4 +34,5 @@ with script_log(snakemake.log[0]):
     sources = references(methods)
     write_text(output.methods, methods)
     write_text(output.references, sources)
-    write_text(output.report, render_page(evidence, figures, methods, sources))
+    shown = figures | grid_figures(evidence)
+    write_text(output.report, render_page(evidence, shown, methods, sources))

@@ -8,7 +8,7 @@ import pytest
 
 from snakesteer.report.evidence import Evidence
 from snakesteer.report.figure import Figure
-from snakesteer.report.figures import make_figures
+from snakesteer.report.figures import grid_figures, make_figures
 from snakesteer.report.methods_text import methods_text, references
 from snakesteer.report.page import render_page
 from tests.unit.report.browser import Browser
@@ -42,7 +42,8 @@ def report(tmp_path_factory: pytest.TempPathFactory):
     def make(name: str) -> Report:
         if name not in made:
             evidence = write_run(folder / name, **RUNS[name]).evidence()
-            figures, methods = make_figures(evidence), methods_text(evidence)
+            figures = make_figures(evidence) | grid_figures(evidence)
+            methods = methods_text(evidence)
             html = render_page(evidence, figures, methods, references(methods))
             path = folder / f"{name}.html"
             path.write_text(html, encoding="utf-8")

@@ -359,6 +359,6 @@ def write_sensitivity(
                 correct = max(0, round(accuracy * VAL))
                 low, high = wilson(correct, VAL, 0.95)
                 cells = (method, "caa", layer, 12.5 * dose, dose, VAL, correct, correct / VAL)
-                cells += (low, high, 30.0, 0.0, 0.0, 0.0)
+                cells += (low, high, 30.0 + 100 * abs(dose), abs(dose), dose * dose, 0.0)
                 lines.append(",".join(map(str, cells)))
     write_text(folder / "sensitivity.csv", "\n".join(lines) + "\n")

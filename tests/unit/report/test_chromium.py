@@ -29,6 +29,9 @@ def test_all_is_drawn_and_nothing_goes_wrong(report, browser, name: str, width: 
         seen = figures[each.name]
         if each.chart is None:
             assert seen["width"] == 0
+        elif each.spec() is None:  # panels stay a picture
+            assert seen["image"] > 0
+            assert seen["image_seen"]
         else:
             assert 0.9 * seen["room"] <= seen["width"] <= seen["room"]
             assert seen["image"] > 0
@@ -56,6 +59,7 @@ def expected_marks(made) -> dict[str, int]:
         "history": len(evidence.trials) + len(evidence.failures),
         "importance": len(evidence.importance or ()),
         "probes": len(evidence.probes),
+        **({"sensitivity": 0} if evidence.sensitivity else {}),
     }
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from snakesteer.report.dose_figures import BINS, dose_figure
-from snakesteer.report.figures import write_figure
+from snakesteer.report.figure import write_figure
 from snakesteer.wording import percent
 
 
