@@ -1,8 +1,8 @@
 """Direction estimators, one module each; the module's name is the direction's.
 
 Every module defines ``estimate(activations, probe)``: what was read at one layer in, ``[hidden]``
-out. Nothing lists the modules: the configuration, its schema and reference, the rules and the
-search take whatever lies in this folder (docs/new_method.md shows how to add one).
+out. Nothing has to list the modules: the configuration, its schema and reference, the rules, the
+search and the report take whatever lies in this folder (docs/new_method.md shows how to add one).
 """
 
 import ast

@@ -1,11 +1,11 @@
 """The methods paragraph of a run, and BibTeX of what the run used."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
-from snakesteer.config.steering import IMPORTED
+from snakesteer.config import HEAD_METHODS
 from snakesteer.report.evidence import Arm, Evidence
+from snakesteer.report.steering_text import searched_words, steering_sentences, strength_words
 from snakesteer.wording import (
     configuration,
     data_name,
@@ -19,22 +19,6 @@ from snakesteer.wording import (
 
 REFERENCES = Path(__file__).parent / "assets" / "references.bib"
 
-METHODS = {
-    "caa": "the vector times a strength α added to the output of a block (CAA) [@rimsky2024caa]",
-    "dac": "α set for every token by how much steering would change the next-token distribution "
-    "(after DAC) [@scalena2024dac]",
-    "dac_heads": "all attention heads steered before their output projection (DAC) "
-    "[@scalena2024dac]",
-    "iti": "inference-time intervention at the attention heads that know best [@li2023iti]",
-    "actadd": "activation addition of a pair of prompts [@turner2023actadd]",
-}
-DIRECTIONS = {
-    "caa": "the mean difference of the pairs [@rimsky2024caa]",
-    "probe": "the weights of a logistic-regression probe",
-    "mean_centring": "mean-centring [@jorgensen2023centring]",
-    "pca": "the first principal component of the differences [@zou2023repe]",
-    "file": "a vector read from a file",
-}
 SAMPLERS = {
     "tpe": "the tree-structured Parzen estimator [@bergstra2011tpe]",
     "random": "random search",
@@ -48,17 +32,6 @@ PRUNERS = {
     "successive_halving": "successive halving [@jamieson2016halving]",
     "hyperband": "Hyperband [@li2018hyperband]",
     "wilcoxon": "a Wilcoxon signed-rank test against the best trial [@wilcoxon1945]",
-}
-PAIRS = {
-    "gold_vs_corrupted": "the gold solution against itself with a wrong number carried to the end",
-    "model_correct_vs_wrong": "right against wrong solutions that the model itself had sampled",
-}
-SCOPES = {
-    "from_last_prompt_token": "from the last prompt token on",
-    "all": "at all positions",
-    "generated_only": "at generated tokens only",
-    "last_prompt_token": "at the last prompt token only",
-    "first_k": "at the first positions only",
 }
 
 
@@ -112,26 +85,8 @@ def _setting(evidence: Evidence) -> list[str]:
 
 
 def _steering(evidence: Evidence) -> list[str]:
-    config = evidence.config["steering"]
-    layers = ", ".join(str(probe["layer"]) for probe in evidence.probes)
-    methods = _joined(METHODS, config["methods"])
-    scope = SCOPES.get(config["scope"], config["scope"])
-    estimated = [name for name in config["directions"] if name != IMPORTED]
-    sentences = []
-    if estimated:
-        sentences.append(
-            f"Steering vectors for the blocks {layers} (counted from 0) were estimated on train "
-            f"from contrast pairs, {PAIRS[evidence.config['pairs']['kind']]}, as "
-            f"{_joined(DIRECTIONS, estimated)}."
-        )
-    if IMPORTED in config["directions"]:
-        sentences.append(
-            f"{DIRECTIONS[IMPORTED].capitalize()} was tried at the blocks {layers} (counted from "
-            "0)."
-        )
     return [
-        *sentences,
-        f"What was done with a vector: {methods}; {scope}.",
+        *steering_sentences(evidence.config, _layers(evidence)),
         "Hooks with α = 0 left every token and every logit as they were.",
     ]
 
@@ -139,11 +94,7 @@ def _steering(evidence: Evidence) -> list[str]:
 def _search(evidence: Evidence) -> list[str]:
     search, steering = evidence.config["search"], evidence.config["steering"]
     low, high = steering["strength"]
-    unit = (
-        "the length of what is added in units of the residual stream's mean norm"
-        if steering["unit"] == "dose"
-        else "a factor on the raw vector"
-    )
+    searched = searched_words(steering, _layers(evidence))
     pruner = PRUNERS.get(search["pruner"])
     rule = (
         "The smallest dose within one standard error of the highest accuracy was chosen "
@@ -152,9 +103,10 @@ def _search(evidence: Evidence) -> list[str]:
         else "The highest accuracy was chosen, of equals the smallest dose."
     )
     return [
-        f"Method, direction, layer and strength (between {low:g} and {high:g}, {unit}) were "
-        f"searched on the validation split in {search['n_trials']} trials of Optuna "
-        f"[@akiba2019optuna] with {SAMPLERS[search['sampler']]} and seed {search['seed']}"
+        f"{searched} (between {low:g} and {high:g}: "
+        f"{strength_words(steering)}) {'were' if ' and ' in searched else 'was'} searched on the "
+        f"validation split in {search['n_trials']} trials of Optuna [@akiba2019optuna] with "
+        f"{SAMPLERS[search['sampler']]} and seed {search['seed']}"
         + (f"; hopeless trials were ended early by {pruner}." if pruner else "."),
         f"The unsteered model was trial 0. {rule}",
     ]
@@ -177,7 +129,9 @@ def _result(evidence: Evidence) -> list[str]:
         )
     if len(arms) > 2:
         dose = "strength (DAC gives each an α_t of its own)" if evidence.dynamic else "dose"
-        sentences.append(f"Controls at the same layer and {dose}: {_controls(arms[2:])}.")
+        where = "heads" if evidence.params["steering_method"] in HEAD_METHODS else "layer"
+        where += "s" if "band_layers" in evidence.params else ""
+        sentences.append(f"Controls at the same {where} and {dose}: {_controls(arms[2:])}.")
     commit = evidence.provenance["git"]["commit"]
     sentences.append(
         "Computations were run with snakesteer"
@@ -221,5 +175,5 @@ def _controls(controls: list[Arm]) -> str:
     return "; ".join(parts)
 
 
-def _joined(words: Mapping[str, str], names: list[str]) -> str:
-    return "; ".join(words.get(name, name) for name in names)
+def _layers(evidence: Evidence) -> list[int]:
+    return [probe["layer"] for probe in evidence.probes]

@@ -5,9 +5,11 @@ from typing import get_args
 
 import pytest
 
-from snakesteer.config import SearchConfig
-from snakesteer.config.steering import DIRECTIONS, Method, PairKind, Scope
+from snakesteer import directions
+from snakesteer.config import Config, SearchConfig
+from snakesteer.config.steering import After, Method, Operator, PairKind, Schedule, Scope
 from snakesteer.report import methods_text as module
+from snakesteer.report import steering_text as words
 from snakesteer.report.methods_text import bibliography, cited, methods_text, references
 
 
@@ -16,18 +18,20 @@ def options(key: str) -> set[str]:
 
 
 def test_there_are_words_for_every_choice():
-    assert set(get_args(Method)) <= set(module.METHODS)
-    assert set(DIRECTIONS) <= set(module.DIRECTIONS)
-    assert set(get_args(Scope)) <= set(module.SCOPES)
-    assert set(get_args(PairKind)) == set(module.PAIRS)
+    assert set(get_args(Method)) == set(words.METHODS)
+    assert set(get_args(Scope)) == set(words.SCOPES)
+    assert set(get_args(PairKind)) == set(words.PAIRS)
+    assert set(get_args(Operator)) == set(words.OPERATORS)
+    assert set(get_args(Schedule)) == set(words.SCHEDULES)
+    assert set(get_args(After)) == set(words.AFTER)
     assert options("sampler") == set(module.SAMPLERS)
     assert options("pruner") == {*module.PRUNERS, "none"}
 
 
 def test_every_source_is_known_and_complete():
-    words = (module.METHODS, module.DIRECTIONS, module.SAMPLERS, module.PRUNERS)
+    choices = (words.DIRECTIONS, words.OPERATORS, module.SAMPLERS, module.PRUNERS)
     known = bibliography()
-    assert set(cited(" ".join(text for each in words for text in each.values()))) <= set(known)
+    assert set(cited(" ".join(text for each in choices for text in each.values()))) <= set(known)
     for key, entry in known.items():
         assert entry.startswith("@")
         assert entry.count("{") == entry.count("}")
@@ -90,6 +94,91 @@ def test_a_vector_from_a_file_was_not_estimated(report):
     assert told in text("file")
     assert "as the mean difference of the pairs [@rimsky2024caa]. A vector" in text("caa", "file")
     assert told not in text("caa")
+
+
+RESIDUAL = "the residual stream's mean norm"
+HEADS = "a layer's head outputs"
+PROMPTS = {"actadd_prompts": ["Think.", "Guess."]}
+# A steering section; what the text must say, and must not.
+STEERED = [
+    (
+        {"methods": ["caa"], "scope": "first_k", "first_k": 3},
+        ["at the first 3 positions from the", "[@rimsky2024caa] added α", "Layer and strength"],
+        ["DAC", "direction and", HEADS],
+    ),
+    (
+        {"methods": ["dac"], "dac_kl": "per_token", "directions": ["caa", "pca"]},
+        ["Direction, layer, entropy threshold, top-p mass, cap", "KL divergence was div", "zou"],
+        ["from the last prompt token on", "Method", HEADS],
+    ),
+    (
+        {"methods": ["dac_heads"], "dac_max_alpha": [2, 2], "heads_after": "hold"},
+        ["30 prompts from train", "the last token's difference", "Top-p mass and strength", HEADS],
+        ["Steering vectors for", "rimsky", "from the last prompt", "Layer", RESIDUAL, "KL div"],
+    ),
+    (
+        {"methods": ["dac_heads"], "heads_schedule": "start", "unit": "alpha"},
+        [
+            "with α at the last prompt token alone.",
+            "Strength (between",
+            "tor) was searched",
+            "a factor on the raw",
+        ],
+        ["next-token distribution", "Top-p", HEADS],
+    ),
+    (
+        {"methods": ["iti"]},
+        ["at the 48 attention heads", "[@li2023iti]", "A contrast pair is the gold", HEADS],
+        ["Steering vectors for", "rimsky", "scalena", "Layer", RESIDUAL],
+    ),
+    (
+        {"methods": ["actadd"], **PROMPTS},
+        ["“Think.” and “Guess.”", "one of the blocks 9, 14, 20", "Layer and strength", RESIDUAL],
+        ["contrast pair", "Steering vectors for", "rimsky", "from the last prompt token on"],
+    ),
+    (
+        {"methods": ["caa"], "operators": ["angular"], "band": 2},
+        [
+            "by turning it towards",
+            "[@vu2025angular]",
+            "0.2: for a turn, the angle in radians)",
+            "2 consecutive ones of these blocks",
+        ],
+        [RESIDUAL, "operator"],
+    ),
+    (
+        {"methods": ["caa", "iti"], "operators": ["clamp", "add"]},
+        ["or by adding", "Method, layer (CAA), operator (CAA) and strength", RESIDUAL, HEADS],
+        ["radians"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("steering", "said", "unsaid"), STEERED)
+def test_every_method_has_its_own_sentences(report, steering, said, unsaid):
+    evidence = report("unsteered").evidence
+    section = {**evidence.config["steering"], **steering}
+    config = Config.model_validate({**evidence.config, "steering": section})
+    record = {**evidence.provenance, "config": config.model_dump(mode="json")}
+    text = methods_text(replace(evidence, provenance=record))
+    for part in said:
+        assert part in text
+    for part in unsaid:
+        assert part not in text
+    assert set(cited(text)) <= set(bibliography())
+
+
+def test_controls_are_at_the_heads_that_were_steered(report):
+    evidence = report("helps").evidence
+    params = {**evidence.params, "steering_method": "iti", "scope": "fixed"}
+    heads = replace(evidence, test={**evidence.test, "best_trial_params": params})
+    assert "Controls at the same heads and dose: 5 random" in methods_text(heads)
+
+
+def test_a_new_direction_is_described_by_its_module(monkeypatch):
+    monkeypatch.delitem(words.DIRECTIONS, "probe")
+    summary = directions.summary("probe")
+    assert words.direction_words("probe") == summary[0].lower() + summary[1:]
 
 
 @pytest.mark.parametrize("name", ["unsteered", "helps", "one trial"])
