@@ -29,6 +29,7 @@ def test_attention_heads_from_config_to_test(fresh_copy: Project):
     assert run.code == 0, run.text
     wanted = Counter(dac_heads=1, head_activations=2, iti=1)
     assert wanted == {rule: run.jobs[rule] for rule in wanted}
+    assert "vector" not in run.jobs  # no method takes one
     results = fresh_copy.results
     headers = {}
     for method, steps in (("dac_heads", 3), ("iti", 1)):

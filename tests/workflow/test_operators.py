@@ -49,6 +49,16 @@ def test_too_wide_a_band_is_refused(finished_copy: Project):
     assert "steering.band is 3, but steering.layers are 2: [1, 2]" in run.text
 
 
+def test_compilation_that_is_refused_is_told(finished_copy: Project):
+    overlay = {"model": {"device": "auto"}, "engine": {"compile": "always"}}
+    told = "engine.compile is always, but operators and bands"
+    for operators, count in ((["clamp"], 1), (["add"], 0)):
+        plan = {**overlay, "steering": {"operators": operators}}
+        run = finished_copy.snakemake("splits", "--cores", "1", "--forceall", overlay=plan)
+        assert run.code == 0, run.text
+        assert run.text.count(told) == count
+
+
 def test_actadd_decides_on_the_engine_of_the_whole_run(finished_copy: Project):
     steering = {"methods": ["actadd"], "actadd_prompts": PROMPTS, "strength": [-3, 3]}
     overlay = {"steering": steering}
