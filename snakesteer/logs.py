@@ -54,6 +54,7 @@ def script_log(path: str | Path) -> Iterator[logging.Logger]:
             )
         raise
     finally:
+        logging.captureWarnings(False)
         root.removeHandler(handler)
         handler.close()
 

@@ -37,7 +37,14 @@ ENDED = ("COMPLETE", "PRUNED")
 WAIT_SECONDS = 180
 
 # SLURM jobs of a run. The group `layers` holds the rules `probe` and `vector`.
-GPU_JOBS = {"activations": 2, "baseline": 1, "search": 1, "test_final": 1}
+GPU_JOBS = {
+    "activations": 2,
+    "baseline": 1,
+    "zero_steering": 1,
+    "search": 1,
+    "test_final": 1,
+    "controls": 1,
+}
 GROUP_JOBS = {"layers_probe_vector": 1}
 
 

@@ -161,9 +161,10 @@ def test_calls_do_not_disturb_each_other():
 def test_the_model_is_left_as_it_was():
     model = loaded_model("gemma2").model
     before = (model.config._attn_implementation, model.config.pad_token_id)
+    hooks = [dict(block._forward_hooks) for block in loaded_model("gemma2").blocks]
     slots("gemma2", mixed_requests(prompt_ids()[:1]))
     assert (model.config._attn_implementation, model.config.pad_token_id) == before
-    assert not any(block._forward_hooks for block in loaded_model("gemma2").blocks)
+    assert [dict(block._forward_hooks) for block in loaded_model("gemma2").blocks] == hooks
 
 
 def test_a_prompt_that_does_not_fit_is_refused():
