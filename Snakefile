@@ -62,7 +62,7 @@ rule all:
         "<results>/report.html",
         branch(
             CONFIG.sensitivity.in_report,
-            then="<results>/sensitivity.csv",
+            then="<results>/figures/sensitivity.svg",
             otherwise=[],
         ),
 

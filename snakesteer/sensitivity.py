@@ -1,6 +1,5 @@
 """How accuracy on validation depends on strength, layer by layer and method by method."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,7 @@ from snakesteer.prompts import Prompter
 from snakesteer.search.bands import band_starts
 from snakesteer.search.space import Candidate, strength_name, suggest
 from snakesteer.statistics import wilson
-from snakesteer.strengths import in_words
 
-logger = logging.getLogger(__name__)
 
 RATES = ("mean_new_tokens", "invalid_rate", "truncated_rate", "repetition_rate")
 
@@ -141,7 +138,6 @@ def _row(candidate: Candidate, answers: Sequence[Answer], confidence: float) -> 
 
 
 def write_sensitivity(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write sensitivity.csv, atomically, and say what it comes to."""
+    """Write sensitivity.csv, atomically."""
     with atomic_path(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
-    logger.info(in_words(rows))

@@ -60,7 +60,7 @@ TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "evaluation.bootstrap_resamples": (300, TEST),
     "evaluation.random_controls": (1, CONTROLS),
     "sensitivity.strengths": ([-0.1, 0.1], RECORD),
-    "sensitivity.in_report": (True, Counter(sensitivity=1) + RECORD),
+    "sensitivity.in_report": (True, Counter(sensitivity_grid=1, sensitivity=1) + RECORD),
 }
 
 

@@ -47,7 +47,7 @@ rule controls:
         "../scripts/controls.py"
 
 
-rule sensitivity:
+rule sensitivity_grid:
     input:
         problems="<results>/splits/val.jsonl",
         train="<results>/splits/train.jsonl",
@@ -60,22 +60,13 @@ rule sensitivity:
         ),
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library(
-            "open_model", "open_engine", "sensitivity", "report.sensitivity_figure"
-        ),
+        code=library("open_model", "open_engine", "sensitivity"),
     output:
-        table="<results>/sensitivity.csv",
-        png="<results>/figures/sensitivity.png",
-        svg=report(
-            "<results>/figures/sensitivity.svg",
-            caption="../report/sensitivity.rst",
-            category="Search",
-            labels={"shows": "accuracy and broken answers over strength"},
-        ),
+        "<results>/sensitivity.csv",
     log:
-        "<results>/logs/sensitivity.log",
+        "<results>/logs/sensitivity_grid.log",
     benchmark:
-        "<results>/benchmarks/sensitivity.tsv"
+        "<results>/benchmarks/sensitivity_grid.tsv"
     conda:
         "../../envs/snakesteer.yaml"
     threads: 4
@@ -93,5 +84,28 @@ rule sensitivity:
             chunk_size=CONFIG.search.chunk_size,
             confidence=CONFIG.evaluation.confidence,
         ),
+    script:
+        "../scripts/sensitivity_grid.py"
+
+
+rule sensitivity:
+    input:
+        table="<results>/sensitivity.csv",
+        code=library("report.sensitivity_figure"),
+    output:
+        png="<results>/figures/sensitivity.png",
+        svg=report(
+            "<results>/figures/sensitivity.svg",
+            caption="../report/sensitivity.rst",
+            category="Search",
+            labels={"shows": "accuracy and broken answers over strength"},
+        ),
+    log:
+        "<results>/logs/sensitivity.log",
+    localrule: True
+    conda:
+        "../../envs/snakesteer.yaml"
+    params:
+        confidence=CONFIG.evaluation.confidence,
     script:
         "../scripts/sensitivity.py"

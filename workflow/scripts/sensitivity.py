@@ -1,40 +1,14 @@
-"""Accuracy over a grid of strengths, layers and methods, on the validation split."""
+"""The figure of the grid of strengths, and in words where the best one lies."""
 
 from pathlib import Path
 
-from snakesteer.any_vector import read_vectors
-from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfig
-from snakesteer.data.problem import read_problems
-from snakesteer.evaluation import read_answers
-from snakesteer.files import read_json
 from snakesteer.logs import script_log
-from snakesteer.open_engine import check_same_run, open_engine, run_record
-from snakesteer.open_model import open_model, open_prompter
-from snakesteer.params import section
 from snakesteer.report.figure import write_figure
 from snakesteer.report.sensitivity_figure import sensitivity_figure
-from snakesteer.sensitivity import grid, sensitivity_rows, write_sensitivity
+from snakesteer.strengths import in_words, read_strengths
 
-with script_log(snakemake.log[0]):
-    params, given = snakemake.params, snakemake.input
-    loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
-    prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
-    record = read_json(given.baseline_summary)
-    engine = open_engine(params, loaded, prompter, record)
-    vectors = read_vectors(given.vectors)
-    steering = section(SteeringConfig, "steering", params)
-    sensitivity = section(SensitivityConfig, "sensitivity", params)
-    rows = sensitivity_rows(
-        engine,
-        prompter,
-        read_problems(given.problems),
-        grid(sensitivity, steering, params.layer_list, vectors),
-        vectors,
-        read_answers(given.baseline),
-        section(GenerationConfig, "generation", params),
-        params.chunk_size,
-        params.confidence,
-    )
-    check_same_run(record, run_record(engine, loaded), given.baseline_summary)
-    write_sensitivity(snakemake.output.table, rows)
-    write_figure(sensitivity_figure(rows, params.confidence), Path(snakemake.output.svg).parent)
+with script_log(snakemake.log[0]) as log:
+    rows = read_strengths(snakemake.input.table)
+    log.info(in_words(rows))
+    figure = sensitivity_figure(rows, snakemake.params.confidence)
+    write_figure(figure, Path(snakemake.output.svg).parent)

@@ -1,0 +1,35 @@
+"""Accuracy over a grid of strengths, layers and methods, on the validation split."""
+
+from snakesteer.any_vector import read_vectors
+from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfig
+from snakesteer.data.problem import read_problems
+from snakesteer.evaluation import read_answers
+from snakesteer.files import read_json
+from snakesteer.logs import script_log
+from snakesteer.open_engine import check_same_run, open_engine, run_record
+from snakesteer.open_model import open_model, open_prompter
+from snakesteer.params import section
+from snakesteer.sensitivity import grid, sensitivity_rows, write_sensitivity
+
+with script_log(snakemake.log[0]):
+    params, given = snakemake.params, snakemake.input
+    loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
+    prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
+    record = read_json(given.baseline_summary)
+    engine = open_engine(params, loaded, prompter, record)
+    vectors = read_vectors(given.vectors)
+    steering = section(SteeringConfig, "steering", params)
+    sensitivity = section(SensitivityConfig, "sensitivity", params)
+    rows = sensitivity_rows(
+        engine,
+        prompter,
+        read_problems(given.problems),
+        grid(sensitivity, steering, params.layer_list, vectors),
+        vectors,
+        read_answers(given.baseline),
+        section(GenerationConfig, "generation", params),
+        params.chunk_size,
+        params.confidence,
+    )
+    check_same_run(record, run_record(engine, loaded), given.baseline_summary)
+    write_sensitivity(snakemake.output[0], rows)
