@@ -18,7 +18,6 @@ from snakesteer.search.bands import band_starts
 from snakesteer.search.space import Candidate, strength_name, suggest
 from snakesteer.statistics import wilson
 
-
 RATES = ("mean_new_tokens", "invalid_rate", "truncated_rate", "repetition_rate")
 
 
