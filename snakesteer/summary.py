@@ -55,7 +55,9 @@ def _limits(results: Mapping[str, Any]) -> list[str]:
     least = results["minimum_detectable_effect"]
     lines = []
     if least is not None:
-        lines.append(f"So many problems show a difference of {least:.1%} four times in five")
+        lines.append(
+            f"Smallest effect that this many problems detect four times in five: {least:.1%}"
+        )
     if results["best_trial_params"]["steering_alpha"] != 0.0:
         improvement = results["accuracy_improvement"]
         lines.append(

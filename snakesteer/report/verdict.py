@@ -63,8 +63,8 @@ def _steered(evidence: Evidence) -> tuple[str, str, str]:
         f"Steered by {configuration(evidence.params)}, {model_name(evidence.config['model'])} "
         f"answers {percent(steered.accuracy)} of the {n} test problems correctly, without steering "
         f"{percent(unsteered.accuracy)}. The difference is {points(steered.difference)} "
-        f"({confidence:.0%} interval {points_interval(steered.difference_ci)}); {steered.gained} "
-        f"problems were gained and {steered.lost} lost ({evidence.test['test']} test, "
+        f"({confidence:.0%} interval {points_interval(steered.difference_ci)}); problems "
+        f"gained: {steered.gained}, lost: {steered.lost} ({evidence.test['test']} test, "
         f"{p_value(steered.p_value)})."
     )
     size = points(abs(steered.difference)).lstrip("+")

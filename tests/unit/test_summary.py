@@ -37,7 +37,7 @@ def test_all_numbers_are_said():
         "50.0% unsteered, 62.5% with it",
         "n = 100): 48.0% unsteered, 45.0% with it",
         "Difference: -3.0%, 95% interval [-9.0%, +2.0%]; 2 gained, 5 lost, exact McNemar p = 0.45",
-        "show a difference of 8.8% four times in five",
+        "detect four times in five: 8.8%",
         "From validation to test: +12.5% became -3.0%",
         "Verdict: no detectable effect at n = 100",
         "results/test_final.json",

@@ -15,7 +15,11 @@ def test_helps(report):
     steered = evidence.arms[1]
     assert verdict.tone == "helps"
     assert verdict.headline.startswith(f"Steering helps: {100 * steered.difference:.1f} points")
-    for part in ("100 test problems", f"{steered.gained} problems were gained", "exact McNemar"):
+    for part in (
+        "100 test problems",
+        f"problems gained: {steered.gained}, lost: {steered.lost}",
+        "exact McNemar",
+    ):
         assert part in verdict.text
     assert verdict.cautions == ()
 
