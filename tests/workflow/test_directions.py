@@ -59,7 +59,7 @@ def test_vectors_of_another_run_are_searched(finished_copy: Project):
     overlay = {"steering": steering}
     run = finished_copy.snakemake("study", "--cores", "2", "--resources", "gpu=1", overlay=overlay)
     assert run.code == 0, run.text
-    expected = Counter(imported_vector=2, search=1, trials=1, best_config=1)
+    expected = Counter(imported_vector=2, zero_steering=1, search=1, trials=1, best_config=1)
     assert run.jobs == expected
     for layer in LAYERS:
         brought = read_vector(folder / f"layer_{layer}.safetensors")

@@ -34,7 +34,7 @@ def results(fresh_copy: Project):
 
 def test_faults_one_after_the_other(fresh_copy: Project, results: Path):
     locks = fresh_copy.folder / ".snakemake" / "locks"
-    locks.mkdir(parents=True)
+    locks.mkdir(parents=True, exist_ok=True)
     other = locks / "0.output.lock"
     other.write_text(f"{TARGET}\n")  # what another run in this folder leaves while it lasts
     check_refusal(fresh_copy.snakemake(TARGET), "Directory cannot be locked", "--unlock")
