@@ -1,17 +1,19 @@
-"""Which library files a rule's result depends on.
+"""Which library files a rule's result depends on: all that its script imports.
 
-Snakemake does not see what a script imports. Every rule therefore declares the modules it uses as
-input, and what those import in turn is found here, so that a change in the code reruns what it
-affects and nothing else.
+Snakemake does not see what a script imports. What a rule declares as its code is therefore read off
+its script here, and off what that imports in turn, so that a change in the code reruns what it
+affects and nothing else. No rule lists its modules by hand.
 """
 
 import ast
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 
-# Plumbing: what these do to a result goes through rule parameters, or is no part of it.
+# Plumbing: what these do to a result goes through rule parameters, or is no part of it. A package
+# stands for all of its modules.
 _PLUMBING = (
     "config",
     "config_load",
@@ -21,29 +23,43 @@ _PLUMBING = (
     "logs",
     "machine",
     "params",
-    "provenance",
+    "versions",
 )
 PLUMBING = frozenset(f"snakesteer.{name}" for name in _PLUMBING)
 
 
-def library_files(*modules: str) -> list[Path]:
-    """Files of library modules and of everything in the library that they import.
+def imported_files(
+    script: str | Path, chosen: Mapping[str, Sequence[str]] | None = None
+) -> list[Path]:
+    """Library files that a script imports, and those that they import.
 
     Args:
-        modules: Such as ``search.study``, relative to the package.
+        script: A Python file outside the library.
+        chosen: Packages whose modules are found by name at run time, with the names that this run
+            takes: such as ``{"directions": ["caa"]}``. Where the script reaches the package, it
+            depends on these modules of it.
 
     Returns:
-        Sorted paths, without `PLUMBING` that is not named itself.
+        Sorted paths, without `PLUMBING`.
     """
-    named = {f"snakesteer.{module}" for module in modules}
+    by_name = {
+        f"snakesteer.{package}": [f"snakesteer.{package}.{name}" for name in names]
+        for package, names in (chosen or {}).items()
+    }
     found: set[str] = set()
-    waiting = [*named]
+    waiting = [*_imports(Path(script))]
     while waiting:
         module = waiting.pop()
-        if module not in found and (module in named or module not in PLUMBING):
+        if module not in found and not _is_plumbing(module):
             found.add(module)
-            waiting += _imports(module)
+            waiting += _imports(_file(module))
+            waiting += by_name.get(module, ())
     return sorted(_file(module) for module in found)
+
+
+def _is_plumbing(module: str) -> bool:
+    parts = module.split(".")
+    return any(".".join(parts[:end]) in PLUMBING for end in range(2, len(parts) + 1))
 
 
 def _file(module: str) -> Path:
@@ -52,13 +68,14 @@ def _file(module: str) -> Path:
 
 
 @cache
-def _imports(module: str) -> list[str]:
-    """Library modules that a module imports, also inside its functions."""
-    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
-    found = []
+def _imports(file: Path) -> list[str]:
+    """Library modules that a file imports, also inside its functions."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    named: list[str] = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "snakesteer":
+        if isinstance(node, ast.Import):
+            named += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
             # What is imported may be a module itself, as in `from snakesteer.data import embedded`.
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            found += [name for name in (node.module, *names) if name and _file(name).exists()]
-    return found
+            named += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in named if name.split(".")[0] == PACKAGE.name and _file(name).exists()]

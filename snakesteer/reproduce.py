@@ -19,7 +19,7 @@ from snakesteer.config_load import load_config
 from snakesteer.errors import UserError
 from snakesteer.files import read_json
 from snakesteer.machine import machine
-from snakesteer.provenance import git_state, versions
+from snakesteer.versions import git_state, versions
 from snakesteer.workflow_run import run_workflow
 
 _NEEDED = {"config", "git", "versions", "machine", "run", "content_sha256"}

@@ -1,63 +1,102 @@
-"""The files behind a rule: all that is imported, and nothing else."""
+"""The files behind a script: all that it imports, and nothing else."""
 
 import pytest
 
-from snakesteer.code_files import PACKAGE, PLUMBING, library_files
+from snakesteer.code_files import PACKAGE, PLUMBING, imported_files
+
+SCRIPTS = PACKAGE.parent / "workflow" / "scripts"
 
 
-def names(*modules):
-    return {path.relative_to(PACKAGE).as_posix() for path in library_files(*modules)}
+@pytest.fixture
+def names(tmp_path):
+    """Files of the library behind a script that says this."""
+
+    def found(text, **chosen):
+        script = tmp_path / "script.py"
+        script.write_text(text)
+        return [p.relative_to(PACKAGE).as_posix() for p in imported_files(script, chosen)]
+
+    return found
+
+
+def of_script(name, **chosen):
+    found = imported_files(SCRIPTS / f"{name}.py", chosen)
+    return {path.relative_to(PACKAGE).as_posix() for path in found}
 
 
 def test_vectors_depend_on_no_model_and_no_engine():
-    assert names("vectors") == {
+    assert of_script("vector", directions=["pca"]) == {
         "activations_file.py",
         "directions/__init__.py",
+        "directions/pca.py",
         "probes.py",
         "tensor_files.py",
         "vectors.py",
     }
 
 
-def test_the_study_depends_on_the_interface_of_the_engine_alone():
-    found = names("search.study")
-    assert {name for name in found if name.startswith("engine/")} == {"engine/interface.py"}
-    assert {"search/study.py", "search/space.py", "evaluation.py", "grading.py"} <= found
+def test_modules_found_by_name_count_with_what_they_import_and_only_behind_their_package():
+    found = of_script("vector", directions=["probe"])
+    assert {name for name in found if name.startswith("directions/")} == {
+        "directions/__init__.py",
+        "directions/caa.py",  # the probe's direction takes its length from it
+        "directions/probe.py",
+    }
+    assert of_script("probe", directions=["pca"]) == of_script("probe")
+
+
+def test_the_study_depends_on_the_interface_of_the_engine_alone(names):
+    found = names("from snakesteer.search.study import run_study")
+    assert [name for name in found if name.startswith("engine/")] == ["engine/interface.py"]
+    assert {"search/study.py", "search/space.py", "evaluation.py", "grading.py"} <= {*found}
+
+
+def test_a_change_of_the_grader_reruns_all_that_grades():
+    for script in ("baseline", "search", "test_final", "controls", "sensitivity_grid"):
+        assert "grading.py" in of_script(script)
 
 
 def test_activations_do_not_depend_on_the_engine_or_the_search():
-    found = names("activations")
+    found = of_script("activations")
     assert {"models/blocks.py", "models/loading.py", "prompts.py"} <= found
     assert not any(name.startswith(("engine/", "search/")) for name in found)
 
 
-def test_imports_within_functions_and_of_modules_from_packages_count():
-    # sources.py says `from snakesteer.data import embedded`.
-    assert "data/embedded.py" in names("data.sources")
-
-
-def test_several_modules_give_the_union_sorted():
-    both = library_files("pairs", "vectors")
-    assert {p.relative_to(PACKAGE).as_posix() for p in both} == names("pairs") | names("vectors")
-    assert both == sorted(both)
-
-
 @pytest.mark.parametrize(
-    "module", ["open_engine", "final_test", "search.run", "search.best", "data.sources"]
+    "text",
+    [
+        "from snakesteer.data.embedded import generate",
+        "from snakesteer.data import embedded",
+        "import snakesteer.data.embedded",
+        "import snakesteer.data.embedded as one",
+        "def f():\n    from snakesteer.data import embedded, problem",
+    ],
 )
-def test_plumbing_is_left_out_and_all_files_exist(module):
-    files = library_files(module)
-    assert all(path.is_file() for path in files)
-    plumbing = [name.partition(".")[2] for name in PLUMBING]
-    used = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in files}
-    assert used.isdisjoint(plumbing)
-    assert all((PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file() for name in plumbing)
+def test_an_import_is_seen_in_every_form(names, text):
+    assert {"data/embedded.py", "data/problem.py"} <= {*names(text)}
 
 
-def test_plumbing_that_is_asked_for_is_there():
-    assert names("provenance") == {"provenance.py", "comparable.py"}
+def test_others_modules_are_no_library(names):
+    assert names("import os, numpy.linalg\nfrom json import loads\nfrom . import this") == []
 
 
-def test_a_module_that_is_not_there():
+def test_the_files_are_sorted_and_there():
+    for script in SCRIPTS.glob("*.py"):
+        files = imported_files(script)
+        assert files == sorted(files)
+        assert all(path.is_file() for path in files)
+
+
+def test_plumbing_is_left_out_with_its_packages():
+    found = {name for script in SCRIPTS.glob("*.py") for name in of_script(script.stem)}
+    for module in PLUMBING:
+        path = PACKAGE.joinpath(*module.split(".")[1:])
+        assert path.is_dir() or path.with_suffix(".py").is_file()
+        name = path.relative_to(PACKAGE).as_posix()
+        assert f"{name}.py" not in found
+        assert not any(one.startswith(f"{name}/") for one in found)
+
+
+def test_a_script_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
-        library_files("nonsense")
+        imported_files(tmp_path / "nonsense.py")

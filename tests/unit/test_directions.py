@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from snakesteer import directions
-from snakesteer.code_files import PACKAGE, library_files
+from snakesteer.code_files import PACKAGE, imported_files
 from snakesteer.config import SteeringConfig
 from snakesteer.errors import UserError
 from snakesteer.probes import Probe, fit_probe
@@ -102,7 +102,8 @@ def test_an_unknown_direction_names_the_known_ones_and_the_file_to_add():
 
 def test_a_vector_depends_on_its_own_estimator_alone():
     def files(direction):
-        found = library_files("vectors", f"directions.{direction}")
+        script = PACKAGE.parent / "workflow" / "scripts" / "vector.py"
+        found = imported_files(script, {"directions": [direction]})
         return {path.name for path in found if path.parent.name == "directions"}
 
     assert files("pca") == {"__init__.py", "pca.py"}

@@ -1,12 +1,9 @@
 """The test split has no way to the search: shown by the graph, and by runs without a test part."""
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 import pytest
 
 from tests.workflow.conftest import Finished
+from tests.workflow.graph import ancestors, graph, readers
 from tests.workflow.project import Project
 
 pytestmark = pytest.mark.workflow
@@ -19,49 +16,6 @@ TEST_PART = frozenset(
         "results/splits/manifest.json",
     }
 )
-
-
-@dataclass(frozen=True)
-class Job:
-    """A planned job."""
-
-    rule: str
-    inputs: frozenset[str]
-    outputs: frozenset[str]
-
-
-def graph(project: Project, *targets: str) -> list[Job]:
-    """All jobs behind some targets, done or not."""
-    run = project.snakemake(*targets, "-n", "--forceall")
-    assert run.code == 0, run.text
-    jobs = []
-    for block in re.finditer(
-        r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?: {4}.*\n)+)", run.text, re.M
-    ):
-        files = dict(re.findall(r"^ {4}(input|output): (.*)$", block[2], re.M))
-        split = {key: frozenset(value.split(", ")) for key, value in files.items()}
-        none: frozenset[str] = frozenset()
-        jobs.append(Job(block[1], split.get("input", none), split.get("output", none)))
-    assert len(jobs) == sum(run.jobs.values()) + ("all" in {job.rule for job in jobs})
-    return jobs
-
-
-def ancestors(jobs: Iterable[Job], target: str) -> set[str]:
-    """All files that a file is made from, itself included."""
-    made_by = {path: job for job in jobs for path in job.outputs}
-    found: set[str] = set()
-    waiting = [target]
-    while waiting:
-        path = waiting.pop()
-        if path not in found:
-            found.add(path)
-            waiting += made_by[path].inputs | made_by[path].outputs if path in made_by else ()
-    return found
-
-
-def readers(jobs: Iterable[Job], path: str) -> set[str]:
-    """Rules that read a file."""
-    return {job.rule for job in jobs if path in job.inputs}
 
 
 def test_nothing_before_the_choice_comes_from_the_test_part(fresh: Project):

@@ -16,7 +16,7 @@ rule zero_steering:
         vectors=VECTOR_FILES,
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("open_model", "open_engine", "zero_check"),
+        code=code_of("zero_steering"),
     output:
         "<results>/checks/zero_steering.json",
     log:
@@ -48,7 +48,7 @@ rule model_check:
         train="<results>/splits/train.jsonl",
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("open_model", "open_engine", "model_check"),
+        code=code_of("model_check"),
     output:
         "<results>/checks/model_check.json",
     log:

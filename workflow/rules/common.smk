@@ -98,9 +98,13 @@ def section_params(name, *without):
     return leaves(name, section, *without)
 
 
-def library(*modules):
-    """Library files behind a rule, so that a change of code reruns what it affects."""
-    return [os.path.relpath(path) for path in code_files.library_files(*modules)]
+def code_of(script, **chosen):
+    """Library files behind a script, so that a change of code reruns what it affects.
+
+    Packages whose modules are found by name count with the modules that this run chooses.
+    """
+    path = Path(workflow.basedir, "workflow", "scripts", f"{script}.py")
+    return [os.path.relpath(file) for file in code_files.imported_files(path, chosen)]
 
 
 def source_file(wildcards):
@@ -129,7 +133,7 @@ if CONFIG.data.source == "folder":
 
 def estimator_code(wildcards):
     """What a vector depends on: its own direction's estimator, and no other."""
-    return library("vectors", f"directions.{wildcards.direction}")
+    return code_of("vector", directions=[wildcards.direction])
 
 
 def user_vector_file(layer):

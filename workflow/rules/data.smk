@@ -11,7 +11,7 @@ The test part meets the others only in `test_split`, which nothing before the fi
 rule official_data:
     input:
         folder=source_file,
-        code=library("data.sources"),
+        code=code_of("official_data"),
     output:
         "<results>/data/{official}.jsonl",
     log:
@@ -28,7 +28,7 @@ rule official_data:
 rule train_val_split:
     input:
         problems="<results>/data/train.jsonl",
-        code=library("data.splits"),
+        code=code_of("train_val_split"),
     output:
         train="<results>/splits/train.jsonl",
         val="<results>/splits/val.jsonl",
@@ -49,7 +49,7 @@ rule test_split:
         official_test="<results>/data/test.jsonl",
         train="<results>/splits/train.jsonl",
         val="<results>/splits/val.jsonl",
-        code=library("data.splits"),
+        code=code_of("test_split"),
     output:
         test="<results>/splits/test.jsonl",
         manifest="<results>/splits/manifest.json",

@@ -22,7 +22,7 @@ rule controls:
         probes=expand("<results>/probes/layer_{layer}.safetensors", layer=LAYERS),
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("open_model", "open_engine", "controls", "final_test"),
+        code=code_of("controls"),
     output:
         controls="<results>/controls.json",
         generations="<results>/control_generations.jsonl",
@@ -60,7 +60,7 @@ rule sensitivity_grid:
         ),
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("open_model", "open_engine", "sensitivity"),
+        code=code_of("sensitivity_grid"),
     output:
         "<results>/sensitivity.csv",
     log:
@@ -91,7 +91,7 @@ rule sensitivity_grid:
 rule sensitivity:
     input:
         table="<results>/sensitivity.csv",
-        code=library("report.sensitivity_figure"),
+        code=code_of("sensitivity"),
     output:
         png="<results>/figures/sensitivity.png",
         svg=report(

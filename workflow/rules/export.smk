@@ -12,7 +12,7 @@ in the manifest with the reason, and asking for its file fails with it.
 checkpoint export_manifest:
     input:
         best="<results>/best_config.json",
-        code=library("exports.formats"),
+        code=code_of("export_manifest"),
     output:
         "<results>/export/manifest.json",
     log:
@@ -32,7 +32,7 @@ rule export_canonical:
         pairs="<results>/pairs/train.jsonl",
         vectors=VECTOR_FILES,
         model=MODEL_INPUT,
-        code=library("exports.formats"),
+        code=code_of("export"),
     output:
         expand("<results>/export/{file}", file=EXPORTS["canonical"]),
     log:

