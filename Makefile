@@ -25,7 +25,7 @@ test: $(VENV)/test.stamp
 	$(BIN)/pytest -n 2 --dist loadfile
 
 config: $(VENV)/run.stamp
-	$(BIN)/python -m snakesteer.config_files
+	$(BIN)/python -m snakesteer.config.files
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,7 +20,7 @@ from torch import Tensor
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
-from snakesteer.tensor_files import write_tensors
+from snakesteer.records.tensors import write_tensors
 from snakesteer.vectors import Vector
 
 Array = NDArray[np.float32]

@@ -26,12 +26,12 @@ from tqdm import tqdm
 from transformers import DynamicCache
 
 from snakesteer.config import ReadPosition
+from snakesteer.data.prompts import Prompter, common_prefix
 from snakesteer.errors import UserError
-from snakesteer.files import atomic_path
 from snakesteer.models.blocks import Site, on_block_outputs, residual_norms
 from snakesteer.models.loading import LoadedModel, check_ids
 from snakesteer.pairs import Pair
-from snakesteer.prompts import Prompter, common_prefix
+from snakesteer.records.files import atomic_path
 
 TOKENS_PER_BATCH = 4096
 

@@ -5,16 +5,33 @@ results = GSM8KOptimizationPipeline(config).run_optimization()
 results["best_trial_params"]["steering_alpha"], results["accuracy_improvement"]
 """
 
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
+
+import yaml
 
 from snakesteer.config import EMBEDDED_MODEL, Config, Device, Section
-from snakesteer.config_load import load_config
+from snakesteer.config.load import load_config
 from snakesteer.errors import UserError
-from snakesteer.files import read_json
-from snakesteer.workflow_run import run_workflow
+from snakesteer.records.files import read_json, write_text
+
+SNAKEFILE = Path(__file__).parents[1] / "Snakefile"
+
+_KEPT_LINES = 1000
+_TOLD_LINES = 25
+# What Snakemake prints of a failed job: its rule, then indented what belongs to it.
+_FAILED_JOB = re.compile(r"^Error in rule (\w+)[^\n]*:\n((?: {4}[^\n]*\n)*)", re.M)
+_NOISE = re.compile(r" {4}(?:message|jobid|input|output|benchmark|resources|threads|reason): ")
+_LOG = re.compile(r"^ {4}log: (.*?)(?: \(check log file.*)?$", re.M)
 
 # Optuna's class names, which the pipeline takes besides the names of the config.
 PRUNERS = {
@@ -24,6 +41,8 @@ PRUNERS = {
     "WilcoxonPruner": "wilcoxon",
     "NopPruner": "none",
 }
+
+T = TypeVar("T")
 
 # Fields of that pipeline that are not here, and what to do instead.
 LEFT_OUT = {
@@ -41,6 +60,21 @@ LEFT_OUT = {
 }
 
 
+def _with_remedies(cls: type[T]) -> type[T]:
+    """Let a class say what to do about a field that Python would only call unexpected."""
+    init = cls.__init__
+
+    @wraps(init)  # so that its signature still names the fields
+    def checked(self: T, *fields: Any, **given: Any) -> None:
+        for name in given.keys() & LEFT_OUT.keys():
+            raise UserError(f"{cls.__name__} has no {name}", LEFT_OUT[name])
+        init(self, *fields, **given)
+
+    setattr(cls, "__init__", checked)  # noqa: B010 - assigning it is an error to mypy
+    return cls
+
+
+@_with_remedies
 @dataclass(frozen=True)
 class OptimizationConfig:
     """What to optimise; every field is one or several keys of config/config.yaml.
@@ -89,12 +123,6 @@ class OptimizationConfig:
     do_sample: bool = False
     output_dir: str = "results/gsm8k"
     overrides: Mapping[str, Any] = field(default_factory=dict)
-
-    def __new__(cls, *_fields: Any, **given: Any) -> Self:
-        """Say what to do about a field that Python would only call unexpected."""
-        for name in given.keys() & LEFT_OUT.keys():
-            raise UserError(f"OptimizationConfig has no {name}", LEFT_OUT[name])
-        return super().__new__(cls)
 
     def workflow_config(self) -> Config:
         """The config of the workflow.
@@ -175,3 +203,98 @@ class GSM8KOptimizationPipeline:
         """
         results = run_workflow(self.config, folder=self.folder, cores=self.cores)
         return {**read_json(results / "test_final.json"), "output_dir": str(results)}
+
+
+def run_workflow(
+    config: Config,
+    *targets: str,
+    folder: str | Path = ".",
+    cores: int | None = None,
+    gpus: int | None = None,
+) -> Path:
+    """Run the workflow and wait for its end; what is done already is not done again.
+
+    Snakemake's messages go to standard output as they come. The config is kept as ``config.yaml``
+    in the results folder, so that ``snakemake --configfile`` can go on where this ended.
+
+    Args:
+        config: The whole config; paths in it are relative to `folder`.
+        targets: Rules or files; all results by default.
+        folder: Where to run; Snakemake keeps its records there.
+        cores: Cores to use; None for what the workflow's default profile says.
+        gpus: GPUs to use; 0 stays on the CPU, None for what the profile says.
+
+    Returns:
+        The results folder.
+
+    Raises:
+        UserError: The workflow failed, or is not there. Names the failed rules and their logs.
+    """
+    if not SNAKEFILE.is_file():
+        raise UserError(
+            f"snakesteer was installed without its workflow ({SNAKEFILE} is missing)",
+            "Clone the repository and install it from there (`pip install --editable .`), or run "
+            "Python in the clone.",
+        )
+    folder = Path(folder).resolve()
+    results = folder / config.results
+    path = results / "config.yaml"
+    values = config.model_dump(mode="json")
+    try:
+        write_text(path, yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror})", "Choose another folder, or free this."
+        ) from error
+    command = [sys.executable, "-m", "snakemake", *targets]
+    command += ["--snakefile", str(SNAKEFILE), "--configfile", str(path)]
+    if cores is not None:
+        command += ["--cores", str(cores)]
+    if gpus is not None:
+        command += ["--resources", f"gpu={gpus}"]
+    code, said = _stream(command, folder)
+    if code != 0:
+        raise _failure(code, said)
+    return results
+
+
+def _stream(command: Sequence[str], folder: Path) -> tuple[int, str]:
+    """Run a command, pass on what it prints, and return its exit status and last lines."""
+    kept: deque[str] = deque(maxlen=_KEPT_LINES)
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONUTF8": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        process_group=0,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                kept.append(line)
+                print(line, end="", flush=True)
+        except BaseException:
+            # Snakemake and its jobs are a group of their own, so that they hear of it once,
+            # whether it comes from a terminal, a notebook or another process.
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait()
+            raise
+    return process.returncode, "".join(kept)
+
+
+def _failure(code: int, said: str) -> UserError:
+    jobs = _FAILED_JOB.findall(said)
+    rules = ", ".join(dict.fromkeys(rule for rule, _ in jobs))
+    logs = ", ".join(dict.fromkeys(log for _, block in jobs for log in _LOG.findall(block)))
+    lines = [line for line in said.splitlines(keepends=True) if not _NOISE.match(line)]
+    last = "".join(lines[-_TOLD_LINES:])
+    return UserError(
+        f"The workflow failed (exit status {code}{f', rule {rules}' if rules else ''}). It said:\n"
+        f"{last}",
+        "Put right what it says and start again: what was finished stays."
+        + (f" Logs: {logs}" if logs else ""),
+    )

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import vl_convert
 
-from snakesteer.cli import run_command
 from snakesteer.compare_figure import comparison_spec
-from snakesteer.files import atomic_path, write_text
+from snakesteer.records.cli import run_command
+from snakesteer.records.files import atomic_path, write_text
 from snakesteer.report.style import PNG_SCALE
 from snakesteer.run_table import Row, as_markdown, comparison, write_csv
 from snakesteer.wording import points

@@ -20,10 +20,10 @@ from snakesteer.activations_file import Activations, read_activations
 from snakesteer.comparison import Samples, compare
 from snakesteer.config import EvaluationConfig, GenerationConfig
 from snakesteer.data.problem import Problem
+from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.evaluation import Answer, answer_all
 from snakesteer.head_steering import AnySteering, HeadSteering
-from snakesteer.prompts import Prompter
 from snakesteer.statistics import Interval, verdict
 from snakesteer.steering import Steering
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from snakesteer.config import GenerationConfig, PromptConfig
 from snakesteer.data.problem import Problem
+from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding, Engine, Finish, Generation, Request
 from snakesteer.errors import UserError
-from snakesteer.files import read_jsonl, write_jsonl
 from snakesteer.grading import grade
 from snakesteer.head_steering import AnySteering
-from snakesteer.prompts import Prompter
+from snakesteer.records.files import read_jsonl, write_jsonl
 from snakesteer.repetition import is_degenerate
 
 

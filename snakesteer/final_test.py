@@ -12,15 +12,15 @@ from snakesteer.any_vector import file_of, read_vectors
 from snakesteer.comparison import Samples, compare
 from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig
 from snakesteer.data.problem import Problem
+from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.errors import UserError
 from snakesteer.evaluation import Answer, answer_all
-from snakesteer.files import read_json, read_jsonl
 from snakesteer.head_steering import AnySteering
 from snakesteer.models.loading import LoadedModel
 from snakesteer.pairs import gold_vs_corrupted
 from snakesteer.probes import Probe, label_metrics, read_probe
-from snakesteer.prompts import Prompter
+from snakesteer.records.files import read_json, read_jsonl
 from snakesteer.search.space import Candidate, candidate_from_params
 
 _TOLD = ("text", "extracted", "correct", "strict", "flexible", "finish", "new_tokens")

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from snakesteer.config import PromptConfig
 from snakesteer.data.problem import Problem
+from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.errors import UserError
@@ -26,7 +27,6 @@ from snakesteer.head_vectors import HeadVector
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.pairs import Pair
-from snakesteer.prompts import Prompter
 
 Ids = tuple[int, ...]
 

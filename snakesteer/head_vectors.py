@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from snakesteer.config import HeadMethod
 from snakesteer.errors import UserError
-from snakesteer.tensor_files import read_tensors, write_tensors
+from snakesteer.records.tensors import read_tensors, write_tensors
 
 Array = NDArray[np.float32]
 

@@ -11,11 +11,11 @@ import torch
 
 from snakesteer.config import GenerationConfig
 from snakesteer.data.problem import Problem
+from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.evaluation import answer_all, summary
 from snakesteer.hints import PromptTokens, hints
 from snakesteer.models.loading import LoadedModel
-from snakesteer.prompts import Prompter
 
 PROBLEMS = 8  # that are answered
 _PIECES = 8  # tokens that are shown at either end of the prompt

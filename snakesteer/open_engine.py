@@ -7,14 +7,13 @@ from typing import Any, TypeVar
 import torch
 
 from snakesteer.config import EngineConfig, GenerationConfig, PromptConfig
+from snakesteer.config.params import Params, section
+from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding, Engine
 from snakesteer.engine.select import engine_record, make_engine, worth_compiling
 from snakesteer.errors import UserError
 from snakesteer.evaluation import decoding_of
 from snakesteer.models.loading import LoadedModel, device_name
-from snakesteer.open_model import Params
-from snakesteer.params import section
-from snakesteer.prompts import Prompter
 
 T = TypeVar("T")
 

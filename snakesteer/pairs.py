@@ -11,7 +11,7 @@ from typing import Any
 from snakesteer.corruption import corrupt
 from snakesteer.data.problem import Problem, is_bare, strip_calculator
 from snakesteer.errors import UserError
-from snakesteer.files import read_jsonl, write_jsonl
+from snakesteer.records.files import read_jsonl, write_jsonl
 
 logger = logging.getLogger(__name__)
 

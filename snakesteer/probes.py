@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from snakesteer.activations_file import Activations
-from snakesteer.tensor_files import read_tensors, write_tensors
+from snakesteer.records.tensors import read_tensors, write_tensors
 
 Array = NDArray[np.float32]
 

@@ -2,7 +2,7 @@
 
 ``python -m snakesteer.reproduce results/provenance.json`` runs the recorded config into another
 folder. The runs are the same if every file has the same content, times aside (see
-`snakesteer.comparable`); the exit status is 0 only then.
+`snakesteer.records.content`); the exit status is 0 only then.
 """
 
 import argparse
@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
-from snakesteer.cli import run_command
-from snakesteer.config_load import load_config
+from snakesteer.api import run_workflow
+from snakesteer.config.load import load_config
 from snakesteer.errors import UserError
-from snakesteer.files import read_json
-from snakesteer.machine import machine
-from snakesteer.versions import git_state, versions
-from snakesteer.workflow_run import run_workflow
+from snakesteer.records.cli import run_command
+from snakesteer.records.files import read_json
+from snakesteer.records.machine import machine
+from snakesteer.records.versions import git_state, versions
 
 _NEEDED = {"config", "git", "versions", "machine", "run", "content_sha256"}
 

@@ -10,10 +10,10 @@ import pandas as pd
 from snakesteer.any_vector import AnyVector, VectorKey
 from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfig
 from snakesteer.data.problem import Problem
+from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.evaluation import Answer, answer_all, chunks, summary
-from snakesteer.files import atomic_path
-from snakesteer.prompts import Prompter
+from snakesteer.records.files import atomic_path
 from snakesteer.search.bands import band_starts
 from snakesteer.search.space import Candidate, strength_name, suggest
 from snakesteer.statistics import wilson

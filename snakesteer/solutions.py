@@ -5,9 +5,9 @@ from typing import Any
 
 from snakesteer.config import GenerationConfig
 from snakesteer.data.problem import Problem
+from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.evaluation import grade_generation, make_request
-from snakesteer.prompts import Prompter
 
 
 def sample_solutions(

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from snakesteer.config import Scope
-from snakesteer.config_load import load_config
+from snakesteer.config.load import load_config
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.files import read_json
 from snakesteer.models import loading
 from snakesteer.models.loading import LoadedModel
+from snakesteer.records.files import read_json
 from snakesteer.steering import Steering
 from snakesteer.vectors import Vector, read_vector
 

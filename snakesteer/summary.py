@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snakesteer.files import read_json
+from snakesteer.records.files import read_json
 from snakesteer.wording import configuration
 
 

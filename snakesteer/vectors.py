@@ -18,7 +18,7 @@ from snakesteer.config import Direction
 from snakesteer.directions import estimator
 from snakesteer.errors import UserError
 from snakesteer.probes import Probe
-from snakesteer.tensor_files import read_tensors, write_tensors
+from snakesteer.records.tensors import read_tensors, write_tensors
 
 Array = NDArray[np.float32]
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from filelock import FileLock
 
-from snakesteer.files import sha256_file
 from snakesteer.models import embedded
+from snakesteer.records.files import sha256_file
 from tests.tiny_models import save_tiny_model
 
 

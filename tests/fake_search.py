@@ -20,11 +20,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from snakesteer.config import GenerationConfig, PromptConfig, SearchConfig, SteeringConfig
+from snakesteer.config.params import leaves
 from snakesteer.data.problem import Problem, write_problems
+from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Generation, Request
 from snakesteer.evaluation import answer_all, write_answers
-from snakesteer.params import leaves
-from snakesteer.prompts import Prompter
 from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.run import SearchInputs, search
 from snakesteer.vectors import Diagnostics, Vector, write_vector

@@ -1,15 +1,15 @@
 """The configuration: one typed model is the truth.
 
 ``config/config.yaml`` and ``config/schema.json`` are generated from these classes (see
-`snakesteer.config_files`); the Snakefile turns the merged YAML into a `Config` before anything
-runs (see `snakesteer.config_load`). Sections are flat, so that overlays merge without leftovers and
+`snakesteer.config.files`); the Snakefile turns the merged YAML into a `Config` before anything
+runs (see `snakesteer.config.load`). Sections are flat, so that overlays merge without leftovers and
 every leaf can be a rule parameter of its own.
 """
 
 from pydantic import Field, field_validator, model_validator
 
 from snakesteer.config.checks import ChecksConfig
-from snakesteer.config.evidence import EvaluationConfig, SensitivityConfig
+from snakesteer.config.evaluation import EvaluationConfig, SensitivityConfig
 from snakesteer.config.generation import EngineConfig, GenerationConfig, PromptConfig
 from snakesteer.config.heads import HEAD_METHODS, HeadMethod, HeadsConfig
 from snakesteer.config.model import (

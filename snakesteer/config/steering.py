@@ -4,15 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from snakesteer import directions
+from snakesteer.config import catalogue
+from snakesteer.config.layers import parse_layers
 from snakesteer.config.section import Section
-from snakesteer.layers import parse_layers
 
 Range = tuple[float, float]
 Method = Literal["caa", "dac", "actadd", "dac_heads", "iti"]
 # Estimated directions are the modules of `snakesteer.directions`; one more is read from a file.
 IMPORTED = "file"
-DIRECTIONS = (*directions.NAMES, IMPORTED)
+DIRECTIONS = (*catalogue.DIRECTIONS, IMPORTED)
 
 
 def _known(direction: str) -> str:
@@ -74,7 +74,9 @@ class SteeringConfig(Section):
         ["caa"],
         min_length=1,
         description="What the vectors are. "
-        + "".join(f"`{name}`: {directions.summary(name)}. " for name in directions.NAMES)
+        + "".join(
+            f"`{name}`: {catalogue.direction_summary(name)}. " for name in catalogue.DIRECTIONS
+        )
         + f"`{IMPORTED}`: Read from `vector_file`.",
     )
     vector_file: str | None = Field(

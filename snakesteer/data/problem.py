@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.errors import UserError
-from snakesteer.files import read_jsonl, write_jsonl
+from snakesteer.records.files import read_jsonl, write_jsonl
 
 # One number: groups of three behind commas or plain digits, with an optional fraction. The
 # currency stands before or after the sign ("-$5", "$-5"). A minus right behind a digit, a letter or

@@ -8,7 +8,7 @@ from snakesteer.config import DataConfig
 from snakesteer.data import embedded
 from snakesteer.data.problem import Problem, problem_from_row
 from snakesteer.errors import UserError
-from snakesteer.files import read_jsonl
+from snakesteer.records.files import read_jsonl
 
 Part = Literal["train", "test"]
 

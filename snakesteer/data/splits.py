@@ -21,7 +21,7 @@ from typing import Any
 
 from snakesteer.data.problem import Problem
 from snakesteer.errors import UserError
-from snakesteer.files import sha256_text
+from snakesteer.records.files import sha256_text
 
 Splits = Mapping[str, Sequence[Problem]]
 

@@ -7,8 +7,8 @@ import numpy as np
 from snakesteer.exports import FILES
 from snakesteer.exports.chosen import Chosen
 from snakesteer.exports.reasons import not_a_vector
-from snakesteer.files import write_json
-from snakesteer.tensor_files import write_tensors
+from snakesteer.records.files import write_json
+from snakesteer.records.tensors import write_tensors
 
 refusal = not_a_vector
 

@@ -7,7 +7,7 @@ from typing import Any
 import snakesteer
 from snakesteer.any_vector import AnyVector, VectorKey, read_vectors
 from snakesteer.config import ModelConfig, PairsConfig
-from snakesteer.files import read_json, read_jsonl, sha256_file
+from snakesteer.records.files import read_json, read_jsonl, sha256_file
 from snakesteer.search.space import Candidate, candidate_from_params
 from snakesteer.steering import Steering
 from snakesteer.vectors import Vector

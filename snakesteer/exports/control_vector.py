@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from snakesteer.exports import FILES
 from snakesteer.exports.chosen import Chosen
 from snakesteer.exports.reasons import not_a_vector, not_constant, not_everywhere
-from snakesteer.files import atomic_path
+from snakesteer.records.files import atomic_path
 from snakesteer.search.space import Candidate
 from snakesteer.steering import Steering
 

@@ -12,7 +12,7 @@ from snakesteer.exports import FILES
 from snakesteer.exports.chosen import Chosen
 from snakesteer.exports.control_vector import scaled, write_directions
 from snakesteer.exports.reasons import not_a_vector, not_constant
-from snakesteer.files import write_json
+from snakesteer.records.files import write_json
 from snakesteer.search.space import Candidate
 
 

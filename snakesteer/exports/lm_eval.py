@@ -15,9 +15,9 @@ from snakesteer.config import ModelConfig
 from snakesteer.exports import FILES
 from snakesteer.exports.chosen import Chosen
 from snakesteer.exports.reasons import not_a_vector, not_constant, not_everywhere
-from snakesteer.files import atomic_path
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.loading import load_config_of
+from snakesteer.records.files import atomic_path
 from snakesteer.search.space import Candidate
 from snakesteer.steering import Place
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakesteer.config import EMBEDDED_MODEL, EMBEDDED_MODEL_LAYERS, ModelConfig
 from snakesteer.errors import UserError
-from snakesteer.files import read_json
+from snakesteer.records.files import read_json
 
 # Names that HuggingFace configs use for the number of decoder blocks.
 DEPTH_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")

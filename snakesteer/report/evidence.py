@@ -11,7 +11,7 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from snakesteer.files import read_json, read_jsonl
+from snakesteer.records.files import read_json, read_jsonl
 from snakesteer.search.database import read_db
 from snakesteer.statistics import wilson
 from snakesteer.strengths import read_strengths

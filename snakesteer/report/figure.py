@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from snakesteer.files import atomic_path, write_text
+from snakesteer.records.files import atomic_path, write_text
 from snakesteer.report.style import CONFIG, MUTED, PADDING, PNG_SCALE, WIDTH
 from snakesteer.report.table import Table
 

@@ -6,8 +6,7 @@ Citation keys are those of assets/references.bib.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snakesteer import directions
-from snakesteer.config import HEAD_METHODS
+from snakesteer.config import HEAD_METHODS, catalogue
 from snakesteer.config.steering import IMPORTED
 
 Config = Mapping[str, Any]
@@ -99,7 +98,7 @@ def direction_words(name: str) -> str:
     """What a direction is: with a citation where there is one, else as its module says."""
     if name in DIRECTIONS:
         return DIRECTIONS[name]
-    summary = directions.summary(name)
+    summary = catalogue.direction_summary(name)
     return summary[0].lower() + summary[1:]
 
 

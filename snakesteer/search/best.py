@@ -9,10 +9,10 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from snakesteer.evaluation import Answer, accuracy
-from snakesteer.files import read_json
+from snakesteer.records.files import read_json
+from snakesteer.records.versions import git_state, timestamp, versions
 from snakesteer.search.database import read_db
 from snakesteer.search.space import PARAM_NAMES, STEERED_LAYERS
-from snakesteer.versions import git_state, timestamp, versions
 
 RUNNERS_UP = 5
 

@@ -9,7 +9,7 @@ import optuna
 import pandas as pd
 
 from snakesteer.errors import UserError
-from snakesteer.files import atomic_path, read_json
+from snakesteer.records.files import atomic_path, read_json
 from snakesteer.search.journal import STUDY_NAME, load_finished
 from snakesteer.search.study import enough, trial_rows
 

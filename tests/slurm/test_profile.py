@@ -56,5 +56,5 @@ def test_reading_the_workflow_imports_no_torch():
         text=True,
     )
     modules = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
-    assert "snakesteer.config_load" in modules, done.stderr[-2000:]
+    assert "snakesteer.config.load" in modules, done.stderr[-2000:]
     assert not {"torch", "transformers", "optuna", "sklearn", "datasets"} & modules

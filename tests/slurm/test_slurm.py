@@ -19,7 +19,7 @@ import pytest
 import yaml
 from optuna.storages.journal import JournalFileBackend
 
-from snakesteer.files import read_json
+from snakesteer.records.files import read_json
 from tests.slurm.cluster import Cluster, Job, NoCluster, running_cluster
 from tests.workflow.project import CHECKOUT, Project, Run, make_project
 

@@ -23,10 +23,10 @@ from snakesteer.activations import (
 )
 from snakesteer.activations_file import read_activations
 from snakesteer.config import PromptConfig
+from snakesteer.data.prompts import Prompter
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import block_output, hidden_states_index
 from snakesteer.pairs import Pair
-from snakesteer.prompts import Prompter
 from tests.loaded_models import blocks_of, loaded_model, prompt_ids
 from tests.tiny_models import CONTEXT, FAMILIES, HIDDEN, NUM_LAYERS, SLIDING_WINDOW, tiny_tokenizer
 

@@ -22,18 +22,18 @@ from snakesteer.controls import (
     with_vectors,
 )
 from snakesteer.data.problem import Problem
+from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.engine.slots import SlotsEngine
 from snakesteer.evaluation import answer_all
-from snakesteer.files import write_jsonl
 from snakesteer.final_test import Best, evaluate_test, read_generations
 from snakesteer.head_steering import HeadSteering
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.loading import LoadedModel
 from snakesteer.pairs import Pair
 from snakesteer.probes import Probe, fit_probe
-from snakesteer.prompts import Prompter
+from snakesteer.records.files import write_jsonl
 from snakesteer.search.space import Candidate
 from snakesteer.steering import Dac, Place, Steering
 from snakesteer.vectors import make_vector

@@ -7,11 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from snakesteer import directions
-from snakesteer.code_files import PACKAGE, imported_files
-from snakesteer.config import SteeringConfig
+from snakesteer.config import SteeringConfig, catalogue
 from snakesteer.errors import UserError
 from snakesteer.probes import Probe, fit_probe
+from snakesteer.records.code_files import PACKAGE, imported_files
 from snakesteer.vectors import make_vector
 from tests.unit.examples import activations
 
@@ -69,27 +68,29 @@ def test_pca_of_differences_that_are_all_the_same_is_no_direction(data, probe):
         make_vector("pca", same, probe)
 
 
-@pytest.mark.parametrize("direction", directions.NAMES)
+@pytest.mark.parametrize("direction", catalogue.DIRECTIONS)
 def test_every_direction_is_a_vector_of_its_own_and_can_be_searched(data, probe, direction):
     vector = make_vector(direction, data, probe)
     assert vector.direction == direction
     assert vector.raw.shape == (8,)
     assert SteeringConfig(directions=[direction]).directions == [direction]
-    assert directions.summary(direction) != "no description"
+    assert catalogue.direction_summary(direction) != "no description"
     description = SteeringConfig.model_fields["directions"].description
-    assert f"`{direction}`: {directions.summary(direction)}." in description
+    assert f"`{direction}`: {catalogue.direction_summary(direction)}." in description
     page = (PACKAGE.parent / "docs" / "methods.md").read_text(encoding="utf-8")
     assert f"\n| `{direction}` | " in page
-    others = [make_vector(name, data, probe).raw for name in directions.NAMES if name != direction]
+    others = [
+        make_vector(name, data, probe).raw for name in catalogue.DIRECTIONS if name != direction
+    ]
     assert not any(np.allclose(vector.raw, other, rtol=1e-3) for other in others)
 
 
 def test_names_are_those_of_the_files_and_cost_no_heavy_import():
     files = {path.stem for path in (PACKAGE / "directions").glob("*.py")} - {"__init__"}
-    assert set(directions.NAMES) == files
+    assert set(catalogue.DIRECTIONS) == files
     assert {"caa", "probe", "mean_centring", "pca"} <= files
     code = (
-        "import sys; from snakesteer import directions; assert 'pca' in directions.NAMES;"
+        "import sys; from snakesteer.config import catalogue; assert 'pca' in catalogue.DIRECTIONS;"
         "assert not {'numpy', 'sklearn', 'h5py', 'torch'} & set(sys.modules), 'heavy'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)

@@ -7,6 +7,7 @@ import pytest
 
 from snakesteer.config import GenerationConfig, PromptConfig
 from snakesteer.data.problem import Problem
+from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Generation
 from snakesteer.errors import UserError
 from snakesteer.evaluation import (
@@ -20,7 +21,6 @@ from snakesteer.evaluation import (
     summary,
     write_answers,
 )
-from snakesteer.prompts import Prompter
 from snakesteer.steering import Steering
 from tests.loaded_models import direction
 from tests.tiny_models import tiny_tokenizer

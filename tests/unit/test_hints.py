@@ -4,9 +4,9 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from snakesteer.config import PromptConfig
+from snakesteer.data.prompts import Prompter
 from snakesteer.evaluation import Answer
 from snakesteer.hints import PromptTokens, hints
-from snakesteer.prompts import Prompter
 from tests.tiny_models import BOS, EOS, tiny_tokenizer
 
 QUESTION = "How many pens?"

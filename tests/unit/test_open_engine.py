@@ -10,13 +10,14 @@ from snakesteer.config import (
     ModelConfig,
     PromptConfig,
 )
+from snakesteer.config.params import leaves
 from snakesteer.data.problem import write_problems
+from snakesteer.data.prompts import open_prompter
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.errors import UserError
-from snakesteer.files import write_json
+from snakesteer.models.open import open_model
 from snakesteer.open_engine import check_same_run, open_engine, open_sampler, run_record, settled
-from snakesteer.open_model import open_model, open_prompter
-from snakesteer.params import leaves
+from snakesteer.records.files import write_json
 from tests.loaded_models import loaded_model
 from tests.tiny_models import tiny_tokenizer
 from tests.unit.test_final_test import PROBLEMS

@@ -7,10 +7,10 @@ import torch
 
 from snakesteer import reproduce as module
 from snakesteer.errors import UserError
-from snakesteer.files import write_json
-from snakesteer.machine import machine
+from snakesteer.records.files import write_json
+from snakesteer.records.machine import machine
+from snakesteer.records.versions import git_state, versions
 from snakesteer.reproduce import changed_surroundings, changes, read_record, reproduce, table
-from snakesteer.versions import git_state, versions
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from snakesteer.errors import UserError
-from snakesteer.files import write_json
+from snakesteer.records.files import write_json
 from snakesteer.run_table import NOT_STEERED, Row, as_markdown, comparison, judged, write_csv
 
 

@@ -6,7 +6,7 @@ import torch
 
 from snakesteer.engine.interface import Request
 from snakesteer.errors import UserError
-from snakesteer.files import write_json
+from snakesteer.records.files import write_json
 from snakesteer.steered_text import generate, load_model, model_of, steer
 from snakesteer.vectors import Vector
 from tests.loaded_models import direction, loaded_model, prompt_ids, slow_generate

@@ -6,7 +6,7 @@ import string
 import pytest
 
 from snakesteer import GSM8KOptimizationPipeline, OptimizationConfig, UserError
-from snakesteer.files import sha256_file
+from snakesteer.records.files import sha256_file
 from tests.tiny_models import save_tiny_model
 from tests.workflow.project import TEST_ROWS, TRAIN_ROWS, problem_rows, write_rows
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from snakesteer.code_files import PLUMBING
+from snakesteer.records.code_files import PLUMBING
 from tests.workflow.graph import Job, graph
 from tests.workflow.project import CHECKOUT, Project
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from snakesteer.files import write_json
+from snakesteer.records.files import write_json
 from snakesteer.vectors import read_vector
 from tests.workflow.project import Project
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from snakesteer.files import read_json
+from snakesteer.records.files import read_json
 from snakesteer.search.space import candidate_from_params
 from snakesteer.vectors import read_vector
 from tests.workflow.project import LAYERS, Project

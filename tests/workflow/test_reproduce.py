@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from snakesteer.comparable import LEFT_OUT
+from snakesteer.records.content import LEFT_OUT
 from tests.workflow.project import Project, Run
 
 pytestmark = pytest.mark.workflow

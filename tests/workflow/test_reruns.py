@@ -125,7 +125,7 @@ def test_code_reruns_what_it_affects(finished_copy: Project):
     assert finished_copy.snakemake("-n").idle
     planned = edit(finished_copy, "summary.py")  # what is printed at the end is no result
     assert not planned
-    for module in ("provenance.py", "comparable.py"):
+    for module in ("records/provenance.py", "records/content.py"):
         planned = edit(finished_copy, module)
         assert planned == RECORD
     planned = edit(finished_copy, "statistics.py")

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from snakesteer.activations_file import read_activations
-from snakesteer.files import sha256_file
+from snakesteer.records.files import sha256_file
 from snakesteer.vectors import read_vector
 from tests.workflow.conftest import Finished
 from tests.workflow.project import CONFIG, DIRECTIONS, LAYERS, Project, read_rows

@@ -10,7 +10,7 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from snakesteer.config import Config
-from snakesteer.config_load import load_config
+from snakesteer.config.load import load_config
 from snakesteer.data.sources import load_official
 from snakesteer.data.splits import carve_test, carve_train_val
 from snakesteer.vector_files import read_user_vector

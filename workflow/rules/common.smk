@@ -11,18 +11,18 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from snakesteer import code_files
+from snakesteer.records import code_files
 from snakesteer.config import EMBEDDED_MODEL, HEAD_METHODS
 from snakesteer.config.steering import IMPORTED
-from snakesteer.config_load import load_config
+from snakesteer.config.load import load_config
 from snakesteer.engine.reference_only import needs_reference
 from snakesteer.errors import UserError
-from snakesteer.files import check_writable
+from snakesteer.records.files import check_writable
 from snakesteer.exports import FILES as EXPORTS
-from snakesteer.files import read_json
-from snakesteer.layers import resolve_layers
+from snakesteer.records.files import read_json
+from snakesteer.config.layers import resolve_layers
 from snakesteer.models.depth import depth_before_download, local_files
-from snakesteer.params import leaves
+from snakesteer.config.params import leaves
 from snakesteer.search.grid import check_sampler
 from snakesteer.summary import final_summary
 

@@ -2,8 +2,9 @@
 
 from snakesteer.actadd import prompt_differences, write_actadd
 from snakesteer.activations_file import read_activations
-from snakesteer.logs import script_log
-from snakesteer.open_model import open_model, open_prompter
+from snakesteer.data.prompts import open_prompter
+from snakesteer.models.open import open_model
+from snakesteer.records.logs import script_log
 from snakesteer.vectors import vector_at
 
 with script_log(snakemake.log[0]):

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from snakesteer.activations import texts_of_pairs, write_activations
-from snakesteer.logs import script_log
-from snakesteer.open_model import open_model, open_prompter, source_of
+from snakesteer.data.prompts import open_prompter
+from snakesteer.models.open import open_model, source_of
 from snakesteer.pairs import read_pairs
+from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     params = snakemake.params

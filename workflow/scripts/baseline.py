@@ -1,13 +1,14 @@
 """Unsteered answers to the validation split."""
 
 from snakesteer.config import GenerationConfig
+from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
+from snakesteer.data.prompts import open_prompter
 from snakesteer.evaluation import answer_all, chunks, summary, write_answers
-from snakesteer.files import write_json
-from snakesteer.logs import script_log
+from snakesteer.models.open import open_model
 from snakesteer.open_engine import open_engine, run_record, settled
-from snakesteer.open_model import open_model, open_prompter
-from snakesteer.params import section
+from snakesteer.records.files import write_json
+from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     params = snakemake.params

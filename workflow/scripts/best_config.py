@@ -1,8 +1,8 @@
 """The best configuration of the study, with its evidence."""
 
 from snakesteer.evaluation import read_answers
-from snakesteer.files import write_json
-from snakesteer.logs import script_log
+from snakesteer.records.files import write_json
+from snakesteer.records.logs import script_log
 from snakesteer.search.best import best_config
 
 with script_log(snakemake.log[0]):

@@ -1,14 +1,15 @@
 """Controls of the chosen configuration on the test split."""
 
 from snakesteer.config import EvaluationConfig, GenerationConfig
+from snakesteer.config.params import section
 from snakesteer.controls import evaluate_controls, log_controls, nothing_to_control
 from snakesteer.data.problem import read_problems
-from snakesteer.files import read_json, write_json, write_jsonl
+from snakesteer.data.prompts import open_prompter
 from snakesteer.final_test import read_best, read_generations
-from snakesteer.logs import script_log
+from snakesteer.models.open import open_model
 from snakesteer.open_engine import check_same_run, open_engine, run_record
-from snakesteer.open_model import open_model, open_prompter
-from snakesteer.params import section
+from snakesteer.records.files import read_json, write_json, write_jsonl
+from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     params, given = snakemake.params, snakemake.input

@@ -1,13 +1,13 @@
 """Contrast activations of attention heads by generation step."""
 
 from snakesteer.config import HeadsConfig, PromptConfig
+from snakesteer.config.params import section
+from snakesteer.data.prompts import Prompter
 from snakesteer.head_contrasts import contrast, contrast_prompts, step_means
 from snakesteer.head_vectors import write_head_vector
-from snakesteer.logs import script_log
-from snakesteer.open_model import open_model, source_of
+from snakesteer.models.open import open_model, source_of
 from snakesteer.pairs import read_pairs
-from snakesteer.params import section
-from snakesteer.prompts import Prompter
+from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]) as log:
     params = snakemake.params

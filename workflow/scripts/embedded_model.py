@@ -3,8 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from snakesteer.logs import script_log
 from snakesteer.models.embedded import convert, extract_gguf
+from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]), tempfile.TemporaryDirectory() as folder:
     gguf = Path(folder) / "model.gguf"

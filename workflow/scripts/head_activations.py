@@ -1,10 +1,11 @@
 """Outputs of all attention heads on one split's contrast pairs."""
 
 from snakesteer.activations import texts_of_pairs, write_activations
-from snakesteer.logs import script_log
+from snakesteer.data.prompts import open_prompter
 from snakesteer.models.heads import find_heads
-from snakesteer.open_model import open_model, open_prompter, source_of
+from snakesteer.models.open import open_model, source_of
 from snakesteer.pairs import read_pairs
+from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     params = snakemake.params

@@ -1,7 +1,7 @@
 """One steering vector of the user's own."""
 
 from snakesteer.activations_file import read_activations
-from snakesteer.logs import script_log
+from snakesteer.records.logs import script_log
 from snakesteer.vector_files import read_user_vector
 from snakesteer.vectors import diagnose, vector_at, write_vector
 

@@ -2,7 +2,7 @@
 
 from snakesteer.head_vectors import write_head_vector
 from snakesteer.iti import estimate
-from snakesteer.logs import script_log
+from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     params = snakemake.params

@@ -1,13 +1,14 @@
 """A direct test of the model, printed and kept."""
 
 from snakesteer.config import GenerationConfig
+from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
-from snakesteer.files import read_json, write_json
-from snakesteer.logs import script_log
+from snakesteer.data.prompts import open_prompter
 from snakesteer.model_check import PROBLEMS, check_model, page
+from snakesteer.models.open import open_model
 from snakesteer.open_engine import open_engine, run_record
-from snakesteer.open_model import open_model, open_prompter
-from snakesteer.params import section
+from snakesteer.records.files import read_json, write_json
+from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]) as logger:
     greedy = {"generation__do_sample": False, "generation__temperature": 0.0}

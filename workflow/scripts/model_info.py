@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from snakesteer.files import sha256_file, write_json
-from snakesteer.layers import resolve_layers
-from snakesteer.logs import script_log
+from snakesteer.config.layers import resolve_layers
 from snakesteer.models.loading import describe_model, download_model
-from snakesteer.open_model import model_section
+from snakesteer.models.open import model_section
+from snakesteer.records.files import sha256_file, write_json
+from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     model = model_section(snakemake.params, snakemake.input.model)

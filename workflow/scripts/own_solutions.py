@@ -1,12 +1,13 @@
 """The model's own sampled solutions, graded, for contrast pairs."""
 
 from snakesteer.config import GenerationConfig
+from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
-from snakesteer.files import write_jsonl
-from snakesteer.logs import script_log
+from snakesteer.data.prompts import open_prompter
+from snakesteer.models.open import open_model
 from snakesteer.open_engine import open_sampler
-from snakesteer.open_model import open_model, open_prompter
-from snakesteer.params import section
+from snakesteer.records.files import write_jsonl
+from snakesteer.records.logs import script_log
 from snakesteer.solutions import sample_solutions
 
 with script_log(snakemake.log[0]):

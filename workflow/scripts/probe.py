@@ -1,9 +1,9 @@
 """The probe of one layer, fitted on train pairs and scored on validation pairs."""
 
 from snakesteer.activations_file import read_activations
-from snakesteer.files import write_json
-from snakesteer.logs import script_log
 from snakesteer.probes import fit_probe, probe_metrics, write_probe
+from snakesteer.records.files import write_json
+from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     train = read_activations(snakemake.input.train)

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from snakesteer.files import read_json, write_json
-from snakesteer.logs import script_log
-from snakesteer.provenance import provenance
+from snakesteer.records.files import read_json, write_json
+from snakesteer.records.logs import script_log
+from snakesteer.records.provenance import provenance
 
 with script_log(snakemake.log[0]):
     code = {str(path) for path in snakemake.input.code}  # told by its commit

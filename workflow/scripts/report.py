@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from snakesteer.files import write_text
-from snakesteer.logs import script_log
+from snakesteer.records.files import write_text
+from snakesteer.records.logs import script_log
 from snakesteer.report.evidence import read_evidence
 from snakesteer.report.figure import write_figure
 from snakesteer.report.figures import grid_figures, make_figures

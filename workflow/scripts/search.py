@@ -1,9 +1,10 @@
 """The Optuna study on the validation split."""
 
-from snakesteer.files import read_json
-from snakesteer.logs import script_log
+from snakesteer.data.prompts import open_prompter
+from snakesteer.models.open import open_model
 from snakesteer.open_engine import check_same_run, open_engine, run_record
-from snakesteer.open_model import open_model, open_prompter
+from snakesteer.records.files import read_json
+from snakesteer.records.logs import script_log
 from snakesteer.search.run import SearchInputs, search
 
 with script_log(snakemake.log[0]):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from snakesteer.logs import script_log
+from snakesteer.records.logs import script_log
 from snakesteer.report.figure import write_figure
 from snakesteer.report.sensitivity_figure import sensitivity_figure
 from snakesteer.strengths import in_words, read_strengths

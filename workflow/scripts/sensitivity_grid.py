@@ -2,13 +2,14 @@
 
 from snakesteer.any_vector import read_vectors
 from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfig
+from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
+from snakesteer.data.prompts import open_prompter
 from snakesteer.evaluation import read_answers
-from snakesteer.files import read_json
-from snakesteer.logs import script_log
+from snakesteer.models.open import open_model
 from snakesteer.open_engine import check_same_run, open_engine, run_record
-from snakesteer.open_model import open_model, open_prompter
-from snakesteer.params import section
+from snakesteer.records.files import read_json
+from snakesteer.records.logs import script_log
 from snakesteer.sensitivity import grid, sensitivity_rows, write_sensitivity
 
 with script_log(snakemake.log[0]):

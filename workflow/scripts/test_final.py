@@ -1,14 +1,15 @@
 """The one evaluation on the test split."""
 
 from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig
+from snakesteer.config.params import nested, section
 from snakesteer.data.problem import read_problems
-from snakesteer.files import read_json, write_json, write_jsonl
+from snakesteer.data.prompts import open_prompter
 from snakesteer.final_test import evaluate_test, read_best
-from snakesteer.logs import script_log
-from snakesteer.machine import machine
+from snakesteer.models.open import open_model
 from snakesteer.open_engine import open_engine, run_record, settled
-from snakesteer.open_model import open_model, open_prompter
-from snakesteer.params import nested, section
+from snakesteer.records.files import read_json, write_json, write_jsonl
+from snakesteer.records.logs import script_log
+from snakesteer.records.machine import machine
 
 with script_log(snakemake.log[0]):
     params = snakemake.params

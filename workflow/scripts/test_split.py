@@ -2,8 +2,8 @@
 
 from snakesteer.data.problem import read_problems, write_problems
 from snakesteer.data.splits import carve_test, manifest
-from snakesteer.files import sha256_file, write_json
-from snakesteer.logs import script_log
+from snakesteer.records.files import sha256_file, write_json
+from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     inputs, params = snakemake.input, snakemake.params

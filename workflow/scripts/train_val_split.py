@@ -2,7 +2,7 @@
 
 from snakesteer.data.problem import read_problems, write_problems
 from snakesteer.data.splits import carve_train_val
-from snakesteer.logs import script_log
+from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     params = snakemake.params

@@ -1,6 +1,6 @@
 """The tables of the study: study.db and trials.csv."""
 
-from snakesteer.logs import script_log
+from snakesteer.records.logs import script_log
 from snakesteer.search.tables import collect
 
 with script_log(snakemake.log[0]):

@@ -1,8 +1,8 @@
 """One steering vector."""
 
 from snakesteer.activations_file import read_activations
-from snakesteer.logs import script_log
 from snakesteer.probes import read_probe
+from snakesteer.records.logs import script_log
 from snakesteer.vectors import diagnose, make_vector, write_vector
 
 with script_log(snakemake.log[0]):

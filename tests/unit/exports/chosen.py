@@ -4,7 +4,7 @@ import numpy as np
 
 from snakesteer.config import ModelConfig, PairsConfig
 from snakesteer.exports.chosen import read_chosen
-from snakesteer.files import write_json, write_jsonl
+from snakesteer.records.files import write_json, write_jsonl
 from snakesteer.search.space import Candidate
 from snakesteer.vectors import Diagnostics, Vector, write_vector
 from tests.tiny_models import HIDDEN, NUM_LAYERS, save_tiny_model

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from snakesteer.code_files import PACKAGE, imported_files
 from snakesteer.errors import UserError
 from snakesteer.exports import FILES
 from snakesteer.exports.easysteer import apply_spec
 from snakesteer.exports.formats import FORMATS, check, manifest
-from snakesteer.files import read_json, sha256_file
-from snakesteer.tensor_files import read_tensors
+from snakesteer.records.code_files import PACKAGE, imported_files
+from snakesteer.records.files import read_json, sha256_file
+from snakesteer.records.tensors import read_tensors
 from snakesteer.vector_files import read_user_vector
 from tests.tiny_models import HIDDEN
 from tests.unit.exports.chosen import BAND, LAYERS, RAW, candidate, make_chosen

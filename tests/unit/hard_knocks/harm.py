@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from snakesteer.logs import script_log
+from snakesteer.records.logs import script_log
 
 Job = Callable[[Path], object]
 Harm = Callable[[Path], object]

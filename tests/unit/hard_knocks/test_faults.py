@@ -13,10 +13,10 @@ import pytest
 
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.files import atomic_path, write_jsonl, write_text
-from snakesteer.logs import script_log
+from snakesteer.records.files import atomic_path, write_jsonl, write_text
+from snakesteer.records.logs import script_log
+from snakesteer.records.tensors import write_tensors
 from snakesteer.search.tables import collect
-from snakesteer.tensor_files import write_tensors
 from tests.fake_search import check_finished, finished, make_inputs, read_trials, start
 from tests.loaded_models import loaded_model
 

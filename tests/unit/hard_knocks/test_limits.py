@@ -9,13 +9,13 @@ import pytest
 
 from snakesteer.comparison import compare
 from snakesteer.config import EvaluationConfig
-from snakesteer.config_load import load_config
+from snakesteer.config.layers import resolve_layers
+from snakesteer.config.load import load_config
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.engine.slots import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.evaluation import Answer
-from snakesteer.layers import resolve_layers
 from snakesteer.steering import Steering
 from tests.fake_search import PROBLEMS, check_finished, make_inputs, read_trials, start
 from tests.loaded_models import direction, loaded_model, prompt_ids

@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from snakesteer.config import ModelConfig, PromptConfig
+from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.files import write_jsonl
-from snakesteer.logs import script_log
 from snakesteer.models import loading
 from snakesteer.models.depth import depth_before_download
 from snakesteer.models.loading import describe_model, load_model
-from snakesteer.prompts import Prompter
+from snakesteer.records.files import write_jsonl
+from snakesteer.records.logs import script_log
 from tests.tiny_models import CONTEXT, save_tiny_model, tiny_tokenizer
 from tests.unit.hard_knocks.harm import Harm, Knocks, Payload, check_knock, truncated, written
 

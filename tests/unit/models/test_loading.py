@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from snakesteer.config import ModelConfig, PromptConfig
+from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.engine.slots import SlotsEngine
@@ -23,7 +24,6 @@ from snakesteer.models.loading import (
     resolve_device,
     resolve_dtype,
 )
-from snakesteer.prompts import Prompter
 from tests.loaded_models import prompt_ids, slow_generate
 from tests.tiny_models import CONTEXT, HIDDEN, NUM_LAYERS, VOCABULARY, save_tiny_model, tiny_model
 

@@ -11,13 +11,13 @@ from optuna.trial import TrialState
 
 from snakesteer.comparison import compare
 from snakesteer.config import Config
+from snakesteer.config.params import leaves, nested
 from snakesteer.controls import Control, controls_record, nothing_to_control
 from snakesteer.data.problem import Problem
 from snakesteer.data.splits import manifest
 from snakesteer.evaluation import Answer, summary, write_answers
-from snakesteer.files import sha256_text, write_json, write_jsonl, write_text
 from snakesteer.final_test import generation_rows, read_generations
-from snakesteer.params import leaves, nested
+from snakesteer.records.files import sha256_text, write_json, write_jsonl, write_text
 from snakesteer.report.evidence import Evidence, read_evidence
 from snakesteer.search import tables
 from snakesteer.search.best import best_config

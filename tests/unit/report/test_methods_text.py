@@ -5,8 +5,7 @@ from typing import get_args
 
 import pytest
 
-from snakesteer import directions
-from snakesteer.config import Config, SearchConfig
+from snakesteer.config import Config, SearchConfig, catalogue
 from snakesteer.config.steering import After, Method, Operator, PairKind, Schedule, Scope
 from snakesteer.report import methods_text as module
 from snakesteer.report import steering_text as words
@@ -177,7 +176,7 @@ def test_controls_are_at_the_heads_that_were_steered(report):
 
 def test_a_new_direction_is_described_by_its_module(monkeypatch):
     monkeypatch.delitem(words.DIRECTIONS, "probe")
-    summary = directions.summary("probe")
+    summary = catalogue.direction_summary("probe")
     assert words.direction_words("probe") == summary[0].lower() + summary[1:]
 
 

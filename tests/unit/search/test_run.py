@@ -7,12 +7,12 @@ import optuna
 import pytest
 
 from snakesteer.config import GenerationConfig, SearchConfig, SteeringConfig
+from snakesteer.config.params import leaves
 from snakesteer.data.problem import write_problems
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.errors import UserError
 from snakesteer.evaluation import answer_all, write_answers
-from snakesteer.params import leaves
 from snakesteer.search.database import read_db
 from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.run import SearchInputs, search

@@ -6,7 +6,7 @@ from optuna.trial import TrialState
 
 from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.errors import UserError
-from snakesteer.files import write_json
+from snakesteer.records.files import write_json
 from snakesteer.search.best import rank_trials
 from snakesteer.search.database import read_db
 from snakesteer.search.journal import open_study

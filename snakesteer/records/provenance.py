@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from snakesteer.comparable import NOT_COMPARED, content_sha256
-from snakesteer.files import sha256_file
-from snakesteer.versions import git_state, timestamp, versions
+from snakesteer.records.content import NOT_COMPARED, content_sha256
+from snakesteer.records.files import sha256_file
+from snakesteer.records.versions import git_state, timestamp, versions
 
 
 def provenance(

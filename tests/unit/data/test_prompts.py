@@ -7,8 +7,8 @@ from tokenizers.processors import TemplateProcessing
 
 from snakesteer.config import PromptConfig
 from snakesteer.data.problem import Problem
+from snakesteer.data.prompts import Prompter, common_prefix, split_examples
 from snakesteer.errors import UserError
-from snakesteer.prompts import Prompter, common_prefix, split_examples
 from tests.tiny_models import BOS, EOS, tiny_tokenizer
 
 EXAMPLES = (

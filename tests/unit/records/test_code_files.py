@@ -2,7 +2,7 @@
 
 import pytest
 
-from snakesteer.code_files import PACKAGE, PLUMBING, imported_files
+from snakesteer.records.code_files import PACKAGE, PLUMBING, imported_files
 
 SCRIPTS = PACKAGE.parent / "workflow" / "scripts"
 
@@ -30,7 +30,7 @@ def test_vectors_depend_on_no_model_and_no_engine():
         "directions/__init__.py",
         "directions/pca.py",
         "probes.py",
-        "tensor_files.py",
+        "records/tensors.py",
         "vectors.py",
     }
 
@@ -58,7 +58,7 @@ def test_a_change_of_the_grader_reruns_all_that_grades():
 
 def test_activations_do_not_depend_on_the_engine_or_the_search():
     found = of_script("activations")
-    assert {"models/blocks.py", "models/loading.py", "prompts.py"} <= found
+    assert {"models/blocks.py", "models/loading.py", "data/prompts.py"} <= found
     assert not any(name.startswith(("engine/", "search/")) for name in found)
 
 

@@ -10,20 +10,17 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 
 # Plumbing: what these do to a result goes through rule parameters, or is no part of it. A package
 # stands for all of its modules.
 _PLUMBING = (
     "config",
-    "config_load",
     "errors",
-    "files",
-    "layers",
-    "logs",
-    "machine",
-    "params",
-    "versions",
+    "records.files",
+    "records.logs",
+    "records.machine",
+    "records.versions",
 )
 PLUMBING = frozenset(f"snakesteer.{name}" for name in _PLUMBING)
 

@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from snakesteer.errors import UserError
-from snakesteer.tensor_files import read_tensors, write_tensors
+from snakesteer.records.tensors import read_tensors, write_tensors
 
 TENSORS = {
     "weight": np.arange(6, dtype=np.float32),

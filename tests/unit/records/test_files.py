@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from snakesteer import files
 from snakesteer.errors import UserError
-from snakesteer.files import (
+from snakesteer.records import files
+from snakesteer.records.files import (
     atomic_path,
     check_writable,
     read_json,

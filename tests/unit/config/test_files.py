@@ -11,13 +11,13 @@ import yaml
 from snakemake.utils import update_config
 
 from snakesteer.config import Config
-from snakesteer.config_files import config_reference, config_schema, config_yaml
-from snakesteer.config_load import load_config
-from snakesteer.layers import resolve_layers
+from snakesteer.config.files import config_reference, config_schema, config_yaml
+from snakesteer.config.layers import resolve_layers
+from snakesteer.config.load import load_config
 from snakesteer.models.depth import depth_before_download
 from snakesteer.search.grid import check_sampler, grid
 
-FOLDER = Path(__file__).parents[2] / "config"
+FOLDER = Path(__file__).parents[3] / "config"
 OVERLAYS = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name != "config.yaml")
 
 
@@ -42,7 +42,7 @@ def test_files_are_up_to_date(name, wanted):
         found.splitlines(), wanted.splitlines(), name, "generated", lineterm=""
     )
     assert found == wanted, "\n".join(
-        ["run python -m snakesteer.config_files, or undo your edit:", *diff]
+        ["run python -m snakesteer.config.files, or undo your edit:", *diff]
     )
 
 

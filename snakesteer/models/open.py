@@ -1,18 +1,14 @@
-"""The model and the prompts of a script, from its rule's parameters and inputs."""
+"""The model of a script, from its rule's parameters and inputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from snakesteer.config import EMBEDDED_MODEL, ModelConfig, PromptConfig
-from snakesteer.data.problem import Problem, read_problems
-from snakesteer.devices import lease_gpu
-from snakesteer.files import read_json
+from snakesteer.config import EMBEDDED_MODEL, ModelConfig
+from snakesteer.config.params import Params, section
+from snakesteer.data.prompts import Prompter
+from snakesteer.models.devices import lease_gpu
 from snakesteer.models.loading import LoadedModel, load_model
-from snakesteer.params import section
-from snakesteer.prompts import Prompter, split_examples
-
-Params = Mapping[str, Any]
+from snakesteer.records.files import read_json
 
 
 def model_section(params: Params, embedded: Sequence[str]) -> ModelConfig:
@@ -42,15 +38,6 @@ def open_model(params: Params, info: str | Path, gpus: int, threads: int) -> Loa
     pinned = {"name": found["name"], "revision": found["commit"] or model.revision}
     lease = lease_gpu() if gpus > 0 and model.device in ("auto", "cuda") else None
     return load_model(model.model_copy(update=pinned), gpus, threads, lease)
-
-
-def open_prompter(
-    params: Params, train: str | Path, tokenizer: Any
-) -> tuple[Prompter, list[Problem]]:
-    """The prompter with its few-shot examples, and the train problems that are not among them."""
-    prompt = section(PromptConfig, "prompt", params)
-    examples, rest = split_examples(read_problems(train), prompt.shots, prompt.shots_seed)
-    return Prompter(prompt, examples, tokenizer), rest
 
 
 def source_of(info: str | Path, loaded: LoadedModel, prompter: Prompter) -> dict[str, str]:

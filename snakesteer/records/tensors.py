@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from snakesteer.errors import UserError
-from snakesteer.files import atomic_path
+from snakesteer.records.files import atomic_path
 
 Tensors = dict[str, NDArray[np.float32]]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from snakesteer.comparable import content_sha256
 from snakesteer.errors import UserError
-from snakesteer.files import sha256_file, write_json, write_jsonl, write_text
+from snakesteer.records.content import content_sha256
+from snakesteer.records.files import sha256_file, write_json, write_jsonl, write_text
 
 
 def hash_of(tmp_path, value):

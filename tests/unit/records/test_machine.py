@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from snakesteer import machine as module
-from snakesteer.machine import cores, machine, processor
+from snakesteer.records import machine as module
+from snakesteer.records.machine import cores, machine, processor
 
 
 def test_a_cpu():

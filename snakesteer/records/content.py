@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from snakesteer.files import read_json, read_jsonl, sha256_file, sha256_text
+from snakesteer.records.files import read_json, read_jsonl, sha256_file, sha256_text
 
 TIMES = frozenset({"created", "seconds"})
 # Told apart by comparing the provenance of two runs.

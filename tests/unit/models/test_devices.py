@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import torch
 
-from snakesteer.devices import lease_device, lease_gpu
+from snakesteer.models.devices import lease_device, lease_gpu
 
 HOLD = """
 import json, sys, time
-from snakesteer.devices import lease_device
+from snakesteer.models.devices import lease_device
 lease = lease_device(["a", "b"], sys.argv[1])
 start = time.monotonic()
 time.sleep(float(sys.argv[2]))

@@ -4,9 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from snakesteer.config import Config, DataConfig, GenerationConfig, PromptConfig, SteeringConfig
-from snakesteer.config_load import load_config
+from snakesteer.config.load import load_config
+from snakesteer.config.params import leaves, section
 from snakesteer.errors import UserError
-from snakesteer.params import leaves, section
 
 # Each: what a user wrote, and what the message must contain: key, value and remedy.
 UNKNOWN_KEYS = [

@@ -2,8 +2,8 @@
 
 import pytest
 
+from snakesteer.config.layers import parse_layers, resolve_layers
 from snakesteer.errors import UserError
-from snakesteer.layers import parse_layers, resolve_layers
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from snakesteer.config import Section
 
 S = TypeVar("S", bound=Section)
+Params = Mapping[str, Any]
 
 
 def leaves(name: str, section: Section, *without: str) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from importlib.metadata import version
 
 import pytest
 
-from snakesteer.files import sha256_file, write_json
-from snakesteer.provenance import file_hashes, provenance
-from snakesteer.versions import git_state, timestamp, versions
+from snakesteer.records.files import sha256_file, write_json
+from snakesteer.records.provenance import file_hashes, provenance
+from snakesteer.records.versions import git_state, timestamp, versions
 
 NOTHING = {"commit": None, "dirty": None, "diff_sha256": None}
 

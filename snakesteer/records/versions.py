@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from snakesteer.files import sha256_file
+from snakesteer.records.files import sha256_file
 
 PACKAGES = (
     "snakemake",

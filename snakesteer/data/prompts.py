@@ -4,14 +4,16 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
 
 from snakesteer.config import PromptConfig
-from snakesteer.data.problem import Problem, strip_calculator
+from snakesteer.config.params import Params, section
+from snakesteer.data.problem import Problem, read_problems, strip_calculator
 from snakesteer.errors import UserError
-from snakesteer.files import sha256_text
+from snakesteer.records.files import sha256_text
 
 # Some chat templates print today's date (Llama 3, SmolLM3), which would change every prompt, and
 # with it the results, from day to day. The date is the one that Llama 3 falls back to. The empty
@@ -170,6 +172,15 @@ def split_examples(
     examples = tuple(train[index] for index in chosen)
     rest = [problem for index, problem in enumerate(train) if index not in chosen]
     return examples, rest
+
+
+def open_prompter(
+    params: Params, train: str | Path, tokenizer: Any
+) -> tuple[Prompter, list[Problem]]:
+    """The prompter with its few-shot examples, and the train problems that are not among them."""
+    prompt = section(PromptConfig, "prompt", params)
+    examples, rest = split_examples(read_problems(train), prompt.shots, prompt.shots_seed)
+    return Prompter(prompt, examples, tokenizer), rest
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from snakesteer.errors import UserError
-from snakesteer.logs import script_log
+from snakesteer.records.logs import script_log
 
 
 def test_messages_and_warnings_land_in_the_log(tmp_path):

@@ -1,0 +1,1 @@
+"""What is written down: files, logs, tensors, hashes, and where a result comes from."""
