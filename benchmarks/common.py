@@ -15,7 +15,7 @@ from snakesteer.engine.interface import Request
 from snakesteer.engine.slot_cache import KvShape
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.loading import LoadedModel, load_model, resolve_dtype
-from snakesteer.steering import Steering
+from snakesteer.steering.residual import Steering
 
 # Shapes of well-known models, filled with random numbers: speed does not depend on the weights.
 SHAPES = {

@@ -12,9 +12,9 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding, Engine, Finish, Generation, Request
 from snakesteer.errors import UserError
 from snakesteer.grading import grade
-from snakesteer.head_steering import AnySteering
 from snakesteer.records.files import read_jsonl, write_jsonl
 from snakesteer.repetition import is_degenerate
+from snakesteer.steering.heads import AnySteering
 
 
 @dataclass(frozen=True)

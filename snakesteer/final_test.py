@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from snakesteer.activations import capture, texts_of_pairs
-from snakesteer.any_vector import file_of, read_vectors
 from snakesteer.comparison import Samples, compare
 from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig
 from snakesteer.data.problem import Problem
@@ -16,12 +14,15 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.errors import UserError
 from snakesteer.evaluation import Answer, answer_all
-from snakesteer.head_steering import AnySteering
 from snakesteer.models.loading import LoadedModel
-from snakesteer.pairs import gold_vs_corrupted
-from snakesteer.probes import Probe, label_metrics, read_probe
 from snakesteer.records.files import read_json, read_jsonl
-from snakesteer.search.space import Candidate, candidate_from_params
+from snakesteer.steering.build import steering_of
+from snakesteer.steering.candidate import Candidate, candidate_from_params
+from snakesteer.steering.heads import AnySteering
+from snakesteer.steering.vector import file_of, read_vectors
+from snakesteer.vectors.capture import capture, texts_of_pairs
+from snakesteer.vectors.pairs import gold_vs_corrupted
+from snakesteer.vectors.probes import Probe, label_metrics, read_probe
 
 _TOLD = ("text", "extracted", "correct", "strict", "flexible", "finish", "new_tokens")
 
@@ -68,7 +69,7 @@ def read_best(path: str | Path, vectors: Sequence[str], probes: Sequence[str]) -
     return Best(
         record=record,
         candidate=candidate,
-        steering=candidate.steering(needed),
+        steering=steering_of(candidate, needed),
         probe=read_probe(_ending(probes, name)),
     )
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from snakesteer.config import Operator
 from snakesteer.engine.watch import Pass, Site, Stream
-from snakesteer.head_steering import AnySteering, HeadSteering
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering import Steering
+from snakesteer.steering.heads import AnySteering, HeadSteering
+from snakesteer.steering.residual import Steering
 
 # What float32 sums over the hidden dimensions may be off, relative to the mean square.
 _SUMS = 1e-4
@@ -142,7 +142,7 @@ class _Change:
     factor: float
 
     def of(self, h: Tensor) -> Tensor:
-        """What the tensor ``[width]`` becomes; the formulas of `snakesteer.operators`."""
+        """What the tensor ``[width]`` becomes; the formulas of `snakesteer.steering.operators`."""
         v = self.vector.double()
         added = self.factor * v
         match self.operator:

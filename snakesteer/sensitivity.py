@@ -7,16 +7,18 @@ from typing import Any
 
 import pandas as pd
 
-from snakesteer.any_vector import AnyVector, VectorKey
 from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.evaluation import Answer, answer_all, chunks, summary
 from snakesteer.records.files import atomic_path
-from snakesteer.search.bands import band_starts
-from snakesteer.search.space import Candidate, strength_name, suggest
 from snakesteer.statistics import wilson
+from snakesteer.steering.bands import band_starts
+from snakesteer.steering.build import steering_of
+from snakesteer.steering.candidate import Candidate, VectorKey
+from snakesteer.steering.space import strength_name, suggest
+from snakesteer.steering.vector import AnyVector
 
 RATES = ("mean_new_tokens", "invalid_rate", "truncated_rate", "repetition_rate")
 
@@ -105,7 +107,7 @@ def sensitivity_rows(
         A row of sensitivity.csv for every configuration.
     """
     steered = [i for i, candidate in enumerate(candidates) if candidate.alpha != 0.0]
-    steerings = [candidates[i].steering(vectors) for i in steered]
+    steerings = [steering_of(candidates[i], vectors) for i in steered]
     answers: dict[int, list[Answer]] = {i: [] for i in steered}
     for part in chunks(problems, chunk_size):
         for i, found in zip(

@@ -18,8 +18,8 @@ from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.models import loading
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json
-from snakesteer.steering import Steering
-from snakesteer.vectors import Vector, read_vector
+from snakesteer.steering.residual import Steering
+from snakesteer.steering.vector import Vector, read_vector
 
 __all__ = ["generate", "load_model", "model_of", "read_vector", "steer"]
 

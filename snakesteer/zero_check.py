@@ -17,16 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snakesteer.any_vector import AnyVector, VectorKey
 from snakesteer.config import SteeringConfig
 from snakesteer.engine.interface import Generation, Request
 from snakesteer.engine.watch import Stream, Watch, WatchedEngine
 from snakesteer.errors import UserError
-from snakesteer.head_steering import AnySteering
 from snakesteer.hook_effects import Effects, effects, likely_cause, sites_of
 from snakesteer.models.loading import LoadedModel
-from snakesteer.search.space import Candidate, suggest
-from snakesteer.steering import Steering, dynamic_alpha
+from snakesteer.steering.build import steering_of
+from snakesteer.steering.candidate import Candidate, VectorKey
+from snakesteer.steering.dac import dynamic_alpha
+from snakesteer.steering.heads import AnySteering
+from snakesteer.steering.residual import Steering
+from snakesteer.steering.space import suggest
+from snakesteer.steering.vector import AnyVector
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +93,7 @@ def kinds_of_steering(
         candidate = suggest(_Choice(method, number), config, layers, vectors)
         plain = candidate.operator == "add"
         name = candidate.method if plain else f"{candidate.method} {candidate.operator}"
-        steering = candidate.steering(vectors)
+        steering = steering_of(candidate, vectors)
         assert steering is not None  # a range of strengths is wider than 0
         if steering.dac is not None:
             always = replace(steering.dac, entropy_threshold=-1.0, ptop=1.0)

@@ -27,7 +27,8 @@ from snakesteer.engine.interface import Generation, Request
 from snakesteer.evaluation import answer_all, write_answers
 from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.run import SearchInputs, search
-from snakesteer.vectors import Diagnostics, Vector, write_vector
+from snakesteer.steering.vector import Vector
+from snakesteer.vectors.estimate import Diagnostics, write_vector
 
 LAYERS = (1, 3, 5)
 PROBLEMS, CHUNK = 24, 8

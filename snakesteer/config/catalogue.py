@@ -8,7 +8,7 @@ import ast
 import pkgutil
 from pathlib import Path
 
-DIRECTIONS_FOLDER = Path(__file__).parents[1] / "directions"
+DIRECTIONS_FOLDER = Path(__file__).parents[1] / "vectors" / "directions"
 DIRECTIONS = tuple(sorted(m.name for m in pkgutil.iter_modules([str(DIRECTIONS_FOLDER)])))
 
 

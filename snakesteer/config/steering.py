@@ -10,7 +10,7 @@ from snakesteer.config.section import Section
 
 Range = tuple[float, float]
 Method = Literal["caa", "dac", "actadd", "dac_heads", "iti"]
-# Estimated directions are the modules of `snakesteer.directions`; one more is read from a file.
+# Estimated directions are modules (see `catalogue`); one more is read from a file.
 IMPORTED = "file"
 DIRECTIONS = (*catalogue.DIRECTIONS, IMPORTED)
 
@@ -19,7 +19,8 @@ def _known(direction: str) -> str:
     if direction not in DIRECTIONS:
         raise ValueError(
             f"steering.directions names {direction!r}, which is none of {', '.join(DIRECTIONS)}. "
-            f"Name one of these, or add snakesteer/directions/{direction}.py (docs/new_method.md)"
+            f"Name one of these, or add snakesteer/vectors/directions/{direction}.py "
+            "(docs/new_method.md)"
         )
     return direction
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from snakesteer.engine.head_hooks import no_cache
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering import Steering
+from snakesteer.steering.residual import Steering
 
 
 def the_actadd(steerings: Sequence[Steering | None]) -> Steering | None:

@@ -27,7 +27,8 @@ from snakesteer.errors import UserError
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering import Dac, Steering, dynamic_alpha, stacked_places
+from snakesteer.steering.dac import Dac, dynamic_alpha
+from snakesteer.steering.residual import Steering, stacked_places
 
 # Step and strength of each row in; a context out, in which last positions are steered so.
 SteeredAt = Callable[[int, Tensor], AbstractContextManager[None]]

@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 from torch import Tensor
 
 from snakesteer.errors import UserError
-from snakesteer.head_steering import HeadSteering
 from snakesteer.models.heads import Heads, find_heads
 from snakesteer.models.loading import LoadedModel
+from snakesteer.steering.heads import HeadSteering
 
 
 def the_head_steering(steerings: Sequence[object]) -> HeadSteering | None:

@@ -21,11 +21,11 @@ from snakesteer.engine.interface import Decoding, Finish, Generation, Request
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched
-from snakesteer.head_steering import HeadSteering
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
-from snakesteer.operators import OPERATORS, steer
-from snakesteer.steering import Steering, stacked_places
+from snakesteer.steering.heads import HeadSteering
+from snakesteer.steering.operators import OPERATORS, steer
+from snakesteer.steering.residual import Steering, stacked_places
 
 
 class ReferenceEngine:
@@ -123,6 +123,26 @@ class ReferenceEngine:
             )
         generated = output[:, input_ids.shape[1] :].tolist()
         return watch.generations(generated)
+
+
+def greedy_answers(
+    loaded: LoadedModel, stop: Sequence[str], steps: int, batch_size: int
+) -> Callable[[Sequence[tuple[int, ...]]], list[int]]:
+    """A function that answers prompts and gives the number of tokens of each answer.
+
+    Args:
+        loaded: The model.
+        stop: Strings that end an answer.
+        steps: Most tokens of an answer.
+        batch_size: Prompts answered together.
+    """
+    engine = ReferenceEngine(loaded, Decoding(stop=tuple(stop)), batch_size)
+
+    def answer(prompts: Sequence[tuple[int, ...]]) -> list[int]:
+        answers = engine.generate([Request(ids, steps) for ids in prompts])
+        return [one.num_tokens for one in answers]
+
+    return answer
 
 
 def steered(

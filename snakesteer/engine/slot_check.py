@@ -14,7 +14,7 @@ from snakesteer.engine.slot_steering import RowSteering
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering import Steering
+from snakesteer.steering.residual import Steering
 
 # Relative error of logits that rounding explains; a wrong mask or position gives errors near 1.
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.3}

@@ -25,8 +25,9 @@ from snakesteer.engine.slot_cache import KvShape, SlotCache
 from snakesteer.engine.slot_steering import Places, RowSteering
 from snakesteer.engine.watch import Watch
 from snakesteer.models.loading import LoadedModel
-from snakesteer.operators import OPERATORS
-from snakesteer.steering import FOREVER, Dac, Steering, dynamic_alpha, stacked_places
+from snakesteer.steering.dac import Dac, dynamic_alpha
+from snakesteer.steering.operators import OPERATORS
+from snakesteer.steering.residual import FOREVER, Steering, stacked_places
 
 _WARM_UPS = 2  # before a capture, so that libraries have allocated their workspaces
 

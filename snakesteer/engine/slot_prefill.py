@@ -19,8 +19,8 @@ from snakesteer.engine.slot_cache import PromptCache
 from snakesteer.engine.slot_steering import Places, RowSteering
 from snakesteer.engine.watch import Watch
 from snakesteer.models.loading import LoadedModel
-from snakesteer.operators import OPERATORS
-from snakesteer.steering import Steering, stacked_places
+from snakesteer.steering.operators import OPERATORS
+from snakesteer.steering.residual import Steering, stacked_places
 
 TOKENS_ON_CPU = 256
 TOKENS_ON_GPU = 8192

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from snakesteer.config import Operator
 from snakesteer.models.blocks import block_output, replace_block_output
-from snakesteer.operators import OPERATORS, steer
+from snakesteer.steering.operators import OPERATORS, steer
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,10 +33,10 @@ from snakesteer.engine.slot_store import PromptStore
 from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched
 from snakesteer.errors import UserError
-from snakesteer.head_steering import HeadSteering
 from snakesteer.models.loading import LoadedModel
-from snakesteer.operators import OPERATORS
-from snakesteer.steering import Steering
+from snakesteer.steering.heads import HeadSteering
+from snakesteer.steering.operators import OPERATORS
+from snakesteer.steering.residual import Steering
 
 logger = logging.getLogger(__name__)
 

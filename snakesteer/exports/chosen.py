@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import snakesteer
-from snakesteer.any_vector import AnyVector, VectorKey, read_vectors
 from snakesteer.config import ModelConfig, PairsConfig
 from snakesteer.records.files import read_json, read_jsonl, sha256_file
-from snakesteer.search.space import Candidate, candidate_from_params
-from snakesteer.steering import Steering
-from snakesteer.vectors import Vector
+from snakesteer.steering.build import steering_of
+from snakesteer.steering.candidate import Candidate, VectorKey, candidate_from_params
+from snakesteer.steering.residual import Steering
+from snakesteer.steering.vector import AnyVector, Vector, read_vectors
 
 LICENCE = (
     "Derived from the activations of the model named here: its licence may bind what is done with "
@@ -75,7 +75,7 @@ def read_chosen(
     record, tested, about = read_json(best), read_json(results), read_json(info)
     candidate = candidate_from_params(record["best_trial_params"])
     found = read_vectors(vectors)
-    steering = candidate.steering(found)
+    steering = steering_of(candidate, found)
     assert isinstance(steering, Steering)  # others are refused before
     card = {
         "format": "snakesteer steering vector",

@@ -16,8 +16,8 @@ from snakesteer.exports import FILES
 from snakesteer.exports.chosen import Chosen
 from snakesteer.exports.reasons import not_a_vector, not_constant, not_everywhere
 from snakesteer.records.files import atomic_path
-from snakesteer.search.space import Candidate
-from snakesteer.steering import Steering
+from snakesteer.steering.candidate import Candidate
+from snakesteer.steering.residual import Steering
 
 
 def refusal(candidate: Candidate) -> str | None:

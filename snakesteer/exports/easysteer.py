@@ -2,7 +2,7 @@
 
 Written after the documentation of ZJU-REAL/EasySteer for its `SteeringSpec`, `VectorSpec` and
 `ApplySpec`: prompt positions count from the end, generation step j is the pass over generated token
-j, so that it is step j + 1 here (`snakesteer.steering`).
+j, so that it is step j + 1 here (`snakesteer.steering.residual`).
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from snakesteer.exports.chosen import Chosen
 from snakesteer.exports.control_vector import scaled, write_directions
 from snakesteer.exports.reasons import not_a_vector, not_constant
 from snakesteer.records.files import write_json
-from snakesteer.search.space import Candidate
+from snakesteer.steering.candidate import Candidate
 
 
 def refusal(candidate: Candidate) -> str | None:

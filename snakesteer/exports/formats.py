@@ -8,7 +8,7 @@ from typing import Any
 from snakesteer.errors import UserError
 from snakesteer.exports import FILES, canonical, control_vector, easysteer, lm_eval
 from snakesteer.exports.chosen import Chosen
-from snakesteer.search.space import Candidate, candidate_from_params
+from snakesteer.steering.candidate import Candidate, candidate_from_params
 
 
 @dataclass(frozen=True)

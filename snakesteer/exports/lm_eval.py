@@ -18,8 +18,8 @@ from snakesteer.exports.reasons import not_a_vector, not_constant, not_everywher
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.loading import load_config_of
 from snakesteer.records.files import atomic_path
-from snakesteer.search.space import Candidate
-from snakesteer.steering import Place
+from snakesteer.steering.candidate import Candidate
+from snakesteer.steering.residual import Place
 
 
 def refusal(candidate: Candidate) -> str | None:

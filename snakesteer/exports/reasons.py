@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from snakesteer.search.space import Candidate
+from snakesteer.steering.candidate import Candidate
 
 
 def not_a_vector(candidate: Candidate) -> str | None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from snakesteer.config import EMBEDDED_MODEL, ModelConfig
 from snakesteer.config.params import Params, section
-from snakesteer.data.prompts import Prompter
 from snakesteer.models.devices import lease_gpu
 from snakesteer.models.loading import LoadedModel, load_model
 from snakesteer.records.files import read_json
@@ -38,21 +37,3 @@ def open_model(params: Params, info: str | Path, gpus: int, threads: int) -> Loa
     pinned = {"name": found["name"], "revision": found["commit"] or model.revision}
     lease = lease_gpu() if gpus > 0 and model.device in ("auto", "cuda") else None
     return load_model(model.model_copy(update=pinned), gpus, threads, lease)
-
-
-def source_of(info: str | Path, loaded: LoadedModel, prompter: Prompter) -> dict[str, str]:
-    """Where activations come from, for the files that hold them.
-
-    Args:
-        info: ``model/info.json``.
-        loaded: The model that was read.
-        prompter: Its prompts' format and examples.
-    """
-    found = read_json(info)
-    return {
-        "model": found["name"],
-        "commit": found["commit"] or "",
-        "dtype": str(loaded.dtype),
-        "device": loaded.device.type,
-        "template_sha256": prompter.fingerprint(),
-    }

@@ -12,7 +12,7 @@ from snakesteer.evaluation import Answer, accuracy
 from snakesteer.records.files import read_json
 from snakesteer.records.versions import git_state, timestamp, versions
 from snakesteer.search.database import read_db
-from snakesteer.search.space import PARAM_NAMES, STEERED_LAYERS
+from snakesteer.steering.candidate import PARAM_NAMES, STEERED_LAYERS
 
 RUNNERS_UP = 5
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from snakesteer.config import HEAD_METHODS, Range, SearchConfig, SteeringConfig
 from snakesteer.errors import UserError
-from snakesteer.search.bands import band_starts
+from snakesteer.steering.bands import band_starts
 
 NO_STRENGTH = 1e-9  # a zero that rounding has moved
 

@@ -13,7 +13,6 @@ import optuna
 from optuna.trial import TrialState
 from tqdm import tqdm
 
-from snakesteer.any_vector import read_vectors
 from snakesteer.config import GenerationConfig, SearchConfig, SteeringConfig
 from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
@@ -23,8 +22,10 @@ from snakesteer.evaluation import Answer, answer_all, chunks, read_answers
 from snakesteer.records.files import sha256_file, write_json
 from snakesteer.search.journal import ask_lock, finished_trials, one_process, open_study
 from snakesteer.search.samplers import make_pruner
-from snakesteer.search.space import Candidate
 from snakesteer.search.study import Plan, run_study
+from snakesteer.steering.build import steering_of
+from snakesteer.steering.candidate import Candidate
+from snakesteer.steering.vector import read_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def search(
 
     def evaluate_chunk(candidates: Sequence[Candidate], chunk: int) -> list[list[Answer]]:
         nonlocal tokens
-        steerings = [candidate.steering(vectors) for candidate in candidates]
+        steerings = [steering_of(candidate, vectors) for candidate in candidates]
         answers = answer_all(engine, prompter, parts[chunk], steerings, generation)
         check()
         tokens += sum(answer.new_tokens for found in answers for answer in found)

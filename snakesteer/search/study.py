@@ -14,19 +14,15 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from snakesteer.any_vector import AnyVector, VectorKey
 from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.evaluation import Answer, accuracy
 from snakesteer.search.grid import grid
 from snakesteer.search.journal import WORKER, finished_trials
 from snakesteer.search.samplers import make_sampler
-from snakesteer.search.space import (
-    PARAM_NAMES,
-    STEERED_LAYERS,
-    Candidate,
-    suggest,
-    unsteered_start,
-)
+from snakesteer.steering.build import steered_layers
+from snakesteer.steering.candidate import PARAM_NAMES, STEERED_LAYERS, Candidate, VectorKey
+from snakesteer.steering.space import suggest, unsteered_start
+from snakesteer.steering.vector import AnyVector
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +138,7 @@ def _ask(study: optuna.Study, plan: Plan) -> _Running:
     candidate = suggest(trial, plan.steering, plan.layers, plan.vectors)
     for name, value in candidate.params().items():
         trial.set_user_attr(name, value)
-    trial.set_user_attr(STEERED_LAYERS, candidate.steered_layers(plan.vectors))
+    trial.set_user_attr(STEERED_LAYERS, steered_layers(candidate, plan.vectors))
     return _Running(trial, candidate)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from snakesteer.activations_file import Activations
+from snakesteer.vectors.activations import Activations
 
 
 def activations(pairs=40, hidden=8, gap=1.5, seed=0, layer=3):

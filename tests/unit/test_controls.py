@@ -7,8 +7,6 @@ import pytest
 import torch
 from transformers import GenerationConfig as HfGenerationConfig
 
-from snakesteer.activations import texts_of_pairs, write_activations
-from snakesteer.activations_file import Activations, read_activations
 from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig, PromptConfig
 from snakesteer.controls import (
     Control,
@@ -28,15 +26,19 @@ from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.engine.slots import SlotsEngine
 from snakesteer.evaluation import answer_all
 from snakesteer.final_test import Best, evaluate_test, read_generations
-from snakesteer.head_steering import HeadSteering
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.loading import LoadedModel
-from snakesteer.pairs import Pair
-from snakesteer.probes import Probe, fit_probe
 from snakesteer.records.files import write_jsonl
-from snakesteer.search.space import Candidate
-from snakesteer.steering import Dac, Place, Steering
-from snakesteer.vectors import make_vector
+from snakesteer.steering.build import steering_of
+from snakesteer.steering.candidate import Candidate
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.heads import HeadSteering
+from snakesteer.steering.residual import Place, Steering
+from snakesteer.vectors.activations import Activations, read_activations
+from snakesteer.vectors.capture import texts_of_pairs, write_activations
+from snakesteer.vectors.estimate import make_vector
+from snakesteer.vectors.pairs import Pair
+from snakesteer.vectors.probes import Probe, fit_probe
 from tests.loaded_models import loaded_model
 from tests.planted import HIDDEN, LAYER, is_right, planted_model, planted_rows
 from tests.tiny_models import EOS, PAD, tiny_tokenizer
@@ -243,7 +245,7 @@ def evidence(effect, engine_kind, tmp_path):
     candidate = Candidate("caa", "caa", LAYER, vector.alpha(0.2), 0.2, "from_last_prompt_token")
     params = {"best_trial_params": candidate.params(), "why": "because"}
     scores = {"best_validation_score": 0.9, "baseline_validation_score": 0.25}
-    steering = candidate.steering({("caa", LAYER): vector})
+    steering = steering_of(candidate, {("caa", LAYER): vector})
     best = Best({**params, **scores}, candidate, steering, Probe(np.ones(HIDDEN, np.float32), 0.0))
     engine = engine_kind(loaded, Decoding(), 16)
     results, rows = evaluate_test(

@@ -21,7 +21,7 @@ from snakesteer.evaluation import (
     summary,
     write_answers,
 )
-from snakesteer.steering import Steering
+from snakesteer.steering.residual import Steering
 from tests.loaded_models import direction
 from tests.tiny_models import tiny_tokenizer
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from snakesteer.activations import capture, texts_of_pairs
 from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig, PromptConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
@@ -15,11 +14,12 @@ from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.errors import UserError
 from snakesteer.evaluation import summary
 from snakesteer.final_test import evaluate_test, probe_on_test, read_best, read_generations
-from snakesteer.head_vectors import HeadVector, write_head_vector
-from snakesteer.pairs import gold_vs_corrupted
-from snakesteer.probes import Probe, write_probe
 from snakesteer.records.files import write_json, write_jsonl
-from snakesteer.vectors import Diagnostics, Vector, write_vector
+from snakesteer.steering.vector import HeadVector, Vector, write_head_vector
+from snakesteer.vectors.capture import capture, texts_of_pairs
+from snakesteer.vectors.estimate import Diagnostics, write_vector
+from snakesteer.vectors.pairs import gold_vs_corrupted
+from snakesteer.vectors.probes import Probe, write_probe
 from tests.loaded_models import loaded_model
 from tests.tiny_models import HIDDEN, tiny_tokenizer
 

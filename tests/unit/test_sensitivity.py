@@ -10,8 +10,9 @@ from snakesteer.data.problem import Problem
 from snakesteer.evaluation import answer_all
 from snakesteer.sensitivity import grid, sensitivity_rows, write_sensitivity
 from snakesteer.statistics import wilson
+from snakesteer.steering.build import steering_of
+from snakesteer.steering.vector import Vector
 from snakesteer.strengths import in_words, read_strengths
-from snakesteer.vectors import Vector
 from tests.fake_search import PROBLEMS as COUNT
 from tests.fake_search import PROMPTER, FakeEngine, accuracy_at
 
@@ -57,7 +58,7 @@ def test_the_grid_holds_every_combination_once_and_no_steering_in_each():
     ]
     for point in points:
         assert point.alpha == pytest.approx(point.dose * (1 + LAYERS.index(point.layer)))
-        steering = point.steering(VECTORS)
+        steering = steering_of(point, VECTORS)
         assert (steering is None) == (point.dose == 0.0)
         if point.method == "dac" and steering is not None:
             dac = steering.dac
@@ -75,7 +76,7 @@ def test_bands_begin_where_the_search_lets_them():
     steering = STEERING.model_copy(update={"band": 2})
     points = grid(SENSITIVITY, steering, LAYERS, VECTORS)
     assert {p.layer for p in points} == {1, 3}
-    assert all(p.alpha == 0.0 or len(p.steering(VECTORS).places) == 2 for p in points)
+    assert all(p.alpha == 0.0 or len(steering_of(p, VECTORS).places) == 2 for p in points)
 
 
 def test_rows_come_from_few_calls_and_the_baseline(tmp_path):

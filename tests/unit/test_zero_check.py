@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from snakesteer.any_vector import ALL_LAYERS
 from snakesteer.config import SteeringConfig
 from snakesteer.engine import head_hooks, reference, slots
 from snakesteer.engine.actadd import start_steered
@@ -17,7 +16,6 @@ from snakesteer.engine.slot_check import examine
 from snakesteer.engine.slot_prefill import Prefill
 from snakesteer.engine.slot_steering import RowSteering
 from snakesteer.errors import UserError
-from snakesteer.head_vectors import HeadVector
 from snakesteer.models.blocks import (
     block_output,
     decoder_blocks,
@@ -25,7 +23,8 @@ from snakesteer.models.blocks import (
     replace_block_output,
 )
 from snakesteer.models.loading import LoadedModel
-from snakesteer.vectors import Vector
+from snakesteer.steering.candidate import ALL_LAYERS
+from snakesteer.steering.vector import HeadVector, Vector
 from snakesteer.zero_check import check_zero_steering, kinds_of_steering
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import HIDDEN, NUM_LAYERS, tiny_model

@@ -108,7 +108,7 @@ def test_a_rule_has_the_code_that_its_script_imports_and_no_other(jobs: dict[str
     by_rule = scripts()
     for job in (one for found in jobs.values() for one in found if one.rule in by_rule):
         chosen = frozenset(
-            f"snakesteer.directions.{direction}"
+            f"snakesteer.vectors.directions.{direction}"
             for direction in ("caa", "probe")
             if job.rule == "vector"
             and any(f"/vectors/{direction}/" in path for path in job.outputs)

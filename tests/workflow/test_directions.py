@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snakesteer.activations_file import read_activations
-from snakesteer.vectors import read_vector
+from snakesteer.steering.vector import read_vector
+from snakesteer.vectors.activations import read_activations
 from tests.workflow.project import CHECKOUT, LAYERS, Project
 
 pytestmark = pytest.mark.workflow
@@ -22,7 +22,7 @@ def vector_path(project: Project, direction: str, layer: int) -> Path:
 
 def test_the_documented_direction_is_one_file(finished_copy: Project):
     """Follows docs/new_method.md to the letter."""
-    name = re.search(r"Save it as `(snakesteer/directions/\w+\.py)`", PAGE)[1]
+    name = re.search(r"Save it as `(snakesteer/vectors/directions/\w+\.py)`", PAGE)[1]
     [code] = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     [overlay] = re.findall(r"```yaml\n# median\.yaml\n(.*?)```", PAGE, re.S)
     assert "snakemake vectors --configfile median.yaml" in PAGE

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from snakesteer.records.files import write_json
-from snakesteer.vectors import read_vector
+from snakesteer.steering.vector import read_vector
 from tests.workflow.project import Project
 
 pytestmark = pytest.mark.workflow

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from snakesteer.records.files import read_json
-from snakesteer.search.space import candidate_from_params
-from snakesteer.vectors import read_vector
+from snakesteer.steering.candidate import candidate_from_params
+from snakesteer.steering.vector import read_vector
 from tests.workflow.project import LAYERS, Project
 
 pytestmark = pytest.mark.workflow

@@ -12,9 +12,9 @@ import optuna
 import pytest
 from safetensors.numpy import load_file
 
-from snakesteer.activations_file import read_activations
 from snakesteer.records.files import sha256_file
-from snakesteer.vectors import read_vector
+from snakesteer.steering.vector import read_vector
+from snakesteer.vectors.activations import read_activations
 from tests.workflow.conftest import Finished
 from tests.workflow.project import CONFIG, DIRECTIONS, LAYERS, Project, read_rows
 

@@ -13,7 +13,7 @@ from snakesteer.config import Config
 from snakesteer.config.load import load_config
 from snakesteer.data.sources import load_official
 from snakesteer.data.splits import carve_test, carve_train_val
-from snakesteer.vector_files import read_user_vector
+from snakesteer.vectors.imported import read_user_vector
 from tests.tiny_models import HIDDEN, tiny_config, tiny_tokenizer
 from tests.workflow.project import CHECKOUT
 

@@ -98,7 +98,7 @@ def section_params(name, *without):
     return leaves(name, section, *without)
 
 
-def code_of(script, **chosen):
+def code_of(script, chosen=None):
     """Library files behind a script, so that a change of code reruns what it affects.
 
     Packages whose modules are found by name count with the modules that this run chooses.
@@ -133,7 +133,7 @@ if CONFIG.data.source == "folder":
 
 def estimator_code(wildcards):
     """What a vector depends on: its own direction's estimator, and no other."""
-    return code_of("vector", directions=[wildcards.direction])
+    return code_of("vector", {"vectors.directions": [wildcards.direction]})
 
 
 def user_vector_file(layer):

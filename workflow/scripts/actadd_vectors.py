@@ -1,11 +1,11 @@
 """ActAdd's vectors at all layers, from one pair of prompts."""
 
-from snakesteer.actadd import prompt_differences, write_actadd
-from snakesteer.activations_file import read_activations
 from snakesteer.data.prompts import open_prompter
 from snakesteer.models.open import open_model
 from snakesteer.records.logs import script_log
-from snakesteer.vectors import vector_at
+from snakesteer.vectors.actadd import prompt_differences, write_actadd
+from snakesteer.vectors.activations import read_activations
+from snakesteer.vectors.estimate import vector_at
 
 with script_log(snakemake.log[0]):
     params, inputs = snakemake.params, snakemake.input

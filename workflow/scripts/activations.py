@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from snakesteer.activations import texts_of_pairs, write_activations
 from snakesteer.data.prompts import open_prompter
-from snakesteer.models.open import open_model, source_of
-from snakesteer.pairs import read_pairs
+from snakesteer.models.open import open_model
 from snakesteer.records.logs import script_log
+from snakesteer.vectors.capture import source_of, texts_of_pairs, write_activations
+from snakesteer.vectors.pairs import read_pairs
 
 with script_log(snakemake.log[0]):
     params = snakemake.params

@@ -2,9 +2,9 @@
 
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import split_examples
-from snakesteer.pairs import check_enough, correct_vs_wrong, gold_vs_corrupted, write_pairs
 from snakesteer.records.files import read_jsonl
 from snakesteer.records.logs import script_log
+from snakesteer.vectors.pairs import check_enough, correct_vs_wrong, gold_vs_corrupted, write_pairs
 
 with script_log(snakemake.log[0]) as log:
     params = snakemake.params

@@ -3,11 +3,13 @@
 from snakesteer.config import HeadsConfig, PromptConfig
 from snakesteer.config.params import section
 from snakesteer.data.prompts import Prompter
-from snakesteer.head_contrasts import contrast, contrast_prompts, step_means
-from snakesteer.head_vectors import write_head_vector
-from snakesteer.models.open import open_model, source_of
-from snakesteer.pairs import read_pairs
+from snakesteer.engine.reference import greedy_answers
+from snakesteer.models.open import open_model
 from snakesteer.records.logs import script_log
+from snakesteer.steering.vector import write_head_vector
+from snakesteer.vectors.capture import source_of
+from snakesteer.vectors.dac_heads import contrast, contrast_prompts, step_means
+from snakesteer.vectors.pairs import read_pairs
 
 with script_log(snakemake.log[0]) as log:
     params = snakemake.params
@@ -22,8 +24,9 @@ with script_log(snakemake.log[0]) as log:
         heads.examples,
         heads.seed,
     )
+    answer = greedy_answers(loaded, prompt.stop, heads.steps, params.batch_size)
     right, wrong = (
-        step_means(loaded, kind, heads.steps, prompt.stop, params.batch_size, progress=True)
+        step_means(loaded, kind, answer, heads.steps, params.batch_size, progress=True)
         for kind in zip(*prompts, strict=True)
     )
     answers = {"right": right.count.tolist(), "wrong": wrong.count.tolist()}

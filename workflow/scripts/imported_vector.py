@@ -1,9 +1,9 @@
 """One steering vector of the user's own."""
 
-from snakesteer.activations_file import read_activations
 from snakesteer.records.logs import script_log
-from snakesteer.vector_files import read_user_vector
-from snakesteer.vectors import diagnose, vector_at, write_vector
+from snakesteer.vectors.activations import read_activations
+from snakesteer.vectors.estimate import diagnose, vector_at, write_vector
+from snakesteer.vectors.imported import read_user_vector
 
 with script_log(snakemake.log[0]):
     activations = read_activations(snakemake.input.activations)

@@ -1,8 +1,8 @@
 """The attention heads that tell right from wrong solutions best, and where to push them."""
 
-from snakesteer.head_vectors import write_head_vector
-from snakesteer.iti import estimate
 from snakesteer.records.logs import script_log
+from snakesteer.steering.vector import write_head_vector
+from snakesteer.vectors.iti import estimate
 
 with script_log(snakemake.log[0]):
     params = snakemake.params

@@ -1,9 +1,9 @@
 """The probe of one layer, fitted on train pairs and scored on validation pairs."""
 
-from snakesteer.activations_file import read_activations
-from snakesteer.probes import fit_probe, probe_metrics, write_probe
 from snakesteer.records.files import write_json
 from snakesteer.records.logs import script_log
+from snakesteer.vectors.activations import read_activations
+from snakesteer.vectors.probes import fit_probe, probe_metrics, write_probe
 
 with script_log(snakemake.log[0]):
     train = read_activations(snakemake.input.train)

@@ -1,6 +1,5 @@
 """Accuracy over a grid of strengths, layers and methods, on the validation split."""
 
-from snakesteer.any_vector import read_vectors
 from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfig
 from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
@@ -11,6 +10,7 @@ from snakesteer.open_engine import check_same_run, open_engine, run_record
 from snakesteer.records.files import read_json
 from snakesteer.records.logs import script_log
 from snakesteer.sensitivity import grid, sensitivity_rows, write_sensitivity
+from snakesteer.steering.vector import read_vectors
 
 with script_log(snakemake.log[0]):
     params, given = snakemake.params, snakemake.input

@@ -1,9 +1,9 @@
 """One steering vector."""
 
-from snakesteer.activations_file import read_activations
-from snakesteer.probes import read_probe
 from snakesteer.records.logs import script_log
-from snakesteer.vectors import diagnose, make_vector, write_vector
+from snakesteer.vectors.activations import read_activations
+from snakesteer.vectors.estimate import diagnose, make_vector, write_vector
+from snakesteer.vectors.probes import read_probe
 
 with script_log(snakemake.log[0]):
     activations = read_activations(snakemake.input.activations)

@@ -1,6 +1,5 @@
 """The gate before the search: hooks at strength 0 do nothing, and otherwise what they should."""
 
-from snakesteer.any_vector import read_vectors
 from snakesteer.config import ChecksConfig, GenerationConfig, SteeringConfig
 from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
@@ -10,6 +9,7 @@ from snakesteer.models.open import open_model
 from snakesteer.open_engine import check_same_run, open_engine, run_record
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.logs import script_log
+from snakesteer.steering.vector import read_vectors
 from snakesteer.zero_check import check_zero_steering, kinds_of_steering
 
 with script_log(snakemake.log[0]):

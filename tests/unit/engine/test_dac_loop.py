@@ -10,10 +10,11 @@ from snakesteer.engine.dac_loop import generate_dac
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.engine.stopping import StopRule
-from snakesteer.steering import Dac, Steering
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.residual import Steering
 from tests.loaded_models import direction, loaded_model, prompt_ids, slow_logits
 from tests.tiny_models import EOS, FAMILIES
-from tests.unit.test_steering import numpy_alpha
+from tests.unit.steering.test_residual import numpy_alpha
 
 DAC = Dac(entropy_threshold=0.5, ptop=0.7, max_alpha=1.5, probe_alpha=3.0)
 

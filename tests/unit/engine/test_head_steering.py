@@ -17,11 +17,12 @@ from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.engine.slots import SlotsEngine
 from snakesteer.errors import UserError
-from snakesteer.head_steering import HeadSteering
-from snakesteer.steering import Dac, Steering
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.heads import HeadSteering
+from snakesteer.steering.residual import Steering
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import EOS, NUM_LAYERS
-from tests.unit.test_steering import numpy_alpha
+from tests.unit.steering.test_residual import numpy_alpha
 
 FAMILIES = ("llama", "gpt2", "gpt_neox")
 PROJECTIONS = {

@@ -10,11 +10,12 @@ import torch
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.engine.slots import SlotsEngine, common_prefix
-from snakesteer.operators import OPERATORS
-from snakesteer.steering import Dac, Place, Steering
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.operators import OPERATORS
+from snakesteer.steering.residual import Place, Steering
 from tests.loaded_models import blocks_of, direction, loaded_model, prompt_ids
 from tests.tiny_models import EOS
-from tests.unit.test_operators import numpy_operator
+from tests.unit.steering.test_operators import numpy_operator
 
 FAMILIES = ("llama", "gemma2", "gpt2")
 SCOPES = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k")

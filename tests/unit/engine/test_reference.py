@@ -15,7 +15,8 @@ from snakesteer.engine.reference import ReferenceEngine, steered
 from snakesteer.engine.sampling import uniforms
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import decoder_blocks
-from snakesteer.steering import Dac, Steering
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.residual import Steering
 from tests.loaded_models import (
     MAIN_FAMILIES,
     blocks_of,

@@ -10,7 +10,8 @@ from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.engine.slots import SlotsEngine, common_prefix
 from snakesteer.errors import UserError
-from snakesteer.steering import Dac, Steering
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.residual import Steering
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import CONTEXT, FAMILIES, NUM_LAYERS, SLIDING_WINDOW
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.slots import SlotsEngine
 from snakesteer.models.blocks import decoder_blocks
-from snakesteer.operators import OPERATORS
-from snakesteer.steering import Dac, Place, Steering
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.operators import OPERATORS
+from snakesteer.steering.residual import Place, Steering
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import NUM_LAYERS
 

@@ -18,7 +18,8 @@ from snakesteer.engine.slot_decode import SlotDecoder
 from snakesteer.engine.slots import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import decoder_blocks
-from snakesteer.steering import Dac, Steering
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.residual import Steering
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import CONTEXT
 

@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from snakesteer.engine.interface import Decoding, Generation, Request
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.engine.stopping import StopRule
-from snakesteer.steering import Dac, Steering
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.residual import Steering
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import BOS, EOS, VOCABULARY, tiny_tokenizer
 

@@ -5,8 +5,9 @@ import numpy as np
 from snakesteer.config import ModelConfig, PairsConfig
 from snakesteer.exports.chosen import read_chosen
 from snakesteer.records.files import write_json, write_jsonl
-from snakesteer.search.space import Candidate
-from snakesteer.vectors import Diagnostics, Vector, write_vector
+from snakesteer.steering.candidate import Candidate
+from snakesteer.steering.vector import Vector
+from snakesteer.vectors.estimate import Diagnostics, write_vector
 from tests.tiny_models import HIDDEN, NUM_LAYERS, save_tiny_model
 
 LAYERS = (1, 3)

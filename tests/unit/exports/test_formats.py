@@ -12,7 +12,7 @@ from snakesteer.exports.formats import FORMATS, check, manifest
 from snakesteer.records.code_files import PACKAGE, imported_files
 from snakesteer.records.files import read_json, sha256_file
 from snakesteer.records.tensors import read_tensors
-from snakesteer.vector_files import read_user_vector
+from snakesteer.vectors.imported import read_user_vector
 from tests.tiny_models import HIDDEN
 from tests.unit.exports.chosen import BAND, LAYERS, RAW, candidate, make_chosen
 

@@ -10,7 +10,7 @@ from snakesteer.data.problem import read_problems, write_problems
 from snakesteer.data.sources import load_official
 from snakesteer.data.splits import carve_test, carve_train_val
 from snakesteer.errors import UserError
-from snakesteer.pairs import gold_vs_corrupted, write_pairs
+from snakesteer.vectors.pairs import gold_vs_corrupted, write_pairs
 from tests.unit.hard_knocks.harm import Harm, Knocks, check_knock
 from tests.workflow.project import problem_rows
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from snakesteer.activations_file import read_activations
 from snakesteer.config import DataConfig
 from snakesteer.data.problem import read_problems, write_problems
 from snakesteer.data.sources import load_official
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.tensors import read_tensors, write_tensors
 from snakesteer.search.database import read_db
+from snakesteer.vectors.activations import read_activations
 from tests.unit.hard_knocks.harm import Harm, Job, Payload, check_knock, truncated, written
 
 

@@ -16,7 +16,7 @@ from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.engine.slots import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.evaluation import Answer
-from snakesteer.steering import Steering
+from snakesteer.steering.residual import Steering
 from tests.fake_search import PROBLEMS, check_finished, make_inputs, read_trials, start
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import CONTEXT

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from snakesteer.activations import Text, capture
 from snakesteer.config import ModelConfig
 from snakesteer.engine.batching import left_pad
 from snakesteer.engine.interface import Decoding, Request
@@ -21,7 +20,9 @@ from snakesteer.engine.slots import SlotsEngine
 from snakesteer.models.blocks import decoder_blocks, on_block_outputs
 from snakesteer.models.depth import depth_before_download
 from snakesteer.models.loading import describe_model, load_model
-from snakesteer.steering import Dac, Steering
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.residual import Steering
+from snakesteer.vectors.capture import Text, capture
 from tests.loaded_models import blocks_path, direction, loaded_model, prompt_ids, slow_generate
 from tests.tiny_models import (
     ALL_FAMILIES,

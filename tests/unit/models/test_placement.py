@@ -7,7 +7,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from snakesteer.activations import Text, capture
 from snakesteer.config import ModelConfig
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import ReferenceEngine
@@ -15,7 +14,9 @@ from snakesteer.engine.slot_check import supports
 from snakesteer.errors import UserError
 from snakesteer.models import loading
 from snakesteer.models.loading import load_model
-from snakesteer.steering import Dac, Steering
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.residual import Steering
+from snakesteer.vectors.capture import Text, capture
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import save_tiny_model
 

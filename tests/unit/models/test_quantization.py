@@ -14,7 +14,7 @@ from snakesteer.errors import UserError
 from snakesteer.models import quantization
 from snakesteer.models.loading import load_model
 from snakesteer.models.quantization import quantization_arguments
-from snakesteer.steering import Steering
+from snakesteer.steering.residual import Steering
 from tests.loaded_models import prompt_ids
 from tests.tiny_models import save_tiny_model
 

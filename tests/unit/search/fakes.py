@@ -3,7 +3,7 @@
 import numpy as np
 
 from snakesteer.evaluation import Answer
-from snakesteer.vectors import Vector
+from snakesteer.steering.vector import Vector
 from tests.tiny_models import HIDDEN
 
 LAYERS = (0, 2, 3)

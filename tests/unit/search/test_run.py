@@ -17,7 +17,8 @@ from snakesteer.search.database import read_db
 from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.run import SearchInputs, search
 from snakesteer.search.tables import collect
-from snakesteer.vectors import Diagnostics, Vector, write_vector
+from snakesteer.steering.vector import Vector
+from snakesteer.vectors.estimate import Diagnostics, write_vector
 from tests.loaded_models import direction, loaded_model
 from tests.unit.test_final_test import PROBLEMS, PROMPTER
 

@@ -13,7 +13,7 @@ from snakesteer.search.grid import check_sampler, grid
 from snakesteer.search.journal import open_study
 from snakesteer.search.samplers import make_pruner, make_sampler
 from snakesteer.search.study import Plan, run_study
-from snakesteer.vectors import Vector
+from snakesteer.steering.vector import Vector
 from tests.fake_search import accuracy_at, is_correct
 from tests.unit.search.fakes import answers_of
 

@@ -11,9 +11,9 @@ from snakesteer.search.best import rank_trials
 from snakesteer.search.database import read_db
 from snakesteer.search.journal import open_study
 from snakesteer.search.samplers import make_pruner
-from snakesteer.search.space import PARAM_NAMES
 from snakesteer.search.study import Plan, run_study, trial_rows
 from snakesteer.search.tables import collect
+from snakesteer.steering.candidate import PARAM_NAMES
 from tests.unit.search.fakes import LAYERS, VECTORS, answers_of
 
 CHUNKS, CHUNK = 3, 4

@@ -1,0 +1,1 @@
+"""What steering is and does: vectors, operators, and the space that a search chooses from."""

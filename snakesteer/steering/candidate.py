@@ -1,0 +1,137 @@
+"""A steering configuration: everything but the vector's numbers. Imported with the Snakefile."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from snakesteer.config import HEAD_METHODS, After, Direction, Kl, Method, Operator, Schedule, Scope
+
+# A direction and a layer; a method and `ALL_LAYERS` for vectors of attention heads.
+VectorKey = tuple[str, int]
+ALL_LAYERS = -1
+
+# Names that results use for a configuration; those of DAC exist for DAC alone, the operator where
+# it is not ``add``, and those of a band where it has several layers. The direction of ActAdd is its
+# own, its scope ``prompt_start``. Where attention heads are
+# steered, of all layers, the direction is the method's own, the layer is the one whose probe
+# results report, and the scope is the schedule.
+PARAM_NAMES = (
+    "steering_method",
+    "steering_direction",
+    "layer_id",
+    "steering_alpha",
+    "steering_dose",
+    "scope",
+    "first_k",
+    "entropy_threshold",
+    "ptop",
+    "max_alpha",
+    "probe_alpha",
+    "operator",
+    "band_layers",
+    "band_alphas",
+    "dac_kl",
+    "heads_after",
+)
+
+# What a trial keeps beside these: the number of layers that have its dose.
+STEERED_LAYERS = "steered_layers"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One steering configuration: everything but the vector's numbers.
+
+    Attributes:
+        method: How it steers.
+        direction: Which vector; the method itself where it steers attention heads.
+        layer: 0-based block; where attention heads are steered, that of the probe.
+        alpha: Strength as a factor on the raw vector.
+        dose: The same strength in mean residual norms.
+        scope: Positions that CAA steers.
+        first_k: For scope ``first_k``.
+        entropy_threshold: DAC only.
+        ptop: DAC in both forms.
+        max_alpha: DAC in both forms.
+        probe_alpha: DAC in both forms.
+        operator: What the vector does.
+        band_layers: All layers that are steered, where they are several.
+        band_alphas: Their strengths.
+        kl: DAC in both forms.
+        schedule: Attention heads only.
+        after: Attention heads only.
+    """
+
+    method: Method
+    direction: Direction
+    layer: int
+    alpha: float
+    dose: float
+    scope: Scope
+    first_k: int | None = None
+    entropy_threshold: float | None = None
+    ptop: float | None = None
+    max_alpha: float | None = None
+    probe_alpha: float | None = None
+    operator: Operator = "add"
+    band_layers: tuple[int, ...] = ()
+    band_alphas: tuple[float, ...] = ()
+    kl: Kl = "true_kl"
+    schedule: Schedule | None = None
+    after: After | None = None
+
+    def params(self) -> dict[str, Any]:
+        """The configuration under the names that results use."""
+        own_scope = {"dac": "dynamic", "actadd": "prompt_start"}.get(self.method, self.scope)
+        values = (
+            self.method,
+            self.direction,
+            self.layer,
+            self.alpha,
+            self.dose,
+            self.schedule or own_scope,
+            self.first_k,
+            self.entropy_threshold,
+            self.ptop,
+            self.max_alpha,
+            self.probe_alpha,
+            None if self.operator == "add" else self.operator,
+            list(self.band_layers) or None,
+            list(self.band_alphas) or None,
+            None if self.kl == "true_kl" else self.kl,
+            self.after,
+        )
+        named = zip(PARAM_NAMES, values, strict=True)
+        return {name: value for name, value in named if value is not None}
+
+    @property
+    def vector_keys(self) -> list[VectorKey]:
+        """The vectors that `steering` needs."""
+        if self.method in HEAD_METHODS:
+            return [(self.method, ALL_LAYERS)]
+        return [(self.direction, layer) for layer in self.band_layers or (self.layer,)]
+
+
+def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
+    """The inverse of `Candidate.params`."""
+    caa = params["steering_method"] == "caa"
+    heads = params["steering_method"] in HEAD_METHODS
+    return Candidate(
+        method=params["steering_method"],
+        direction=params["steering_direction"],
+        layer=params["layer_id"],
+        alpha=params["steering_alpha"],
+        dose=params["steering_dose"],
+        scope=params["scope"] if caa else "from_last_prompt_token",
+        first_k=params.get("first_k"),
+        entropy_threshold=params.get("entropy_threshold"),
+        ptop=params.get("ptop"),
+        max_alpha=params.get("max_alpha"),
+        probe_alpha=params.get("probe_alpha"),
+        operator=params.get("operator", "add"),
+        band_layers=tuple(params.get("band_layers", ())),
+        band_alphas=tuple(params.get("band_alphas", ())),
+        kl=params.get("dac_kl", "true_kl"),
+        schedule=params["scope"] if heads else None,
+        after=params.get("heads_after"),
+    )

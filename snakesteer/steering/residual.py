@@ -1,0 +1,154 @@
+"""Steering of the residual stream: a vector changes a block's output at some positions of one row.
+
+The change is an addition, or another one of `snakesteer.steering.operators`; a band of layers is
+steered by one vector each.
+
+Positions are named by what they predict. With a prompt of P tokens, position P−1 (the last prompt
+token) yields the first generated token; position P−1+i, which holds generated token i−1, yields
+generated token i. ``i`` is called the step: step 0 is the last prompt token, in the prefill; every
+decode pass is one further step.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snakesteer.config import Operator, Scope
+from snakesteer.steering.dac import Dac
+
+FOREVER = 2**62  # a step that no text reaches
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A layer that is steered, with its vector.
+
+    Attributes:
+        layer: 0-based block whose output is changed.
+        vector: ``[hidden]`` float32, the raw direction.
+        alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``.
+    """
+
+    layer: int
+    vector: Tensor
+    alpha: float
+
+
+@dataclass(frozen=True, eq=False)
+class Steering:
+    """How one row is steered.
+
+    Attributes:
+        layer: 0-based block whose output is changed.
+        vector: ``[hidden]`` float32, the raw direction; or ``[positions, hidden]`` (ActAdd), added
+            to the first positions of the prompt, one to one, and nowhere else.
+        alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``.
+        scope: Which positions are steered (ignored with `dac` and by ActAdd, whose scope is their
+            own).
+        first_k: Number of steered positions for scope ``first_k``.
+        dac: Dynamic strength; the added vector is then ``alpha · α_t · vector`` at every step t. In
+            the probe stream, further layers keep their proportion to the first.
+        operator: What the vector does, see `snakesteer.steering.operators`; DAC adds.
+        more: Further layers, steered at the same positions.
+    """
+
+    layer: int
+    vector: Tensor
+    alpha: float
+    scope: Scope = "from_last_prompt_token"
+    first_k: int | None = None
+    dac: Dac | None = None
+    operator: Operator = "add"
+    more: tuple[Place, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.dac is not None and self.operator != "add":
+            raise ValueError(f"DAC sets the strength of an addition, not of {self.operator!r}")
+        if self.is_actadd and not (self.is_plain and self.dac is None):
+            raise ValueError("ActAdd adds at one layer, with one strength")
+        layers = [place.layer for place in self.places]
+        if len(set(layers)) != len(layers):
+            raise ValueError(f"a layer is steered twice: {layers}")
+        if len({place.alpha == 0.0 for place in self.places}) > 1:
+            raise ValueError("of the strengths of a band, all or none are 0")
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """All layers that are steered."""
+        return (Place(self.layer, self.vector, self.alpha), *self.more)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one addition at one layer."""
+        return self.operator == "add" and not self.more
+
+    @property
+    def is_actadd(self) -> bool:
+        """Whether the prompt's first positions have vectors of their own."""
+        return self.vector.dim() == 2
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for rows that are steered alike."""
+        places = tuple((place.layer, place.alpha, id(place.vector)) for place in self.places)
+        return places, self.operator, self.scope, self.first_k, self.dac
+
+    def delta(self) -> Tensor:
+        """``alpha · vector``, ``[hidden]`` float32."""
+        return self.alpha * self.vector.float()
+
+    @property
+    def steered_steps(self) -> tuple[int, int]:
+        """First steered step (0 is the last prompt token), and the first behind the last one."""
+        if self.dac is not None:
+            return 0, FOREVER
+        match self.scope:
+            case "all" | "from_last_prompt_token":
+                return 0, FOREVER
+            case "generated_only":
+                return 1, FOREVER
+            case "last_prompt_token":
+                return 0, 1
+            case "first_k":
+                assert self.first_k is not None
+                return 0, self.first_k
+
+    def steers_step(self, step: int) -> bool:
+        """Whether the position of this step is steered."""
+        first, end = self.steered_steps
+        return first <= step < end
+
+    @property
+    def steers_prompt(self) -> bool:
+        """Whether prompt positions before the last one are steered."""
+        return self.scope == "all"
+
+
+def stacked_places(
+    steerings: Sequence[Steering | None], count: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The places of several rows, on the CPU. Rows with fewer places than others are filled up.
+
+    Args:
+        steerings: One per row; at least one is not None.
+        count: Smallest number of places.
+
+    Returns:
+        Layers ``[rows, places]`` int64 (−1 where there is none), vectors ``[rows, places, hidden]``
+        float32, and strengths ``[rows, places]`` float32 in units of the row's first strength.
+    """
+    rows = [() if steering is None else steering.places for steering in steerings]
+    count = max(count, *map(len, rows))
+    hidden = next(places[0].vector.shape[0] for places in rows if places)
+    layers = torch.full((len(rows), count), -1)
+    vectors = torch.zeros(len(rows), count, hidden)
+    relative = torch.ones(len(rows), count)
+    for row, places in enumerate(rows):
+        for number, place in enumerate(places):
+            layers[row, number] = place.layer
+            vectors[row, number] = place.vector
+            if place.alpha != places[0].alpha:
+                relative[row, number] = place.alpha / places[0].alpha
+    return layers, vectors, relative

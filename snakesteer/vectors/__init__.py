@@ -1,0 +1,1 @@
+"""How a steering vector is made: pairs, activations, probes, directions."""

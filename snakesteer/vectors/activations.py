@@ -1,0 +1,61 @@
+"""Activation files: one HDF5 file per layer and split (written by `snakesteer.vectors.capture`)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from snakesteer.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """What one activation file holds.
+
+    Attributes:
+        ids: Of the pairs.
+        positive: ``[pairs, hidden]`` float32.
+        negative: ``[pairs, hidden]`` float32.
+        residual_norm: ``[pairs, 2]`` float32: mean norm of the residual stream from the last prompt
+            token on, for the positive and the negative text.
+        residual_mean: ``[hidden]`` float32: the residual stream itself, averaged over the same
+            positions of each text and then over all texts.
+        attributes: Provenance and layer.
+    """
+
+    ids: tuple[str, ...]
+    positive: NDArray[np.float32]
+    negative: NDArray[np.float32]
+    residual_norm: NDArray[np.float32]
+    residual_mean: NDArray[np.float32]
+    attributes: dict[str, Any]
+
+
+def read_activations(path: str | Path) -> Activations:
+    """Read an activation file.
+
+    Raises:
+        UserError: It is missing, damaged, or not an activation file.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return Activations(
+                ids=tuple(text.decode() for text in file["id"][:]),
+                positive=file["positive"][:],
+                negative=file["negative"][:],
+                residual_norm=file["residual_norm"][:],
+                residual_mean=file["residual_mean"][:],
+                attributes={key: _plain(value.item()) for key, value in file.attrs.items()},
+            )
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{path} is not a readable activation file ({error})",
+            "Delete it and run snakemake again; it will be made anew.",
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,364 @@
+"""Activations of contrast pairs: one forward pass per text, all wanted layers at once, into HDF5.
+
+What is read is the block output (0-based layers, the last one before the final norm). Each layer
+has a file of its own: datasets ``positive`` and ``negative`` (``[pairs, hidden]`` float32, gzip),
+``residual_norm`` (``[pairs, 2]`` float32: mean norm of the residual stream from the last prompt
+token on, for the positive and the negative text), ``residual_mean`` (``[hidden]`` float32: the
+residual stream at those positions, averaged over each text and then over all texts) and ``id``;
+attributes say where the numbers come from.
+"""
+
+import copy
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+from transformers import DynamicCache
+
+from snakesteer.config import ReadPosition
+from snakesteer.data.prompts import Prompter, common_prefix
+from snakesteer.errors import UserError
+from snakesteer.models.blocks import Site, on_block_outputs, residual_norms
+from snakesteer.models.loading import LoadedModel, check_ids
+from snakesteer.records.files import atomic_path, read_json
+from snakesteer.vectors.pairs import Pair
+
+TOKENS_PER_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text and the positions that are read.
+
+    Attributes:
+        token_ids: Prompt and response.
+        read: Half-open span whose mean activation is kept.
+        steered: Half-open span whose residual stream is averaged: where CAA would steer.
+    """
+
+    token_ids: tuple[int, ...]
+    read: tuple[int, int]
+    steered: tuple[int, int]
+
+
+class Reading(NamedTuple):
+    """What was read of a batch of texts at one layer; float32 on the CPU.
+
+    Attributes:
+        activation: ``[batch, hidden]`` mean activation over the read span.
+        residual_norm: ``[batch]`` mean residual norm over the steered span.
+        residual_mean: ``[batch, hidden]`` mean residual stream over the steered span.
+    """
+
+    activation: Tensor
+    residual_norm: Tensor
+    residual_mean: Tensor
+
+
+def pair_texts(
+    prompt: Sequence[int],
+    positive: Sequence[int],
+    negative: Sequence[int],
+    position: ReadPosition,
+) -> tuple[Text, Text]:
+    """The two texts of a contrast pair with the positions to read.
+
+    Args:
+        prompt: Token ids of the prompt alone.
+        positive: Token ids of prompt and right response.
+        negative: Token ids of prompt and wrong response.
+        position: ``first_difference`` is the first token at which the two differ, ``last_token``
+            the last one of each, ``response_mean`` all tokens behind the prompt.
+    """
+    difference = common_prefix(positive, negative)
+    return tuple(  # type: ignore[return-value]
+        _text(prompt, ids, difference, position) for ids in (positive, negative)
+    )
+
+
+def texts_of_pairs(
+    prompter: Prompter, pairs: Sequence[Pair], position: ReadPosition
+) -> list[tuple[Text, Text]]:
+    """The texts of contrast pairs, each response behind its prompt."""
+    return [
+        pair_texts(
+            prompter.ids(pair.question),
+            prompter.ids(pair.question, prompter.response(pair.positive)),
+            prompter.ids(pair.question, prompter.response(pair.negative)),
+            position,
+        )
+        for pair in pairs
+    ]
+
+
+def _text(
+    prompt: Sequence[int], ids: Sequence[int], difference: int, position: ReadPosition
+) -> Text:
+    end = len(ids)
+    # A tokenizer may join the prompt's end with the response's start; what is shared is the prompt.
+    response = min(common_prefix(prompt, ids), end - 1)
+    match position:
+        case "first_difference":
+            start = min(difference, end - 1)
+            read = (start, start + 1)
+        case "last_token":
+            read = (end - 1, end)
+        case "response_mean":
+            read = (response, end)
+    return Text(tuple(ids), read, (max(response - 1, 0), end))
+
+
+def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices grouped by length so that no padded batch exceeds a budget of tokens.
+
+    Args:
+        lengths: Tokens of each text.
+        budget: Rows × longest row of a batch; a single longer text makes a batch of its own.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if batches and (len(batches[-1]) + 1) * lengths[index] <= budget:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def block_outputs(loaded: LoadedModel) -> Site:
+    """The residual stream behind every block."""
+    width = loaded.model.config.get_text_config().hidden_size
+    return Site("block output", width, partial(on_block_outputs, loaded.blocks))
+
+
+@torch.inference_mode()
+def capture(
+    loaded: LoadedModel,
+    texts: Sequence[Text],
+    layers: Sequence[int],
+    budget: int = TOKENS_PER_BATCH,
+    progress: bool = False,
+    site: Site | None = None,
+) -> Iterator[tuple[list[int], dict[int, Reading]]]:
+    """Read block outputs batch by batch; memory does not grow with the number of texts.
+
+    Args:
+        loaded: The model.
+        texts: What to read.
+        layers: 0-based layers.
+        budget: Tokens in one padded batch.
+        progress: Show a progress bar on the terminal.
+        site: What is read; block outputs if None.
+
+    Yields:
+        Indices of the texts of a batch, and what was read of them at each layer.
+
+    Raises:
+        UserError: A text that is longer than the model's context, or has tokens that the model
+            does not know.
+    """
+    longest_text = max((len(text.token_ids) for text in texts), default=0)
+    if loaded.context is not None and longest_text > loaded.context:
+        raise UserError(
+            f"A prompt with its solution has {longest_text} tokens and does not fit into the "
+            f"model's context of {loaded.context}",
+            "Lower prompt.shots.",
+        )
+    check_ids(loaded, (text.token_ids for text in texts))
+    site = site or block_outputs(loaded)
+    prefix, cache = _common_start(loaded, texts)
+    batches = token_batches([len(text.token_ids) - len(prefix) for text in texts], budget)
+    for batch in tqdm(batches, unit="batch", disable=None if progress else True, leave=False):
+        chosen = [texts[index] for index in batch]
+        longest = max(len(text.token_ids) for text in chosen) - len(prefix)
+        ids = torch.full((len(chosen), longest), loaded.pad_id)
+        for row, text in enumerate(chosen):
+            own = text.token_ids[len(prefix) :]
+            ids[row, : len(own)] = torch.tensor(own)
+        read = _weights([text.read for text in chosen], len(prefix), longest)
+        steered = _weights([text.steered for text in chosen], len(prefix), longest)
+        found: dict[int, Reading] = {}
+
+        def reader(
+            layer: int,
+            read: Tensor = read,
+            steered: Tensor = steered,
+            found: dict[int, Reading] = found,
+        ) -> Any:
+            def keep(hidden: Tensor) -> None:
+                stream, where = hidden.float(), steered.to(hidden.device)
+                activation = torch.einsum("bth,bt->bh", stream, read.to(hidden.device))
+                norm = (residual_norms(hidden) * where).sum(dim=-1)
+                mean = torch.einsum("bth,bt->bh", stream, where)
+                found[layer] = Reading(activation.cpu(), norm.cpu(), mean.cpu())
+
+            return keep
+
+        with site.hooked({layer: reader(layer) for layer in layers}):
+            _run_blocks(loaded, ids, cache, len(prefix))
+        yield batch, found
+
+
+def _common_start(
+    loaded: LoadedModel, texts: Sequence[Text]
+) -> tuple[tuple[int, ...], DynamicCache | None]:
+    """Tokens that all texts start with, and their keys and values, computed once for all.
+
+    They end before anything is read: they are the few-shot examples. Nothing and None for a single
+    text, or where a model keeps no keys and values.
+    """
+    lowest = min((text.token_ids for text in texts), default=())
+    highest = max((text.token_ids for text in texts), default=())
+    first_read = min((min(text.read[0], text.steered[0]) for text in texts), default=0)
+    prefix = lowest[: min(common_prefix(lowest, highest), first_read)]
+    if len(texts) < 2 or not prefix:
+        return (), None
+    cache = DynamicCache(config=loaded.model.config)
+    _run_blocks(loaded, torch.tensor([prefix]), cache, 0)
+    return (prefix, cache) if cache.get_seq_length() == len(prefix) else ((), None)
+
+
+def _run_blocks(loaded: LoadedModel, ids: Tensor, cache: DynamicCache | None, start: int) -> None:
+    """Run the stack of blocks alone: logits of every position would be the largest tensor here.
+
+    Args:
+        loaded: The model.
+        ids: ``[batch, new]``, padded on the right. Causal attention never looks there, so nothing
+            is masked: that would leave padding with nothing to see in a sliding window, and NaN in
+            some models.
+        cache: Keys and values of a common start, extended if `start` is 0 and else left as it is.
+        start: Tokens in the cache.
+    """
+    blocks = loaded.model.base_model
+    arguments: dict[str, Any] = {"use_cache": False}
+    if cache is not None:
+        arguments = {"use_cache": True, "past_key_values": cache}
+    if cache is not None and start > 0:
+        own = copy.deepcopy(cache)
+        own.batch_repeat_interleave(ids.shape[0])
+        arguments["past_key_values"] = own
+    if "position_ids" in inspect.signature(blocks.forward).parameters:
+        positions = torch.arange(start, start + ids.shape[1], device=loaded.device)
+        arguments["position_ids"] = positions.expand(ids.shape)
+    blocks(
+        input_ids=ids.to(loaded.device),
+        attention_mask=torch.ones(ids.shape[0], start + ids.shape[1]).long().to(loaded.device),
+        **arguments,
+    )
+
+
+def _weights(spans: Sequence[tuple[int, int]], offset: int, length: int) -> Tensor:
+    """Averaging weights ``[batch, length]``: 1/n inside each half-open span, 0 outside.
+
+    Args:
+        spans: In positions of the texts.
+        offset: Position of the first column.
+        length: Number of columns.
+    """
+    weights = torch.zeros(len(spans), length)
+    for row, (start, stop) in enumerate(spans):
+        weights[row, start - offset : stop - offset] = 1.0 / (stop - start)
+    return weights
+
+
+def write_activations(
+    folder: str | Path,
+    loaded: LoadedModel,
+    ids: Sequence[str],
+    pairs: Sequence[tuple[Text, Text]],
+    layers: Sequence[int],
+    attributes: Mapping[str, str | int | float],
+    progress: bool = False,
+    site: Site | None = None,
+) -> None:
+    """Capture all layers of all pairs and write one HDF5 file per layer, atomically.
+
+    Args:
+        folder: Gets ``layer_{L}.h5`` for every layer.
+        loaded: The model.
+        ids: Of the pairs.
+        pairs: Positive and negative text of every pair.
+        layers: 0-based layers.
+        attributes: Provenance, kept in every file beside the layer.
+        progress: Show a progress bar on the terminal.
+        site: What is read; block outputs if None. What files and `Reading` say of the residual
+            stream then holds for the site's activations.
+
+    Raises:
+        UserError: An activation is not finite.
+    """
+    texts = [text for pair in pairs for text in pair]
+    site = site or block_outputs(loaded)
+    width = site.width
+    with ExitStack() as stack:
+        files = {}
+        for layer in layers:
+            path = stack.enter_context(atomic_path(Path(folder) / f"layer_{layer}.h5"))
+            # With checksums on everything, HDF5 refuses a damaged file; without, it may crash or
+            # hang. They leave out texts of variable length, so that there are none here.
+            file = stack.enter_context(h5py.File(path, "w", libver="v110"))
+            for key, value in {**attributes, "layer": layer, "tensor": site.tensor}.items():
+                file.attrs[key] = _fixed_length(value) if isinstance(value, str) else value
+            names = np.array([id_.encode() for id_ in ids])
+            file.create_dataset("id", data=names, fletcher32=True)
+            for name in ("positive", "negative"):
+                shape, chunk = (len(pairs), width), (1, width)
+                file.create_dataset(
+                    name, shape, "f4", chunks=chunk, compression="gzip", fletcher32=True
+                )
+            file.create_dataset("residual_norm", (len(pairs), 2), "f4", fletcher32=True)
+            files[layer] = file
+        totals = {layer: torch.zeros(width, dtype=torch.float64) for layer in layers}
+        for batch, found in capture(loaded, texts, layers, progress=progress, site=site):
+            for layer, reading in found.items():
+                _check_finite(reading, layer)
+                totals[layer] += reading.residual_mean.sum(dim=0, dtype=torch.float64)
+                rows = zip(batch, reading.activation, reading.residual_norm, strict=True)
+                for index, activation, norm in rows:
+                    pair, member = divmod(index, 2)
+                    files[layer][("positive", "negative")[member]][pair] = activation.numpy()
+                    files[layer]["residual_norm"][pair, member] = float(norm)
+        for layer, file in files.items():
+            mean = (totals[layer] / len(texts)).float().numpy()
+            file.create_dataset("residual_mean", data=mean, fletcher32=True)
+
+
+def _fixed_length(text: str) -> NDArray[Any]:
+    """A text as HDF5 keeps it in place."""
+    content = text.encode()
+    return np.array(content, dtype=h5py.string_dtype("utf-8", max(len(content), 1)))
+
+
+def _check_finite(reading: Reading, layer: int) -> None:
+    if not all(torch.isfinite(numbers).all() for numbers in reading):
+        raise UserError(
+            f"Activations of layer {layer} are not finite",
+            "The dtype is too small for this model; try model.dtype: bfloat16 or float32.",
+        )
+
+
+def source_of(info: str | Path, loaded: LoadedModel, prompter: Prompter) -> dict[str, str]:
+    """Where activations come from, for the files that hold them.
+
+    Args:
+        info: ``model/info.json``.
+        loaded: The model that was read.
+        prompter: Its prompts' format and examples.
+    """
+    found = read_json(info)
+    return {
+        "model": found["name"],
+        "commit": found["commit"] or "",
+        "dtype": str(loaded.dtype),
+        "device": loaded.device.type,
+        "template_sha256": prompter.fingerprint(),
+    }

@@ -1,0 +1,198 @@
+"""A candidate and what it stands for."""
+
+import json
+
+import numpy as np
+import optuna
+import pytest
+import torch
+
+from snakesteer.config import SteeringConfig
+from snakesteer.errors import UserError
+from snakesteer.steering.build import steering_of
+from snakesteer.steering.candidate import PARAM_NAMES, Candidate, candidate_from_params
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.space import suggest, unsteered_start
+from snakesteer.steering.vector import Vector
+from tests.tiny_models import HIDDEN
+from tests.unit.search.fakes import LAYERS, VECTORS
+
+CAA = {
+    "steering_method": "caa",
+    "steering_direction": "probe",
+    "layer_id": 2,
+    "steering_dose": 0.3,
+}
+DAC = {
+    **CAA,
+    "steering_method": "dac",
+    "entropy_threshold": 1.0,
+    "ptop": 0.5,
+    "max_alpha": 2.0,
+}
+
+
+def suggested(params, layers=LAYERS, **changes):
+    config = SteeringConfig(
+        **{"methods": ["caa", "dac"], "directions": ["caa", "probe"], **changes}
+    )
+    return suggest(optuna.trial.FixedTrial(params), config, layers, VECTORS)
+
+
+def test_dose_and_alpha_are_the_same_strength():
+    vector = VECTORS["probe", 2]
+    by_dose = suggested(CAA)
+    assert by_dose.dose == 0.3
+    assert by_dose.alpha == pytest.approx(0.3 * vector.mean_residual_norm / vector.norm)
+    params = {key: value for key, value in CAA.items() if key != "steering_dose"}
+    by_alpha = suggested({**params, "steering_alpha": 0.3}, unit="alpha")
+    assert by_alpha.alpha == 0.3
+    assert by_alpha.dose == pytest.approx(0.3 * vector.norm / vector.mean_residual_norm)
+
+
+def test_steering_of_caa():
+    steering = steering_of(suggested(CAA, scope="first_k", first_k=4), VECTORS)
+    assert (steering.layer, steering.scope, steering.first_k, steering.dac) == (
+        2,
+        "first_k",
+        4,
+        None,
+    )
+    torch.testing.assert_close(steering.vector, torch.from_numpy(VECTORS["probe", 2].raw))
+    added = torch.linalg.vector_norm(steering.delta())
+    assert float(added) == pytest.approx(0.3 * VECTORS["probe", 2].mean_residual_norm, rel=1e-6)
+
+
+def test_steering_of_dac():
+    steering = steering_of(suggested(DAC, scope="first_k", first_k=4, dac_probe_alpha=1.5), VECTORS)
+    assert steering.dac == Dac(entropy_threshold=1.0, ptop=0.5, max_alpha=2.0, probe_alpha=1.5)
+    assert (steering.scope, steering.first_k) == ("from_last_prompt_token", None)
+
+
+@pytest.mark.parametrize("params", [CAA, DAC])
+@pytest.mark.parametrize("scope", [{}, {"scope": "first_k", "first_k": 4}])
+def test_params_and_back(params, scope):
+    candidate = suggested(params, **scope)
+    named = candidate.params()
+    assert set(named) <= set(PARAM_NAMES)
+    assert None not in named.values()
+    assert candidate_from_params(named) == candidate
+    if params is CAA:
+        assert not {"entropy_threshold", "ptop", "max_alpha", "probe_alpha"} & set(named)
+
+
+@pytest.mark.parametrize("params", [CAA, DAC])
+def test_alpha_0_is_no_steering(params):
+    candidate = suggested({**params, "steering_dose": 0.0})
+    assert candidate.alpha == candidate.dose == 0.0
+    assert steering_of(candidate, VECTORS) is None
+
+
+@pytest.mark.parametrize("unit", ["alpha", "dose"])
+@pytest.mark.parametrize("methods", [["caa", "dac"], ["dac"]])
+def test_the_unsteered_start_lies_in_the_space(unit, methods):
+    config = SteeringConfig(methods=methods, unit=unit)
+    study = optuna.create_study()
+    study.enqueue_trial(unsteered_start(config, LAYERS))
+    assert suggest(study.ask(), config, LAYERS, VECTORS).alpha == 0.0
+
+
+def test_evenly_spaced_layers_keep_their_order_for_the_sampler():
+    config = SteeringConfig()
+    vectors = {("caa", layer): VECTORS["caa", 2] for layer in range(10)}
+    kinds = {}
+    for layers in ((2, 4, 6), (2, 4, 7), (5,)):
+        trial = optuna.create_study().ask()
+        assert suggest(trial, config, layers, vectors).layer in layers
+        kinds[layers] = trial.distributions["layer_id"]
+    assert kinds[2, 4, 6] == optuna.distributions.IntDistribution(2, 6, step=2)
+    assert kinds[2, 4, 7] == optuna.distributions.CategoricalDistribution((2, 4, 7))
+    assert kinds[5,] == optuna.distributions.CategoricalDistribution((5,))
+
+
+@pytest.mark.parametrize("method", ["caa", "dac"])
+@pytest.mark.parametrize("unit", ["dose", "alpha"])
+def test_a_band_has_one_strength_and_a_vector_per_layer(method, unit):
+    params = {**DAC, "steering_method": method, f"steering_{unit}": 0.1, "layer_id": 0}
+    candidate = suggested(params, band=2, unit=unit)
+    assert (candidate.layer, candidate.band_layers) == (0, (0, 2))
+    assert candidate_from_params(json.loads(json.dumps(candidate.params()))) == candidate
+    steering = steering_of(candidate, {key: VECTORS[key] for key in candidate.vector_keys})
+    assert [place.layer for place in steering.places] == [0, 2]
+    for place in steering.places:
+        vector = VECTORS["probe", place.layer]
+        assert place.vector.tolist() == vector.raw.tolist()
+        wanted = 0.1 if unit == "alpha" else vector.alpha(0.1)
+        assert place.alpha == pytest.approx(wanted)
+    assert (steering.dac is None) == (method == "caa")
+
+
+def test_a_band_begins_where_it_fits():
+    config = SteeringConfig(band=2)
+    trial = optuna.create_study().ask()
+    assert suggest(trial, config, LAYERS, VECTORS).layer in (0, 2)
+    assert trial.distributions["layer_id"] == optuna.distributions.IntDistribution(0, 2, step=2)
+    whole = suggest(optuna.create_study().ask(), SteeringConfig(band=3), LAYERS, VECTORS)
+    assert whole.band_layers == LAYERS
+    with pytest.raises(UserError, match=r"band is 4, but steering\.layers are 3"):
+        suggest(optuna.create_study().ask(), SteeringConfig(band=4), LAYERS, VECTORS)
+
+
+def test_operators_are_caas():
+    operators = ["clamp", "angular"]
+    clamp = suggested({**CAA, "operator": "clamp"}, operators=operators)
+    assert clamp.params()["operator"] == "clamp"
+    assert candidate_from_params(clamp.params()) == clamp
+    assert steering_of(clamp, VECTORS).operator == "clamp"
+    assert suggested(DAC, operators=operators).operator == "add"
+    only = suggested(CAA, operators=["norm_preserving"])
+    assert only.operator == "norm_preserving"
+    plain = suggested(CAA).params()
+    assert not {"operator", "band_layers", "band_alphas"} & set(plain)
+
+
+def test_an_angle_is_the_dose_in_radians():
+    one = steering_of(suggested({**CAA, "layer_id": 0}, operators=["angular"], band=3), VECTORS)
+    assert [place.alpha for place in one.places] == pytest.approx([0.3] * 3)
+
+
+def test_the_unsteered_start_names_an_operator_where_there_are_several():
+    config = SteeringConfig(operators=["angular", "add"])
+    study = optuna.create_study()
+    study.enqueue_trial(unsteered_start(config, LAYERS))
+    assert suggest(study.ask(), config, LAYERS, VECTORS).operator == "angular"
+    assert "operator" not in unsteered_start(SteeringConfig(), LAYERS)
+
+
+@pytest.mark.parametrize("unit", ["dose", "alpha"])
+def test_actadd_has_vectors_of_its_own(unit):
+    raw = np.ones((3, HIDDEN), dtype=np.float32)
+    vectors = {
+        **VECTORS,
+        **{("actadd", layer): Vector("actadd", layer, raw, 10.0) for layer in LAYERS},
+    }
+    params = {"steering_method": "actadd", "layer_id": 2, f"steering_{unit}": 0.1}
+    config = SteeringConfig(
+        methods=["caa", "actadd"],
+        directions=["caa", "probe"],
+        actadd_prompts=("Think.", "Guess."),
+        operators=["clamp"],
+        scope="all",
+        unit=unit,
+    )
+    candidate = suggest(optuna.trial.FixedTrial(params), config, LAYERS, vectors)
+    named = candidate.params()
+    assert (named["steering_direction"], named["scope"]) == ("actadd", "prompt_start")
+    assert not {"operator", "band_layers"} & set(named)
+    assert candidate_from_params(named) == candidate
+    steering = steering_of(candidate, {key: vectors[key] for key in candidate.vector_keys})
+    assert steering.is_actadd
+    assert steering.vector.shape == raw.shape
+    wanted = 0.1 if unit == "alpha" else vectors["actadd", 2].alpha(0.1)
+    assert steering.alpha == pytest.approx(wanted)
+
+
+def test_a_dac_candidate_that_lacks_a_parameter_is_a_bug():
+    broken = Candidate("dac", "caa", 2, 1.0, 0.1, "from_last_prompt_token", ptop=0.5)
+    with pytest.raises(ValueError, match="lacks a parameter"):
+        steering_of(broken, VECTORS)
