@@ -18,11 +18,11 @@ _MODULES = {
     "GSM8KOptimizationPipeline": "api",
     "OptimizationConfig": "api",
     "UserError": "errors",
-    "generate": "steered_text",
-    "load_model": "steered_text",
-    "model_of": "steered_text",
-    "read_vector": "steered_text",
-    "steer": "steered_text",
+    "generate": "evaluation.steered_text",
+    "load_model": "evaluation.steered_text",
+    "model_of": "evaluation.steered_text",
+    "read_vector": "evaluation.steered_text",
+    "steer": "evaluation.steered_text",
 }
 __all__ = list(_MODULES)
 

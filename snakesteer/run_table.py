@@ -13,8 +13,8 @@ from typing import Any
 from statsmodels.stats.multitest import multipletests
 
 from snakesteer.errors import UserError
+from snakesteer.evaluation.statistics import Interval, verdict
 from snakesteer.records.files import atomic_path, read_json
-from snakesteer.statistics import Interval, verdict
 from snakesteer.wording import configuration, model_name, p_value, percent, points, points_interval
 
 NOT_STEERED = "no steering was chosen"

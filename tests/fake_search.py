@@ -24,7 +24,7 @@ from snakesteer.config.params import leaves
 from snakesteer.data.problem import Problem, write_problems
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Generation, Request
-from snakesteer.evaluation import answer_all, write_answers
+from snakesteer.evaluation.answers import answer_all, write_answers
 from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.run import SearchInputs, search
 from snakesteer.steering.vector import Vector

@@ -135,13 +135,13 @@ SINGLE = [
     (
         "answers that repeat one character 40,000 times",
         "graded at once",
-        "tests/unit/test_grading.py",
+        "tests/unit/evaluation/test_grading.py",
         "test_a_long_degenerate_answer_costs_no_square_of_its_length",
     ),
     (
         "calculations with thousands of brackets, terms or digits",
         "passed over",
-        "tests/unit/test_corruption.py",
+        "tests/unit/vectors/test_corruption.py",
         "test_absurd_calculations_are_passed_over",
     ),
     (
@@ -153,7 +153,7 @@ SINGLE = [
     (
         "`prompt.chat: true` without a chat template",
         'refused: "no chat template"',
-        "tests/unit/test_prompts.py",
+        "tests/unit/data/test_prompts.py",
         "test_no_template",
     ),
     (

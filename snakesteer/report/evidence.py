@@ -11,10 +11,10 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
+from snakesteer.evaluation.statistics import wilson
+from snakesteer.evaluation.strengths import read_strengths
 from snakesteer.records.files import read_json, read_jsonl
 from snakesteer.search.database import read_db
-from snakesteer.statistics import wilson
-from snakesteer.strengths import read_strengths
 
 # Controls by kind; random directions keep their own labels.
 CONTROLS = {

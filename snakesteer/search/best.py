@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from snakesteer.evaluation import Answer, accuracy
+from snakesteer.evaluation.answers import Answer, accuracy
 from snakesteer.records.files import read_json
 from snakesteer.records.versions import git_state, timestamp, versions
 from snakesteer.search.database import read_db

@@ -18,7 +18,7 @@ from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
-from snakesteer.evaluation import Answer, answer_all, chunks, read_answers
+from snakesteer.evaluation.answers import Answer, answer_all, chunks, read_answers
 from snakesteer.records.files import sha256_file, write_json
 from snakesteer.search.journal import ask_lock, finished_trials, one_process, open_study
 from snakesteer.search.samplers import make_pruner

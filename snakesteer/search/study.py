@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from snakesteer.config import SearchConfig, SteeringConfig
-from snakesteer.evaluation import Answer, accuracy
+from snakesteer.evaluation.answers import Answer, accuracy
 from snakesteer.search.grid import grid
 from snakesteer.search.journal import WORKER, finished_trials
 from snakesteer.search.samplers import make_sampler

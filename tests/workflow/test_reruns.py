@@ -120,7 +120,7 @@ def edit(project: Project, module: str) -> Counter[str]:
 
 
 def test_code_reruns_what_it_affects(finished_copy: Project):
-    grading = finished_copy.folder / "snakesteer" / "grading.py"
+    grading = finished_copy.folder / "snakesteer" / "evaluation" / "grading.py"
     grading.touch()
     assert finished_copy.snakemake("-n").idle
     planned = edit(finished_copy, "summary.py")  # what is printed at the end is no result
@@ -128,9 +128,9 @@ def test_code_reruns_what_it_affects(finished_copy: Project):
     for module in ("records/provenance.py", "records/content.py"):
         planned = edit(finished_copy, module)
         assert planned == RECORD
-    planned = edit(finished_copy, "statistics.py")
+    planned = edit(finished_copy, "evaluation/statistics.py")
     assert planned == TEST
-    planned = edit(finished_copy, "grading.py")
+    planned = edit(finished_copy, "evaluation/grading.py")
     assert planned == ANSWERS
 
 

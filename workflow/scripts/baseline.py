@@ -4,9 +4,9 @@ from snakesteer.config import GenerationConfig
 from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
-from snakesteer.evaluation import answer_all, chunks, summary, write_answers
+from snakesteer.engine.open import open_engine, run_record, settled
+from snakesteer.evaluation.answers import answer_all, chunks, summary, write_answers
 from snakesteer.models.open import open_model
-from snakesteer.open_engine import open_engine, run_record, settled
 from snakesteer.records.files import write_json
 from snakesteer.records.logs import script_log
 

@@ -1,6 +1,6 @@
 """The best configuration of the study, with its evidence."""
 
-from snakesteer.evaluation import read_answers
+from snakesteer.evaluation.answers import read_answers
 from snakesteer.records.files import write_json
 from snakesteer.records.logs import script_log
 from snakesteer.search.best import best_config

@@ -2,12 +2,12 @@
 
 from snakesteer.config import EvaluationConfig, GenerationConfig
 from snakesteer.config.params import section
-from snakesteer.controls import evaluate_controls, log_controls, nothing_to_control
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
-from snakesteer.final_test import read_best, read_generations
+from snakesteer.engine.open import check_same_run, open_engine, run_record
+from snakesteer.evaluation.controls import evaluate_controls, log_controls, nothing_to_control
+from snakesteer.evaluation.final import read_best, read_generations
 from snakesteer.models.open import open_model
-from snakesteer.open_engine import check_same_run, open_engine, run_record
 from snakesteer.records.files import read_json, write_json, write_jsonl
 from snakesteer.records.logs import script_log
 

@@ -4,9 +4,9 @@ from snakesteer.config import GenerationConfig
 from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
-from snakesteer.model_check import PROBLEMS, check_model, page
+from snakesteer.engine.open import open_engine, run_record
+from snakesteer.evaluation.checks.model_check import PROBLEMS, check_model, page
 from snakesteer.models.open import open_model
-from snakesteer.open_engine import open_engine, run_record
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.logs import script_log
 

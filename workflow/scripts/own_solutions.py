@@ -4,11 +4,11 @@ from snakesteer.config import GenerationConfig
 from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
+from snakesteer.engine.open import open_sampler
+from snakesteer.evaluation.solutions import sample_solutions
 from snakesteer.models.open import open_model
-from snakesteer.open_engine import open_sampler
 from snakesteer.records.files import write_jsonl
 from snakesteer.records.logs import script_log
-from snakesteer.solutions import sample_solutions
 
 with script_log(snakemake.log[0]):
     params = snakemake.params

@@ -1,8 +1,8 @@
 """The Optuna study on the validation split."""
 
 from snakesteer.data.prompts import open_prompter
+from snakesteer.engine.open import check_same_run, open_engine, run_record
 from snakesteer.models.open import open_model
-from snakesteer.open_engine import check_same_run, open_engine, run_record
 from snakesteer.records.files import read_json
 from snakesteer.records.logs import script_log
 from snakesteer.search.run import SearchInputs, search

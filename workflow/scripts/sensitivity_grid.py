@@ -4,12 +4,12 @@ from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfi
 from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
-from snakesteer.evaluation import read_answers
+from snakesteer.engine.open import check_same_run, open_engine, run_record
+from snakesteer.evaluation.answers import read_answers
+from snakesteer.evaluation.sensitivity import grid, sensitivity_rows, write_sensitivity
 from snakesteer.models.open import open_model
-from snakesteer.open_engine import check_same_run, open_engine, run_record
 from snakesteer.records.files import read_json
 from snakesteer.records.logs import script_log
-from snakesteer.sensitivity import grid, sensitivity_rows, write_sensitivity
 from snakesteer.steering.vector import read_vectors
 
 with script_log(snakemake.log[0]):

@@ -4,9 +4,9 @@ from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig
 from snakesteer.config.params import nested, section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
-from snakesteer.final_test import evaluate_test, read_best
+from snakesteer.engine.open import open_engine, run_record, settled
+from snakesteer.evaluation.final import evaluate_test, read_best
 from snakesteer.models.open import open_model
-from snakesteer.open_engine import open_engine, run_record, settled
 from snakesteer.records.files import read_json, write_json, write_jsonl
 from snakesteer.records.logs import script_log
 from snakesteer.records.machine import machine

@@ -4,13 +4,13 @@ from snakesteer.config import ChecksConfig, GenerationConfig, SteeringConfig
 from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
-from snakesteer.evaluation import make_request
+from snakesteer.engine.open import check_same_run, open_engine, run_record
+from snakesteer.evaluation.answers import make_request
+from snakesteer.evaluation.checks.zero_steering import check_zero_steering, kinds_of_steering
 from snakesteer.models.open import open_model
-from snakesteer.open_engine import check_same_run, open_engine, run_record
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.logs import script_log
 from snakesteer.steering.vector import read_vectors
-from snakesteer.zero_check import check_zero_steering, kinds_of_steering
 
 with script_log(snakemake.log[0]):
     params = snakemake.params

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from snakesteer.comparison import compare
 from snakesteer.config import EvaluationConfig
 from snakesteer.config.layers import resolve_layers
 from snakesteer.config.load import load_config
@@ -15,7 +14,8 @@ from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.engine.slots import SlotsEngine
 from snakesteer.errors import UserError
-from snakesteer.evaluation import Answer
+from snakesteer.evaluation.answers import Answer
+from snakesteer.evaluation.paired import compare
 from snakesteer.steering.residual import Steering
 from tests.fake_search import PROBLEMS, check_finished, make_inputs, read_trials, start
 from tests.loaded_models import direction, loaded_model, prompt_ids

@@ -50,12 +50,17 @@ def test_modules_found_by_name_count_with_what_they_import_and_only_behind_their
 def test_the_study_depends_on_the_interface_of_the_engine_alone(names):
     found = names("from snakesteer.search.study import run_study")
     assert [name for name in found if name.startswith("engine/")] == ["engine/interface.py"]
-    assert {"search/study.py", "steering/space.py", "evaluation.py", "grading.py"} <= {*found}
+    assert {
+        "search/study.py",
+        "steering/space.py",
+        "evaluation/answers.py",
+        "evaluation/grading.py",
+    } <= {*found}
 
 
 def test_a_change_of_the_grader_reruns_all_that_grades():
     for script in ("baseline", "search", "test_final", "controls", "sensitivity_grid"):
-        assert "grading.py" in of_script(script)
+        assert "evaluation/grading.py" in of_script(script)
 
 
 def test_activations_do_not_depend_on_the_engine_or_the_search():

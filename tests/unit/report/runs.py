@@ -9,21 +9,21 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from snakesteer.comparison import compare
 from snakesteer.config import Config
 from snakesteer.config.params import leaves, nested
-from snakesteer.controls import Control, controls_record, nothing_to_control
 from snakesteer.data.problem import Problem
 from snakesteer.data.splits import manifest
-from snakesteer.evaluation import Answer, summary, write_answers
-from snakesteer.final_test import generation_rows, read_generations
+from snakesteer.evaluation.answers import Answer, summary, write_answers
+from snakesteer.evaluation.controls import Control, controls_record, nothing_to_control
+from snakesteer.evaluation.final import generation_rows, read_generations
+from snakesteer.evaluation.paired import compare
+from snakesteer.evaluation.statistics import wilson
 from snakesteer.records.files import sha256_text, write_json, write_jsonl, write_text
 from snakesteer.report.evidence import Evidence, read_evidence
 from snakesteer.search import tables
 from snakesteer.search.best import best_config
 from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.study import COSTS
-from snakesteer.statistics import wilson
 
 HOSTILE = "</script><img src=x onerror=\"window.hacked='yes'\"><!-- {{ 7 * 7 }} ${1} <b>"
 VAL, TEST = 48, 100

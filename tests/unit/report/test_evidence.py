@@ -4,8 +4,8 @@ import optuna
 import pytest
 
 from snakesteer.errors import UserError
+from snakesteer.evaluation.statistics import wilson
 from snakesteer.report.evidence import MIN_TRIALS_FOR_IMPORTANCE, importance, read_evidence
-from snakesteer.statistics import wilson
 from tests.unit.report.runs import VAL, write_run
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from snakesteer.evaluation.strengths import in_words
 from snakesteer.report.figure import write_figure
 from snakesteer.report.sensitivity_figure import MEASURES, sensitivity_figure
-from snakesteer.strengths import in_words
 
 LAYERS, DOSES = (9, 14, 20), 7
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from snakesteer.evaluation import Answer
+from snakesteer.evaluation.answers import Answer
 from snakesteer.steering.vector import Vector
 from tests.tiny_models import HIDDEN
 

@@ -12,7 +12,7 @@ from snakesteer.data.problem import write_problems
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.errors import UserError
-from snakesteer.evaluation import answer_all, write_answers
+from snakesteer.evaluation.answers import answer_all, write_answers
 from snakesteer.search.database import read_db
 from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.run import SearchInputs, search
@@ -20,7 +20,7 @@ from snakesteer.search.tables import collect
 from snakesteer.steering.vector import Vector
 from snakesteer.vectors.estimate import Diagnostics, write_vector
 from tests.loaded_models import direction, loaded_model
-from tests.unit.test_final_test import PROBLEMS, PROMPTER
+from tests.unit.evaluation.test_final import PROBLEMS, PROMPTER
 
 LAYERS = (1, 2)
 GENERATION = GenerationConfig(max_new_tokens=4)

@@ -13,14 +13,14 @@ from snakesteer.config import (
 from snakesteer.config.params import leaves
 from snakesteer.data.problem import write_problems
 from snakesteer.data.prompts import open_prompter
+from snakesteer.engine.open import check_same_run, open_engine, open_sampler, run_record, settled
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.errors import UserError
 from snakesteer.models.open import open_model
-from snakesteer.open_engine import check_same_run, open_engine, open_sampler, run_record, settled
 from snakesteer.records.files import write_json
 from tests.loaded_models import loaded_model
 from tests.tiny_models import tiny_tokenizer
-from tests.unit.test_final_test import PROBLEMS
+from tests.unit.evaluation.test_final import PROBLEMS
 
 
 def params(**engine):

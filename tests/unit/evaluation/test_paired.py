@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from snakesteer.comparison import compare, outcomes
 from snakesteer.config import EvaluationConfig
-from snakesteer.evaluation import Answer
-from snakesteer.power import mcnemar_power
-from snakesteer.statistics import sign_flip
+from snakesteer.evaluation.answers import Answer
+from snakesteer.evaluation.paired import compare, outcomes
+from snakesteer.evaluation.power import mcnemar_power
+from snakesteer.evaluation.statistics import sign_flip
 
 EVALUATION = EvaluationConfig(bootstrap_resamples=2000)
 

@@ -5,8 +5,8 @@ from tokenizers.processors import TemplateProcessing
 
 from snakesteer.config import PromptConfig
 from snakesteer.data.prompts import Prompter
-from snakesteer.evaluation import Answer
-from snakesteer.hints import PromptTokens, hints
+from snakesteer.evaluation.answers import Answer
+from snakesteer.evaluation.checks.hints import PromptTokens, hints
 from tests.tiny_models import BOS, EOS, tiny_tokenizer
 
 QUESTION = "How many pens?"

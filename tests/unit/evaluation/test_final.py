@@ -12,8 +12,8 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.reference import ReferenceEngine
 from snakesteer.errors import UserError
-from snakesteer.evaluation import summary
-from snakesteer.final_test import evaluate_test, probe_on_test, read_best, read_generations
+from snakesteer.evaluation.answers import summary
+from snakesteer.evaluation.final import evaluate_test, probe_on_test, read_best, read_generations
 from snakesteer.records.files import write_json, write_jsonl
 from snakesteer.steering.vector import HeadVector, Vector, write_head_vector
 from snakesteer.vectors.capture import capture, texts_of_pairs

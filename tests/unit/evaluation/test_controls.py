@@ -8,7 +8,13 @@ import torch
 from transformers import GenerationConfig as HfGenerationConfig
 
 from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig, PromptConfig
-from snakesteer.controls import (
+from snakesteer.data.problem import Problem
+from snakesteer.data.prompts import Prompter
+from snakesteer.engine.interface import Decoding
+from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.slots import SlotsEngine
+from snakesteer.evaluation.answers import answer_all
+from snakesteer.evaluation.controls import (
     Control,
     answer_controls,
     controls_record,
@@ -19,13 +25,7 @@ from snakesteer.controls import (
     shuffled_labels,
     with_vectors,
 )
-from snakesteer.data.problem import Problem
-from snakesteer.data.prompts import Prompter
-from snakesteer.engine.interface import Decoding
-from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.engine.slots import SlotsEngine
-from snakesteer.evaluation import answer_all
-from snakesteer.final_test import Best, evaluate_test, read_generations
+from snakesteer.evaluation.final import Best, evaluate_test, read_generations
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import write_jsonl

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snakesteer.config import EvaluationConfig
-from snakesteer.evaluation import Answer, accuracy, summary
-from snakesteer.power import minimum_detectable_effect, minimum_detectable_mean
-from snakesteer.statistics import (
+from snakesteer.evaluation.answers import Answer, accuracy, summary
+from snakesteer.evaluation.power import minimum_detectable_effect, minimum_detectable_mean
+from snakesteer.evaluation.statistics import (
     McNemar,
     bootstrap_mean,
     changed,

@@ -5,8 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from snakesteer.power import mcnemar_power, minimum_detectable_effect, minimum_detectable_mean
-from snakesteer.statistics import mcnemar_exact
+from snakesteer.evaluation.power import (
+    mcnemar_power,
+    minimum_detectable_effect,
+    minimum_detectable_mean,
+)
+from snakesteer.evaluation.statistics import mcnemar_exact
 
 
 def p_value(gained: int, lost: int, n: int) -> float:

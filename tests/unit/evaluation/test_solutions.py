@@ -1,9 +1,9 @@
 """Own solutions: several per problem, each its own stream, cut-off ones left out."""
 
 from snakesteer.engine.interface import Generation
-from snakesteer.evaluation import make_request
-from snakesteer.solutions import sample_solutions
-from tests.unit.test_evaluation import GENERATION, PROBLEMS, PROMPTER
+from snakesteer.evaluation.answers import make_request
+from snakesteer.evaluation.solutions import sample_solutions
+from tests.unit.evaluation.test_answers import GENERATION, PROBLEMS, PROMPTER
 
 
 class Sampler:

@@ -9,13 +9,13 @@ from snakesteer.config import GenerationConfig, PromptConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Generation
+from snakesteer.engine.open import decoding_of
 from snakesteer.errors import UserError
-from snakesteer.evaluation import (
+from snakesteer.evaluation.answers import (
     Answer,
     accuracy,
     answer_all,
     chunks,
-    decoding_of,
     make_request,
     read_answers,
     summary,

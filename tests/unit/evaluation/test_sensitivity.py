@@ -7,12 +7,12 @@ import pytest
 
 from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfig
 from snakesteer.data.problem import Problem
-from snakesteer.evaluation import answer_all
-from snakesteer.sensitivity import grid, sensitivity_rows, write_sensitivity
-from snakesteer.statistics import wilson
+from snakesteer.evaluation.answers import answer_all
+from snakesteer.evaluation.sensitivity import grid, sensitivity_rows, write_sensitivity
+from snakesteer.evaluation.statistics import wilson
+from snakesteer.evaluation.strengths import in_words, read_strengths
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.vector import Vector
-from snakesteer.strengths import in_words, read_strengths
 from tests.fake_search import PROBLEMS as COUNT
 from tests.fake_search import PROMPTER, FakeEngine, accuracy_at
 

@@ -16,6 +16,7 @@ from snakesteer.engine.slot_check import examine
 from snakesteer.engine.slot_prefill import Prefill
 from snakesteer.engine.slot_steering import RowSteering
 from snakesteer.errors import UserError
+from snakesteer.evaluation.checks.zero_steering import check_zero_steering, kinds_of_steering
 from snakesteer.models.blocks import (
     block_output,
     decoder_blocks,
@@ -25,7 +26,6 @@ from snakesteer.models.blocks import (
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.candidate import ALL_LAYERS
 from snakesteer.steering.vector import HeadVector, Vector
-from snakesteer.zero_check import check_zero_steering, kinds_of_steering
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import HIDDEN, NUM_LAYERS, tiny_model
 

@@ -13,8 +13,8 @@ from snakesteer.config import GenerationConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
-from snakesteer.evaluation import answer_all, summary
-from snakesteer.hints import PromptTokens, hints
+from snakesteer.evaluation.answers import answer_all, summary
+from snakesteer.evaluation.checks.hints import PromptTokens, hints
 from snakesteer.models.loading import LoadedModel
 
 PROBLEMS = 8  # that are answered

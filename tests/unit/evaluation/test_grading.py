@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from snakesteer.data.embedded import generate
 from snakesteer.data.problem import parse_gold, strip_calculator
-from snakesteer.grading import (
+from snakesteer.evaluation.grading import (
     Grade,
     _without_ignored,
     extract_number,

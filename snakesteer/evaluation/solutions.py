@@ -7,7 +7,7 @@ from snakesteer.config import GenerationConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
-from snakesteer.evaluation import grade_generation, make_request
+from snakesteer.evaluation.answers import grade_generation, make_request
 
 
 def sample_solutions(

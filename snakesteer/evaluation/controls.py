@@ -16,13 +16,13 @@ import torch
 from statsmodels.stats.multitest import multipletests
 from torch import Tensor
 
-from snakesteer.comparison import Samples, compare
 from snakesteer.config import EvaluationConfig, GenerationConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
-from snakesteer.evaluation import Answer, answer_all
-from snakesteer.statistics import Interval, verdict
+from snakesteer.evaluation.answers import Answer, answer_all
+from snakesteer.evaluation.paired import Samples, compare
+from snakesteer.evaluation.statistics import Interval, verdict
 from snakesteer.steering.heads import AnySteering, HeadSteering
 from snakesteer.steering.residual import Steering
 from snakesteer.vectors.activations import Activations, read_activations

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from snakesteer.comparison import Samples, compare
 from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.errors import UserError
-from snakesteer.evaluation import Answer, answer_all
+from snakesteer.evaluation.answers import Answer, answer_all
+from snakesteer.evaluation.paired import Samples, compare
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json, read_jsonl
 from snakesteer.steering.build import steering_of

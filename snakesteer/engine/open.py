@@ -12,10 +12,19 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding, Engine
 from snakesteer.engine.select import engine_record, make_engine, worth_compiling
 from snakesteer.errors import UserError
-from snakesteer.evaluation import decoding_of
 from snakesteer.models.loading import LoadedModel, device_name
 
 T = TypeVar("T")
+
+
+def decoding_of(generation: GenerationConfig, prompt: PromptConfig) -> Decoding:
+    """The engine's settings that a config asks for."""
+    return Decoding(
+        temperature=generation.temperature if generation.do_sample else 0.0,
+        top_p=generation.top_p,
+        top_k=generation.top_k,
+        stop=tuple(prompt.stop),
+    )
 
 
 def open_engine(

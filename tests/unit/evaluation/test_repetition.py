@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakesteer.repetition import is_degenerate, repetition
+from snakesteer.evaluation.repetition import is_degenerate, repetition
 
 SOLUTION = (
     "Natalia sold 48/2 = 24 clips in May.\nNatalia sold 48+24 = 72 clips altogether in April and "

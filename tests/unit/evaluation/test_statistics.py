@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakesteer.statistics import (
+from snakesteer.evaluation.statistics import (
     Interval,
     bootstrap_mean,
     changed,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from snakesteer.config import PromptConfig
-from snakesteer.evaluation import Answer
-from snakesteer.grading import runs_on
+from snakesteer.evaluation.answers import Answer
+from snakesteer.evaluation.grading import runs_on
 
 # Marks of chat formats; a tokenizer that has such a mark reads it as one token.
 _MARKS = re.compile(r"<\|[A-Za-z_]+\|>|<(?:start|end)_of_turn>")

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from snakesteer.config import GenerationConfig, PromptConfig
+from snakesteer.config import GenerationConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
-from snakesteer.engine.interface import Decoding, Engine, Finish, Generation, Request
+from snakesteer.engine.interface import Engine, Finish, Generation, Request
 from snakesteer.errors import UserError
-from snakesteer.grading import grade
+from snakesteer.evaluation.grading import grade
+from snakesteer.evaluation.repetition import is_degenerate
 from snakesteer.records.files import read_jsonl, write_jsonl
-from snakesteer.repetition import is_degenerate
 from snakesteer.steering.heads import AnySteering
 
 
@@ -42,16 +42,6 @@ class Answer:
     finish: Finish
     prompt_tokens: int
     new_tokens: int
-
-
-def decoding_of(generation: GenerationConfig, prompt: PromptConfig) -> Decoding:
-    """The engine's settings that a config asks for."""
-    return Decoding(
-        temperature=generation.temperature if generation.do_sample else 0.0,
-        top_p=generation.top_p,
-        top_k=generation.top_k,
-        stop=tuple(prompt.stop),
-    )
 
 
 def make_request(
@@ -138,7 +128,8 @@ def summary(answers: Sequence[Answer]) -> dict[str, float | int]:
     """Accuracy under all three graders, and what else changes when steering breaks a model.
 
     Rates are shares of the answers: without a number (``invalid_rate``), cut at the limit
-    (``truncated_rate``), or mostly repetitions (``repetition_rate``, see `snakesteer.repetition`).
+    (``truncated_rate``), or mostly repetitions (``repetition_rate``, see
+    `snakesteer.evaluation.repetition`).
     """
     n = len(answers)
     return {

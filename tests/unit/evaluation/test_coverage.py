@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from snakesteer.power import minimum_detectable_effect
-from snakesteer.statistics import (
+from snakesteer.evaluation.power import minimum_detectable_effect
+from snakesteer.evaluation.statistics import (
     bootstrap_mean,
     mcnemar_exact,
     paired_bootstrap,

@@ -21,7 +21,7 @@ from snakesteer.config import SteeringConfig
 from snakesteer.engine.interface import Generation, Request
 from snakesteer.engine.watch import Stream, Watch, WatchedEngine
 from snakesteer.errors import UserError
-from snakesteer.hook_effects import Effects, effects, likely_cause, sites_of
+from snakesteer.evaluation.checks.hook_effects import Effects, effects, likely_cause, sites_of
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey

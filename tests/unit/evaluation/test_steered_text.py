@@ -6,8 +6,8 @@ import torch
 
 from snakesteer.engine.interface import Request
 from snakesteer.errors import UserError
+from snakesteer.evaluation.steered_text import generate, load_model, model_of, steer
 from snakesteer.records.files import write_json
-from snakesteer.steered_text import generate, load_model, model_of, steer
 from snakesteer.steering.vector import Vector
 from tests.loaded_models import direction, loaded_model, prompt_ids, slow_generate
 from tests.tiny_models import HIDDEN, save_tiny_model, tiny_tokenizer

@@ -11,9 +11,9 @@ from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfi
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
-from snakesteer.evaluation import Answer, answer_all, chunks, summary
+from snakesteer.evaluation.answers import Answer, answer_all, chunks, summary
+from snakesteer.evaluation.statistics import wilson
 from snakesteer.records.files import atomic_path
-from snakesteer.statistics import wilson
 from snakesteer.steering.bands import band_starts
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey

@@ -1,0 +1,1 @@
+"""Answers, how they are graded, and what may be said of them."""

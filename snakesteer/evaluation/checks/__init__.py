@@ -1,0 +1,1 @@
+"""Checks of the machinery, before anything is believed."""
