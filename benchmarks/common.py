@@ -12,7 +12,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from snakesteer.config import ModelConfig
 from snakesteer.engine.interface import Request
-from snakesteer.engine.slot_cache import KvShape
+from snakesteer.engine.slots.cache import KvShape
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.loading import LoadedModel, load_model, resolve_dtype
 from snakesteer.steering.residual import Steering

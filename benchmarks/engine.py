@@ -19,8 +19,8 @@ import torch
 
 from benchmarks import common
 from snakesteer.engine.interface import Decoding, Engine, Request
-from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.engine.slots import SlotsEngine, common_prefix
+from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.slots.engine import SlotsEngine, common_prefix
 
 
 def rate(engine: Engine, requests: list[Request], device: torch.device) -> float:

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks import common
 from snakesteer.engine.interface import Decoding
-from snakesteer.engine.slots import SlotsEngine, common_prefix
+from snakesteer.engine.slots.engine import SlotsEngine, common_prefix
 
 
 def main() -> None:

@@ -81,13 +81,13 @@ SINGLE = [
     (
         "a GPU without memory for all slots (simulated)",
         "the whole call again with half the slots, and a warning",
-        "tests/unit/engine/test_slots_run.py",
+        "tests/unit/engine/slots/test_run.py",
         "test_out_of_memory_starts_again_with_fewer_slots",
     ),
     (
         "a GPU without memory for four slots (simulated)",
         'refused: "do not fit into the GPU\'s memory"',
-        "tests/unit/engine/test_slots_run.py",
+        "tests/unit/engine/slots/test_run.py",
         "test_out_of_memory_with_the_fewest_slots_is_an_error",
     ),
     (
@@ -129,7 +129,7 @@ SINGLE = [
     (
         "a strength that makes every number infinite",
         "that answer is wrong; its neighbours are not touched",
-        "tests/unit/engine/test_slots.py",
+        "tests/unit/engine/slots/test_engine.py",
         "test_a_huge_strength_ruins_no_other_row",
     ),
     (

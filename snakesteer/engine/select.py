@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from snakesteer.engine.interface import Decoding, Engine
-from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.engine.slot_check import CannotRunExactly
-from snakesteer.engine.slots import SlotsEngine
+from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.slots.check import CannotRunExactly
+from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.models.loading import LoadedModel
 
 logger = logging.getLogger(__name__)

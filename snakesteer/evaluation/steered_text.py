@@ -14,7 +14,7 @@ import torch
 from snakesteer.config import Scope
 from snakesteer.config.load import load_config
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.models import loading
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json

@@ -38,7 +38,7 @@ def test_another_gate_must_be_passed_before_the_study_counts(finished: Finished)
 
 def test_a_broken_hook_stops_the_run_before_the_search(fresh_copy: Project):
     """An edit in place gives right answers in this model, so that nothing but the gate sees it."""
-    code = fresh_copy.folder / "snakesteer" / "engine" / "slot_steering.py"
+    code = fresh_copy.folder / "snakesteer" / "engine" / "slots" / "rows.py"
     text = code.read_text(encoding="utf-8")
     assert text.count(RIGHT) == 1
     code.write_text(text.replace(RIGHT, IN_PLACE), encoding="utf-8")

@@ -3,7 +3,7 @@
 from snakesteer.config import HeadsConfig, PromptConfig
 from snakesteer.config.params import section
 from snakesteer.data.prompts import Prompter
-from snakesteer.engine.reference import greedy_answers
+from snakesteer.engine.reference.engine import greedy_answers
 from snakesteer.models.open import open_model
 from snakesteer.records.logs import script_log
 from snakesteer.steering.vector import write_head_vector

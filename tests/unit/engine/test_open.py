@@ -14,7 +14,7 @@ from snakesteer.config.params import leaves
 from snakesteer.data.problem import write_problems
 from snakesteer.data.prompts import open_prompter
 from snakesteer.engine.open import check_same_run, open_engine, open_sampler, run_record, settled
-from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.errors import UserError
 from snakesteer.models.open import open_model
 from snakesteer.records.files import write_json

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.engine.slots import SlotsEngine, common_prefix
+from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.slots.engine import SlotsEngine, common_prefix
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.residual import Place, Steering

@@ -10,7 +10,7 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from snakesteer.engine.interface import Decoding, Generation, Request
-from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.stopping import StopRule
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.residual import Steering

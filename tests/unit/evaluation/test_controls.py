@@ -11,8 +11,8 @@ from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig, P
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding
-from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.engine.slots import SlotsEngine
+from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.evaluation.answers import answer_all
 from snakesteer.evaluation.controls import (
     Control,

@@ -10,7 +10,7 @@ from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig, P
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding
-from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import summary
 from snakesteer.evaluation.final import evaluate_test, probe_on_test, read_best, read_generations

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine, steered
+from snakesteer.engine.reference.engine import ReferenceEngine, steered
 from snakesteer.exports import lm_eval as export
 from snakesteer.models.blocks import decoder_blocks
 from tests.loaded_models import MAIN_FAMILIES, loaded_model, prompt_ids

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.records.files import atomic_path, write_jsonl, write_text
 from snakesteer.records.logs import script_log
 from snakesteer.records.tensors import write_tensors

@@ -11,8 +11,8 @@ from snakesteer.config import EvaluationConfig
 from snakesteer.config.layers import resolve_layers
 from snakesteer.config.load import load_config
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.engine.slots import SlotsEngine
+from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import Answer
 from snakesteer.evaluation.paired import compare

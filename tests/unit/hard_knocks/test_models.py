@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from snakesteer.config import ModelConfig, PromptConfig
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.models import loading
 from snakesteer.models.depth import depth_before_download
 from snakesteer.models.loading import describe_model, load_model

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from snakesteer.config import ModelConfig
-from snakesteer.engine.slot_check import supports
+from snakesteer.engine.slots.check import supports
 from snakesteer.errors import UserError
 from snakesteer.models.depth import depth_before_download
 from snakesteer.models.loading import describe_model, load_model

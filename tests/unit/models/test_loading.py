@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 from snakesteer.config import ModelConfig, PromptConfig
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.engine.slots import SlotsEngine
+from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.models.loading import (
     describe_model,

@@ -14,9 +14,9 @@ import torch
 from snakesteer.config import ModelConfig
 from snakesteer.engine.batching import left_pad
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine, steered
+from snakesteer.engine.reference.engine import ReferenceEngine, steered
 from snakesteer.engine.select import make_engine
-from snakesteer.engine.slots import SlotsEngine
+from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.models.blocks import decoder_blocks, on_block_outputs
 from snakesteer.models.depth import depth_before_download
 from snakesteer.models.loading import describe_model, load_model

@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM
 
 from snakesteer.config import ModelConfig
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.engine.slot_check import supports
+from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.slots.check import supports
 from snakesteer.errors import UserError
 from snakesteer.models import loading
 from snakesteer.models.loading import load_model

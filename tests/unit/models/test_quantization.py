@@ -8,8 +8,8 @@ import torch
 
 from snakesteer.config import ModelConfig
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.engine.slot_check import supports
+from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.slots.check import supports
 from snakesteer.errors import UserError
 from snakesteer.models import quantization
 from snakesteer.models.loading import load_model

@@ -10,7 +10,7 @@ from snakesteer.config import GenerationConfig, SearchConfig, SteeringConfig
 from snakesteer.config.params import leaves
 from snakesteer.data.problem import write_problems
 from snakesteer.engine.interface import Decoding
-from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import answer_all, write_answers
 from snakesteer.search.database import read_db

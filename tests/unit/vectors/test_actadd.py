@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from snakesteer.engine.actadd import the_actadd
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine, steered
-from snakesteer.engine.slots import SlotsEngine
+from snakesteer.engine.reference.actadd import the_actadd
+from snakesteer.engine.reference.engine import ReferenceEngine, steered
+from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.residual import Place, Steering

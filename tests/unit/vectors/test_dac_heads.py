@@ -9,14 +9,14 @@ import torch
 
 from snakesteer.config import PromptConfig
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine, greedy_answers
+from snakesteer.engine.reference.engine import ReferenceEngine, greedy_answers
 from snakesteer.errors import UserError
 from snakesteer.steering.vector import HeadVector, read_head_vector, write_head_vector
 from snakesteer.vectors.dac_heads import contrast, contrast_prompts, step_means
 from snakesteer.vectors.pairs import Pair
 from tests.loaded_models import loaded_model, prompt_ids
 from tests.tiny_models import EOS, tiny_tokenizer
-from tests.unit.engine.test_head_steering import FAMILIES, PROJECTIONS
+from tests.unit.engine.reference.test_heads import FAMILIES, PROJECTIONS
 
 PAIRS = [Pair(f"p{n}", f"{n}+{n}?", f"It is {2 * n}.", f"It is {2 * n + 1}.") for n in range(9)]
 CONFIG = PromptConfig(template="Q {question}\nA", separator="\n")

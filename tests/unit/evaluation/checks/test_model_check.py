@@ -6,7 +6,7 @@ from snakesteer.config import GenerationConfig, PromptConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding
-from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.evaluation.checks.model_check import check_model, page
 from tests.loaded_models import loaded_model
 from tests.tiny_models import NUM_LAYERS, tiny_tokenizer

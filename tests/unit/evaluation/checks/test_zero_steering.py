@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from snakesteer.config import SteeringConfig
-from snakesteer.engine import head_hooks, reference, slots
-from snakesteer.engine.actadd import start_steered
 from snakesteer.engine.interface import Decoding, Request
+from snakesteer.engine.reference import engine as reference
+from snakesteer.engine.reference import heads as head_hooks
+from snakesteer.engine.reference.actadd import start_steered
 from snakesteer.engine.select import make_engine
-from snakesteer.engine.slot_check import examine
-from snakesteer.engine.slot_prefill import Prefill
-from snakesteer.engine.slot_steering import RowSteering
+from snakesteer.engine.slots import engine as slots
+from snakesteer.engine.slots.check import examine
+from snakesteer.engine.slots.prefill import Prefill
+from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.errors import UserError
 from snakesteer.evaluation.checks.zero_steering import check_zero_steering, kinds_of_steering
 from snakesteer.models.blocks import (

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from snakesteer.engine.head_hooks import no_cache
+from snakesteer.engine.reference.heads import no_cache
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.residual import Steering

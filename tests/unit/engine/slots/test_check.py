@@ -8,9 +8,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.select import engine_record, make_engine, worth_compiling
-from snakesteer.engine.slot_check import supports
+from snakesteer.engine.slots.check import supports
 from snakesteer.models.blocks import decoder_blocks
 from tests.loaded_models import loaded_model, prompt_ids
 from tests.tiny_models import FAMILIES, VOCABULARY
@@ -101,11 +101,11 @@ def test_a_mixture_of_experts_is_refused():
 
 def test_wrong_logits_are_noticed(monkeypatch):
     """The check computes: an attention without the scores' scale does not pass."""
-    from snakesteer.engine import slot_attention
+    from snakesteer.engine.slots import attention
 
-    right = slot_attention.attend_slots
+    right = attention.attend_slots
     monkeypatch.setattr(
-        slot_attention,
+        attention,
         "attend_slots",
         lambda q, k, v, hidden, scaling, softcap: right(q, k, v, hidden, 2 * scaling, softcap),
     )

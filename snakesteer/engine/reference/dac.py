@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from snakesteer.engine.batching import left_pad
-from snakesteer.engine.head_hooks import add_at_last, heads_steered_at, the_head_steering
 from snakesteer.engine.interface import Decoding, Generation, Request
+from snakesteer.engine.reference.heads import add_at_last, heads_steered_at, the_head_steering
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, Generat
 
 from snakesteer.engine.batching import left_pad
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine, steered
+from snakesteer.engine.reference.engine import ReferenceEngine, steered
 from snakesteer.engine.sampling import uniforms
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import decoder_blocks

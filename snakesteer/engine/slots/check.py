@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from snakesteer.engine.interface import Decoding
-from snakesteer.engine.slot_attention import slot_attention
-from snakesteer.engine.slot_cache import KvShape
-from snakesteer.engine.slot_decode import Row, SlotDecoder
-from snakesteer.engine.slot_prefill import Prefill
-from snakesteer.engine.slot_steering import RowSteering
+from snakesteer.engine.slots.attention import slot_attention
+from snakesteer.engine.slots.cache import KvShape
+from snakesteer.engine.slots.decode import Row, SlotDecoder
+from snakesteer.engine.slots.prefill import Prefill
+from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.engine.slots import SlotsEngine, common_prefix
+from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.slots.engine import SlotsEngine, common_prefix
 from snakesteer.errors import UserError
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.residual import Steering
@@ -19,7 +19,7 @@ K = 3
 SCOPES = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k")
 DAC = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=3.0, probe_alpha=2.0)
 PER_TOKEN = dataclasses.replace(DAC, kl="per_token")
-# GPT-Neo computes its attention itself; test_slot_check.py holds that it goes to the reference.
+# GPT-Neo computes its attention itself; test_check.py holds that it goes to the reference.
 SLOT_FAMILIES = tuple(family for family in FAMILIES if family != "gpt_neo")
 # Prompts that begin alike, as few-shot prompts do; longer than a sliding window.
 SHOTS = "Q: 1+1? A: 2. Q: 2+3? A: 5. "

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from snakesteer.engine.slot_prefill import Prefill
+from snakesteer.engine.slots.prefill import Prefill
 
 Ids = tuple[int, ...]
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snakesteer.engine.slot_attention import BLOCK, set_positions
-from snakesteer.engine.slot_cache import PromptCache
-from snakesteer.engine.slot_steering import Places, RowSteering
+from snakesteer.engine.slots.attention import BLOCK, set_positions
+from snakesteer.engine.slots.cache import PromptCache
+from snakesteer.engine.slots.rows import Places, RowSteering
 from snakesteer.engine.watch import Watch
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.operators import OPERATORS

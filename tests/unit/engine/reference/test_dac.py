@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from snakesteer.engine.dac_loop import generate_dac
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine
+from snakesteer.engine.reference.dac import generate_dac
+from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.stopping import StopRule
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.residual import Steering

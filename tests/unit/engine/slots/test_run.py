@@ -9,13 +9,13 @@ import sys
 import pytest
 import torch
 
-from snakesteer.engine import slots as slots_module
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.engine.slot_cache import KvShape
-from snakesteer.engine.slot_count import MOST, ON_CPU, choose_slots
-from snakesteer.engine.slot_decode import SlotDecoder
-from snakesteer.engine.slots import SlotsEngine
+from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.slots import engine as slots_module
+from snakesteer.engine.slots.cache import KvShape
+from snakesteer.engine.slots.count import MOST, ON_CPU, choose_slots
+from snakesteer.engine.slots.decode import SlotDecoder
+from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.steering.dac import Dac

@@ -20,9 +20,9 @@ from torch import Tensor
 from snakesteer.config import Operator
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.sampling import choose, uniforms
-from snakesteer.engine.slot_attention import BLOCK, set_positions
-from snakesteer.engine.slot_cache import KvShape, SlotCache
-from snakesteer.engine.slot_steering import Places, RowSteering
+from snakesteer.engine.slots.attention import BLOCK, set_positions
+from snakesteer.engine.slots.cache import KvShape, SlotCache
+from snakesteer.engine.slots.rows import Places, RowSteering
 from snakesteer.engine.watch import Watch
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.dac import Dac, dynamic_alpha

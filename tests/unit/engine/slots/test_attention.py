@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from snakesteer.engine.slot_attention import BLOCK, Blocked, attend_slots
+from snakesteer.engine.slots.attention import BLOCK, Blocked, attend_slots
 
 SLOTS, KV_HEADS, GROUP, WIDTH, SHARED, BLOCKS = 5, 2, 3, 16, 21, 3
 

@@ -23,13 +23,13 @@ from tqdm import tqdm
 from snakesteer.config import Operator
 from snakesteer.engine.batching import check_lengths
 from snakesteer.engine.interface import Decoding, Finish, Generation, Request
-from snakesteer.engine.slot_attention import BLOCK, slot_attention
-from snakesteer.engine.slot_check import examine
-from snakesteer.engine.slot_count import MIN_SLOTS, choose_slots, kept_bytes
-from snakesteer.engine.slot_decode import Row, SlotDecoder, Streams
-from snakesteer.engine.slot_prefill import Prefill
-from snakesteer.engine.slot_steering import RowSteering
-from snakesteer.engine.slot_store import PromptStore
+from snakesteer.engine.slots.attention import BLOCK, slot_attention
+from snakesteer.engine.slots.check import examine
+from snakesteer.engine.slots.count import MIN_SLOTS, choose_slots, kept_bytes
+from snakesteer.engine.slots.decode import Row, SlotDecoder, Streams
+from snakesteer.engine.slots.prefill import Prefill
+from snakesteer.engine.slots.rows import RowSteering
+from snakesteer.engine.slots.store import PromptStore
 from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched
 from snakesteer.errors import UserError

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
-from snakesteer.engine.slot_attention import BLOCK, Blocked
+from snakesteer.engine.slots.attention import BLOCK, Blocked
 
 
 @dataclass(frozen=True)

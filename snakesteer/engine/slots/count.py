@@ -9,7 +9,7 @@ import os
 
 import torch
 
-from snakesteer.engine.slot_cache import KvShape
+from snakesteer.engine.slots.cache import KvShape
 from snakesteer.models.loading import LoadedModel
 
 MIN_SLOTS = 4  # DAC takes three per request

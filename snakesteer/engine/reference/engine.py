@@ -13,11 +13,11 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from snakesteer.engine.actadd import start_steered, the_actadd
 from snakesteer.engine.batching import check_lengths, left_pad
-from snakesteer.engine.dac_loop import generate_dac
-from snakesteer.engine.head_hooks import heads_steered, no_cache, the_head_steering
 from snakesteer.engine.interface import Decoding, Finish, Generation, Request
+from snakesteer.engine.reference.actadd import start_steered, the_actadd
+from snakesteer.engine.reference.dac import generate_dac
+from snakesteer.engine.reference.heads import heads_steered, no_cache, the_head_steering
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from snakesteer.engine import dac_loop
-from snakesteer.engine.head_hooks import the_head_steering
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import ReferenceEngine
-from snakesteer.engine.slots import SlotsEngine
+from snakesteer.engine.reference import dac as dac_loop
+from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.reference.heads import the_head_steering
+from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.heads import HeadSteering

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.slots import SlotsEngine
+from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.operators import OPERATORS

@@ -1,0 +1,1 @@
+"""The reference engine: HuggingFace generate with hooks, slow and obvious."""
