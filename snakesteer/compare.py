@@ -11,12 +11,12 @@ from pathlib import Path
 
 import vl_convert
 
-from snakesteer.compare_figure import comparison_spec
 from snakesteer.records.cli import run_command
 from snakesteer.records.files import atomic_path, write_text
-from snakesteer.report.style import PNG_SCALE
-from snakesteer.run_table import Row, as_markdown, comparison, write_csv
-from snakesteer.wording import points
+from snakesteer.report.figures.runs import comparison_spec
+from snakesteer.report.figures.style import PNG_SCALE
+from snakesteer.report.runs import Row, as_markdown, comparison, write_csv
+from snakesteer.report.wording import points
 
 
 def compare(folders: Sequence[str | Path], output: str | Path) -> list[Row]:

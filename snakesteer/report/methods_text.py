@@ -6,7 +6,7 @@ from pathlib import Path
 from snakesteer.config import HEAD_METHODS
 from snakesteer.report.evidence import Arm, Evidence
 from snakesteer.report.steering_text import searched_words, steering_sentences, strength_words
-from snakesteer.wording import (
+from snakesteer.report.wording import (
     configuration,
     data_name,
     model_name,

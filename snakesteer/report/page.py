@@ -16,9 +16,9 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from snakesteer import wording
+from snakesteer.report import wording
 from snakesteer.report.evidence import Evidence, Record
-from snakesteer.report.figure import Figure
+from snakesteer.report.figures.figure import Figure
 from snakesteer.report.tables import luck, make_tables
 from snakesteer.report.verdict import read_verdict
 

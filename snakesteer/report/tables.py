@@ -1,8 +1,8 @@
 """Tables of the report that belong to no figure."""
 
 from snakesteer.report.evidence import Evidence, Record
-from snakesteer.report.table import Table
-from snakesteer.wording import percent, points
+from snakesteer.report.figures.figure import Table
+from snakesteer.report.wording import percent, points
 
 RATES = (
     ("Numeric match (the measure)", "accuracy"),

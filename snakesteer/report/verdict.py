@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from snakesteer.report.evidence import Arm, Evidence
-from snakesteer.wording import (
+from snakesteer.report.wording import (
     configuration,
     model_name,
     p_value,

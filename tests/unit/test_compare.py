@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from snakesteer.compare import compare
-from snakesteer.compare_figure import comparison_spec
-from snakesteer.run_table import comparison
-from tests.unit.test_run_table import write_run
+from snakesteer.report.figures.runs import comparison_spec
+from snakesteer.report.runs import comparison
+from tests.unit.report.test_runs import write_run
 
 CHECKOUT = Path(__file__).parents[2]
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -123,7 +123,7 @@ def test_code_reruns_what_it_affects(finished_copy: Project):
     grading = finished_copy.folder / "snakesteer" / "evaluation" / "grading.py"
     grading.touch()
     assert finished_copy.snakemake("-n").idle
-    planned = edit(finished_copy, "summary.py")  # what is printed at the end is no result
+    planned = edit(finished_copy, "report/summary.py")  # what is printed at the end is no result
     assert not planned
     for module in ("records/provenance.py", "records/content.py"):
         planned = edit(finished_copy, module)

@@ -18,13 +18,13 @@ from snakesteer.config.load import load_config
 from snakesteer.engine.reference_only import needs_reference
 from snakesteer.errors import UserError
 from snakesteer.records.files import check_writable
-from snakesteer.exports import FILES as EXPORTS
+from snakesteer.report.exports.files import FILES as EXPORTS
 from snakesteer.records.files import read_json
 from snakesteer.config.layers import resolve_layers
 from snakesteer.models.depth import depth_before_download, local_files
 from snakesteer.config.params import leaves
 from snakesteer.search.grid import check_sampler
-from snakesteer.summary import final_summary
+from snakesteer.report.summary import final_summary
 
 EMBEDDED_MODEL_FOLDER = "resources/smollm2-135m-instruct"
 

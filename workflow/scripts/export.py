@@ -4,9 +4,9 @@ from pathlib import Path
 
 from snakesteer.config import ModelConfig, PairsConfig
 from snakesteer.config.params import section
-from snakesteer.exports.chosen import read_candidate, read_chosen
-from snakesteer.exports.formats import FORMATS, check
 from snakesteer.records.logs import script_log
+from snakesteer.report.exports.chosen import read_candidate, read_chosen
+from snakesteer.report.exports.formats import FORMATS, check
 
 with script_log(snakemake.log[0]):
     params, files = snakemake.params, snakemake.input

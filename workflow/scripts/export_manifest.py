@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from snakesteer.exports.formats import manifest, remove_refused
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.logs import script_log
+from snakesteer.report.exports.formats import manifest, remove_refused
 
 with script_log(snakemake.log[0]):
     found = manifest(read_json(snakemake.input.best))

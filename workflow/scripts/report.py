@@ -5,8 +5,8 @@ from pathlib import Path
 from snakesteer.records.files import write_text
 from snakesteer.records.logs import script_log
 from snakesteer.report.evidence import read_evidence
-from snakesteer.report.figure import write_figure
-from snakesteer.report.figures import grid_figures, make_figures
+from snakesteer.report.figures.all import grid_figures, make_figures
+from snakesteer.report.figures.figure import write_figure
 from snakesteer.report.methods_text import methods_text, references
 from snakesteer.report.page import render_page
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from snakesteer.evaluation.strengths import in_words, read_strengths
 from snakesteer.records.logs import script_log
-from snakesteer.report.figure import write_figure
-from snakesteer.report.sensitivity_figure import sensitivity_figure
+from snakesteer.report.figures.figure import write_figure
+from snakesteer.report.figures.sensitivity import sensitivity_figure
 
 with script_log(snakemake.log[0]) as log:
     rows = read_strengths(snakemake.input.table)

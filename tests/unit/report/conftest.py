@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from snakesteer.report.evidence import Evidence
-from snakesteer.report.figure import Figure
-from snakesteer.report.figures import grid_figures, make_figures
+from snakesteer.report.figures.all import grid_figures, make_figures
+from snakesteer.report.figures.figure import Figure
 from snakesteer.report.methods_text import methods_text, references
 from snakesteer.report.page import render_page
 from tests.unit.report.browser import Browser

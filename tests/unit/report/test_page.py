@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from snakesteer.report.figures import make_figures
+from snakesteer.report.figures.all import make_figures
 from snakesteer.report.methods_text import methods_text, references
 from snakesteer.report.page import ASSETS, EXAMPLES, LONGEST, examples, render_page, script_json
 from tests.unit.report.runs import HOSTILE

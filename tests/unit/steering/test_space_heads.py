@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from snakesteer.config import SearchConfig, SteeringConfig
+from snakesteer.report.wording import configuration
 from snakesteer.search.grid import check_sampler, grid
 from snakesteer.steering.build import steered_layers, steering_of
 from snakesteer.steering.candidate import ALL_LAYERS, PARAM_NAMES, Candidate, candidate_from_params
 from snakesteer.steering.space import suggest, unsteered_start
 from snakesteer.steering.vector import HeadVector
-from snakesteer.wording import configuration
 from tests.unit.search.fakes import LAYERS
 from tests.unit.search.fakes import VECTORS as RESIDUAL
 

@@ -3,8 +3,8 @@
 import pytest
 
 from snakesteer.evaluation.strengths import in_words
-from snakesteer.report.figure import write_figure
-from snakesteer.report.sensitivity_figure import MEASURES, sensitivity_figure
+from snakesteer.report.figures.figure import write_figure
+from snakesteer.report.figures.sensitivity import MEASURES, sensitivity_figure
 
 LAYERS, DOSES = (9, 14, 20), 7
 

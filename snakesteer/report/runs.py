@@ -15,7 +15,14 @@ from statsmodels.stats.multitest import multipletests
 from snakesteer.errors import UserError
 from snakesteer.evaluation.statistics import Interval, verdict
 from snakesteer.records.files import atomic_path, read_json
-from snakesteer.wording import configuration, model_name, p_value, percent, points, points_interval
+from snakesteer.report.wording import (
+    configuration,
+    model_name,
+    p_value,
+    percent,
+    points,
+    points_interval,
+)
 
 NOT_STEERED = "no steering was chosen"
 

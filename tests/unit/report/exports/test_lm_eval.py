@@ -7,11 +7,11 @@ import torch
 
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine, steered
-from snakesteer.exports import lm_eval as export
 from snakesteer.models.blocks import decoder_blocks
+from snakesteer.report.exports import lm_eval as export
 from tests.loaded_models import MAIN_FAMILIES, loaded_model, prompt_ids
 from tests.tiny_models import EOS, PAD, tiny_model
-from tests.unit.exports.chosen import BAND, candidate, make_chosen
+from tests.unit.report.exports.chosen import BAND, candidate, make_chosen
 
 
 @pytest.mark.parametrize("family", [*MAIN_FAMILIES, "opt"])

@@ -8,11 +8,11 @@ j, so that it is step j + 1 here (`snakesteer.steering.residual`).
 from pathlib import Path
 from typing import Any
 
-from snakesteer.exports import FILES
-from snakesteer.exports.chosen import Chosen
-from snakesteer.exports.control_vector import scaled, write_directions
-from snakesteer.exports.reasons import not_a_vector, not_constant
 from snakesteer.records.files import write_json
+from snakesteer.report.exports.chosen import Chosen
+from snakesteer.report.exports.control_vector import scaled, write_directions
+from snakesteer.report.exports.files import FILES
+from snakesteer.report.exports.reasons import not_a_vector, not_constant
 from snakesteer.steering.candidate import Candidate
 
 

@@ -1,11 +1,11 @@
 """All figures of the report."""
 
-from snakesteer.report.dose_figures import dose_figure, layer_dose_figure
 from snakesteer.report.evidence import Evidence
-from snakesteer.report.figure import Figure
-from snakesteer.report.search_figures import history_figure, importance_figure, probe_figure
-from snakesteer.report.sensitivity_figure import sensitivity_figure
-from snakesteer.report.test_split_figures import accuracy_figure, difference_figure
+from snakesteer.report.figures.dose import dose_figure, layer_dose_figure
+from snakesteer.report.figures.figure import Figure
+from snakesteer.report.figures.final import accuracy_figure, difference_figure
+from snakesteer.report.figures.search import history_figure, importance_figure, probe_figure
+from snakesteer.report.figures.sensitivity import sensitivity_figure
 
 MAKERS = (
     accuracy_figure,

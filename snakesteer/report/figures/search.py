@@ -5,11 +5,11 @@ from typing import Any
 
 import altair as alt
 
-from snakesteer.report.dose_figures import ACCURACY, described
 from snakesteer.report.evidence import MIN_TRIALS_FOR_IMPORTANCE, Evidence
-from snakesteer.report.figure import Figure, dashed_line, layered, listing, padded
-from snakesteer.report.style import BLUE, INK, VERMILION
-from snakesteer.wording import percent
+from snakesteer.report.figures.dose import ACCURACY, described
+from snakesteer.report.figures.figure import Figure, dashed_line, layered, listing, padded
+from snakesteer.report.figures.style import BLUE, INK, VERMILION
+from snakesteer.report.wording import percent
 
 ROW = 30  # pixels
 NAMES = {

@@ -6,10 +6,10 @@ from typing import Any
 
 import altair as alt
 
-from snakesteer.report.figure import padded
-from snakesteer.report.forest import Estimate, forest
-from snakesteer.report.style import BLUE, CONFIG, MUTED, VERMILION, WIDTH
-from snakesteer.run_table import Row
+from snakesteer.report.figures.figure import padded
+from snakesteer.report.figures.forest import Estimate, forest
+from snakesteer.report.figures.style import BLUE, CONFIG, MUTED, VERMILION, WIDTH
+from snakesteer.report.runs import Row
 
 COLOURS = {"helps": BLUE, "hurts": VERMILION}
 

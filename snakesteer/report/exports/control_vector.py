@@ -12,10 +12,10 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from snakesteer.exports import FILES
-from snakesteer.exports.chosen import Chosen
-from snakesteer.exports.reasons import not_a_vector, not_constant, not_everywhere
 from snakesteer.records.files import atomic_path
+from snakesteer.report.exports.chosen import Chosen
+from snakesteer.report.exports.files import FILES
+from snakesteer.report.exports.reasons import not_a_vector, not_constant, not_everywhere
 from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.residual import Steering
 

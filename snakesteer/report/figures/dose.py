@@ -9,9 +9,9 @@ import altair as alt
 
 from snakesteer.config import HEAD_METHODS
 from snakesteer.report.evidence import Evidence, Point
-from snakesteer.report.figure import Figure, dashed_line, layered, listing, padded
-from snakesteer.report.style import DIVERGING, INK, SERIES
-from snakesteer.wording import percent, percent_interval, signed
+from snakesteer.report.figures.figure import Figure, dashed_line, layered, listing, padded
+from snakesteer.report.figures.style import DIVERGING, INK, SERIES
+from snakesteer.report.wording import percent, percent_interval, signed
 
 ACCURACY = "Validation accuracy"
 DOSE = "Dose (mean residual norms)"

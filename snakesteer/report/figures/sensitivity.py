@@ -6,9 +6,9 @@ from typing import Any
 import altair as alt
 
 from snakesteer.evaluation.strengths import in_words
-from snakesteer.report.figure import Figure, padded
-from snakesteer.report.style import SERIES, WIDTH
-from snakesteer.wording import percent, percent_interval, signed
+from snakesteer.report.figures.figure import Figure, padded
+from snakesteer.report.figures.style import SERIES, WIDTH
+from snakesteer.report.wording import percent, percent_interval, signed
 
 # Key in sensitivity.csv, title, format of the axis, height in pixels.
 MEASURES = (

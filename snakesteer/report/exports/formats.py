@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.errors import UserError
-from snakesteer.exports import FILES, canonical, control_vector, easysteer, lm_eval
-from snakesteer.exports.chosen import Chosen
+from snakesteer.report.exports import canonical, control_vector, easysteer, lm_eval
+from snakesteer.report.exports.chosen import Chosen
+from snakesteer.report.exports.files import FILES
 from snakesteer.steering.candidate import Candidate, candidate_from_params
 
 

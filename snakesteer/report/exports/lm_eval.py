@@ -12,12 +12,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from snakesteer.config import ModelConfig
-from snakesteer.exports import FILES
-from snakesteer.exports.chosen import Chosen
-from snakesteer.exports.reasons import not_a_vector, not_constant, not_everywhere
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.loading import load_config_of
 from snakesteer.records.files import atomic_path
+from snakesteer.report.exports.chosen import Chosen
+from snakesteer.report.exports.files import FILES
+from snakesteer.report.exports.reasons import not_a_vector, not_constant, not_everywhere
 from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.residual import Place
 

@@ -10,10 +10,24 @@ import altair as alt
 import vl_convert
 
 from snakesteer.records.files import atomic_path, write_text
-from snakesteer.report.style import CONFIG, MUTED, PADDING, PNG_SCALE, WIDTH
-from snakesteer.report.table import Table
+from snakesteer.report.figures.style import CONFIG, MUTED, PADDING, PNG_SCALE, WIDTH
 
 Chart = alt.Chart | alt.LayerChart | alt.VConcatChart
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        caption: What it shows.
+        columns: Headings.
+        rows: Cells; the first of each row is the row's name.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)

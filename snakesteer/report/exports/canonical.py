@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from snakesteer.exports import FILES
-from snakesteer.exports.chosen import Chosen
-from snakesteer.exports.reasons import not_a_vector
 from snakesteer.records.files import write_json
 from snakesteer.records.tensors import write_tensors
+from snakesteer.report.exports.chosen import Chosen
+from snakesteer.report.exports.files import FILES
+from snakesteer.report.exports.reasons import not_a_vector
 
 refusal = not_a_vector
 

@@ -7,7 +7,7 @@ import pytest
 
 from snakesteer.errors import UserError
 from snakesteer.records.files import write_json
-from snakesteer.run_table import NOT_STEERED, Row, as_markdown, comparison, judged, write_csv
+from snakesteer.report.runs import NOT_STEERED, Row, as_markdown, comparison, judged, write_csv
 
 
 def write_run(folder, *, model="base", alpha=1.5, p=0.01, difference=0.1, **changes):

@@ -3,7 +3,7 @@
 import pytest
 
 from snakesteer.config import Config
-from snakesteer.wording import (
+from snakesteer.report.wording import (
     configuration,
     data_name,
     model_name,

@@ -6,8 +6,8 @@ from typing import Literal
 
 import altair as alt
 
-from snakesteer.report.figure import dashed_line, layered
-from snakesteer.report.style import BLUE
+from snakesteer.report.figures.figure import dashed_line, layered
+from snakesteer.report.figures.style import BLUE
 
 ROW = 36  # pixels
 

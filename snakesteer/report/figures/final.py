@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import altair as alt
 
 from snakesteer.report.evidence import Arm, Evidence
-from snakesteer.report.figure import Figure, listing, padded
-from snakesteer.report.forest import Estimate, forest
-from snakesteer.report.style import BLUE, INK, MUTED
-from snakesteer.wording import p_number, percent, percent_interval, signed
+from snakesteer.report.figures.figure import Figure, listing, padded
+from snakesteer.report.figures.forest import Estimate, forest
+from snakesteer.report.figures.style import BLUE, INK, MUTED
+from snakesteer.report.wording import p_number, percent, percent_interval, signed
 
 # What a row of a forest plot is drawn in, by the kind of arm; a control is grey.
 COLOURS = {"unsteered": INK, "steered": BLUE}

@@ -2,7 +2,7 @@
 
 import json
 
-from snakesteer.summary import describe, final_summary
+from snakesteer.report.summary import describe, final_summary
 
 RESULTS = {
     "best_trial_params": {

@@ -6,15 +6,15 @@ import pytest
 from safetensors.numpy import load_file
 
 from snakesteer.errors import UserError
-from snakesteer.exports import FILES
-from snakesteer.exports.easysteer import apply_spec
-from snakesteer.exports.formats import FORMATS, check, manifest
 from snakesteer.records.code_files import PACKAGE, imported_files
 from snakesteer.records.files import read_json, sha256_file
 from snakesteer.records.tensors import read_tensors
+from snakesteer.report.exports.easysteer import apply_spec
+from snakesteer.report.exports.files import FILES
+from snakesteer.report.exports.formats import FORMATS, check, manifest
 from snakesteer.vectors.imported import read_user_vector
 from tests.tiny_models import HIDDEN
-from tests.unit.exports.chosen import BAND, LAYERS, RAW, candidate, make_chosen
+from tests.unit.report.exports.chosen import BAND, LAYERS, RAW, candidate, make_chosen
 
 ALL = {"canonical", "control_vector", "lm_eval", "easysteer"}
 DAC = {"method": "dac", "scope": "from_last_prompt_token", "entropy_threshold": 0.0}

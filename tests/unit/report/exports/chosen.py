@@ -3,8 +3,8 @@
 import numpy as np
 
 from snakesteer.config import ModelConfig, PairsConfig
-from snakesteer.exports.chosen import read_chosen
 from snakesteer.records.files import write_json, write_jsonl
+from snakesteer.report.exports.chosen import read_chosen
 from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.vector import Vector
 from snakesteer.vectors.estimate import Diagnostics, write_vector

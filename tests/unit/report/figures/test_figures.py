@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from snakesteer.report.dose_figures import BINS, dose_figure
-from snakesteer.report.figure import write_figure
-from snakesteer.wording import percent
+from snakesteer.report.figures.dose import BINS, dose_figure
+from snakesteer.report.figures.figure import write_figure
+from snakesteer.report.wording import percent
 
 
 def test_figures_are_written_as_svg_and_png(report, tmp_path):

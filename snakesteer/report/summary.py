@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.records.files import read_json
-from snakesteer.wording import configuration
+from snakesteer.report.wording import configuration
 
 
 def final_summary(results_folder: str | Path, since: float = 0.0) -> str:

@@ -1,0 +1,1 @@
+"""The chosen configuration in the formats of other tools, or the reason why not."""
