@@ -11,10 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from hypothesis import settings
 
 from snakesteer.models import embedded
 from snakesteer.records.files import sha256_file
 from tests.tiny_models import save_tiny_model
+
+# Tests run side by side: how long an example takes says nothing of the code.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,10 +8,11 @@ every leaf can be a rule parameter of its own.
 
 from pydantic import Field, field_validator, model_validator
 
+from snakesteer.config import catalogue
 from snakesteer.config.checks import ChecksConfig
 from snakesteer.config.evaluation import EvaluationConfig, SensitivityConfig
 from snakesteer.config.generation import EngineConfig, GenerationConfig, PromptConfig
-from snakesteer.config.heads import HEAD_METHODS, HeadMethod, HeadsConfig
+from snakesteer.config.heads import HeadsConfig
 from snakesteer.config.model import (
     EMBEDDED_MODEL,
     EMBEDDED_MODEL_LAYERS,
@@ -41,7 +42,6 @@ from snakesteer.config.steering import (
 __all__ = [
     "EMBEDDED_MODEL",
     "EMBEDDED_MODEL_LAYERS",
-    "HEAD_METHODS",
     "After",
     "ChecksConfig",
     "Config",
@@ -52,7 +52,6 @@ __all__ = [
     "EngineConfig",
     "EvaluationConfig",
     "GenerationConfig",
-    "HeadMethod",
     "HeadsConfig",
     "Kl",
     "Method",
@@ -110,7 +109,7 @@ class Config(Section):
                 f"data.val is {self.data.val}, fewer than pairs.min_pairs "
                 f"({self.pairs.min_pairs}). Raise data.val or lower pairs.min_pairs"
             )
-        if "dac_heads" in self.steering.methods:
+        if catalogue.users("heads.examples", self.steering.methods):
             left = self.data.train - self.prompt.shots
             if left <= self.heads.examples:
                 raise ValueError(

@@ -1,19 +1,106 @@
-"""What a run can choose by name: every module in the folder of directions is one.
+"""What a run can choose by name: every module in the folders of directions and methods is one.
 
 The modules are looked at, not imported: the configuration is read with the Snakefile, and needs
-their names and first lines, not torch or scikit-learn.
+their names, first lines and constants, not torch or scikit-learn.
 """
 
 import ast
 import pkgutil
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, get_args
 
-DIRECTIONS_FOLDER = Path(__file__).parents[1] / "vectors" / "directions"
-DIRECTIONS = tuple(sorted(m.name for m in pkgutil.iter_modules([str(DIRECTIONS_FOLDER)])))
+# What a method steers: the residual stream, attention heads, or the start of every prompt.
+Kind = Literal["residual", "heads", "prompt_start"]
+# Which engine runs a method.
+EngineNeed = Literal["any", "reference"]
+
+_PACKAGE = Path(__file__).parents[1]
+_DIRECTIONS = _PACKAGE / "vectors" / "directions"
+_METHODS = _PACKAGE / "steering" / "methods"
+_SHARED = {"base"}  # what methods have in common
 
 
-def direction_summary(direction: str) -> str:
-    """The first line of a direction's module docstring, without its full stop."""
-    tree = ast.parse((DIRECTIONS_FOLDER / f"{direction}.py").read_text(encoding="utf-8"))
-    lines = (ast.get_docstring(tree) or "").splitlines()
+@dataclass(frozen=True)
+class MethodEntry:
+    """What a method's module says of itself.
+
+    Attributes:
+        summary: The first line of its docstring, without the full stop.
+        kind: ``KIND``: what it steers.
+        engine: ``ENGINE``: ``any``, or ``reference`` where only that engine runs it.
+        keys: ``KEYS``: config keys (``section.key``) that do nothing without it.
+        needs: ``NEEDS``: config keys that it cannot do without.
+    """
+
+    summary: str
+    kind: Kind
+    engine: EngineNeed
+    keys: tuple[str, ...]
+    needs: tuple[str, ...]
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
+
+
+def _module(folder: Path, name: str) -> ast.Module:
+    return ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
+
+
+def _summary(module: ast.Module) -> str:
+    lines = (ast.get_docstring(module) or "").splitlines()
     return lines[0].removesuffix(".") if lines else "no description"
+
+
+def _method(name: str) -> MethodEntry:
+    module = _module(_METHODS, name)
+    constants: dict[str, Any] = {}
+    for node in module.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.Tuple):
+            for target in node.targets:
+                if isinstance(target, ast.Name) and target.id.isupper():
+                    constants[target.id] = ast.literal_eval(node.value)
+    for constant, values in (("KIND", get_args(Kind)), ("ENGINE", get_args(EngineNeed))):
+        file = _METHODS / f"{name}.py"
+        if constant not in constants:
+            raise ValueError(f"{file} has no {constant}: name one of {_quoted(values)}")
+        if constants[constant] not in values:
+            found = constants[constant]
+            raise ValueError(f"{file}: {constant} is {found!r}, not one of {_quoted(values)}")
+    return MethodEntry(
+        summary=_summary(module),
+        kind=constants["KIND"],
+        engine=constants["ENGINE"],
+        keys=constants.get("KEYS", ()),
+        needs=constants.get("NEEDS", ()),
+    )
+
+
+def _quoted(values: Iterable[str]) -> str:
+    return ", ".join(map(repr, values))
+
+
+# Name → first line of the docstring.
+DIRECTIONS = {name: _summary(_module(_DIRECTIONS, name)) for name in _names(_DIRECTIONS)}
+METHODS = {name: _method(name) for name in _names(_METHODS) if name not in _SHARED}
+
+
+def of_kind(kind: Kind, methods: Iterable[str] = METHODS) -> list[str]:
+    """Those methods that steer this."""
+    return [name for name in methods if METHODS[name].kind == kind]
+
+
+def users(key: str, methods: Iterable[str] = METHODS) -> list[str]:
+    """Those methods that a config key is for."""
+    return [name for name in methods if key in METHODS[name].keys]
+
+
+def needs_reference(methods: Iterable[str]) -> bool:
+    """Whether a run with these methods needs the reference engine.
+
+    It is decided for the whole run, the unsteered answers included: what one engine computes does
+    not compare with what the other computes.
+    """
+    return any(METHODS[name].engine == "reference" for name in methods)

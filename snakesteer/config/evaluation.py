@@ -1,10 +1,25 @@
 """What is said of the search's result, and how it is questioned."""
 
-from typing import Literal
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from snakesteer.config import catalogue
 from snakesteer.config.section import Section
+
+LAYERED = catalogue.of_kind("residual")
+
+
+def _layered(method: str) -> str:
+    if method not in LAYERED:
+        raise ValueError(
+            f"sensitivity.methods names {method!r}, which does not steer single layers of the "
+            f"residual stream. Name some of {', '.join(LAYERED)}"
+        )
+    return method
+
+
+Layered = Annotated[str, AfterValidator(_layered), Field(json_schema_extra={"enum": LAYERED})]
 
 
 class EvaluationConfig(Section):
@@ -36,7 +51,7 @@ class SensitivityConfig(Section):
         min_length=1,
         description="In the unit `steering.unit`; no steering is always among them.",
     )
-    methods: list[Literal["caa", "dac"]] = Field(
+    methods: list[Layered] = Field(
         ["caa"], min_length=1, description="Methods to look at, of those that steer single layers."
     )
     in_report: bool = Field(

@@ -1,13 +1,8 @@
-"""Methods that steer attention heads."""
-
-from typing import Literal, get_args
+"""Vectors of attention heads."""
 
 from pydantic import Field
 
 from snakesteer.config.section import Section
-
-HeadMethod = Literal["dac_heads", "iti"]
-HEAD_METHODS: tuple[HeadMethod, ...] = get_args(HeadMethod)
 
 
 class HeadsConfig(Section):

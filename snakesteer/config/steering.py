@@ -1,6 +1,7 @@
 """Contrast pairs, probes, and what the search may steer with."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -9,13 +10,12 @@ from snakesteer.config.layers import parse_layers
 from snakesteer.config.section import Section
 
 Range = tuple[float, float]
-Method = Literal["caa", "dac", "actadd", "dac_heads", "iti"]
 # Estimated directions are modules (see `catalogue`); one more is read from a file.
 IMPORTED = "file"
 DIRECTIONS = (*catalogue.DIRECTIONS, IMPORTED)
 
 
-def _known(direction: str) -> str:
+def _known_direction(direction: str) -> str:
     if direction not in DIRECTIONS:
         raise ValueError(
             f"steering.directions names {direction!r}, which is none of {', '.join(DIRECTIONS)}. "
@@ -25,7 +25,22 @@ def _known(direction: str) -> str:
     return direction
 
 
-Direction = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": [*DIRECTIONS]})]
+def _known_method(method: str) -> str:
+    if method not in catalogue.METHODS:
+        raise ValueError(
+            f"steering.methods names {method!r}, which is none of {', '.join(catalogue.METHODS)}. "
+            f"Name one of these, or add snakesteer/steering/methods/{method}.py "
+            "(docs/new_method.md)"
+        )
+    return method
+
+
+def _one_of(names: Iterable[str]) -> Any:
+    return Field(json_schema_extra={"enum": [*names]})
+
+
+Direction = Annotated[str, AfterValidator(_known_direction), _one_of(DIRECTIONS)]
+Method = Annotated[str, AfterValidator(_known_method), _one_of(catalogue.METHODS)]
 Operator = Literal["add", "clamp", "norm_preserving", "angular"]
 Scope = Literal["from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k"]
 PairKind = Literal["gold_vs_corrupted", "model_correct_vs_wrong"]
@@ -66,18 +81,15 @@ class SteeringConfig(Section):
     methods: list[Method] = Field(
         ["caa", "dac"],
         min_length=1,
-        description="`caa`: add α·v; `dac`: α set per token by how much steering would change it; "
-        "`actadd`: add the difference of two prompts to the start of every prompt; `dac_heads`: "
-        "DAC as published, at all attention heads; `iti`: inference-time intervention at the "
-        "heads that know best.",
+        description=" ".join(
+            f"`{name}`: {method.summary}." for name, method in catalogue.METHODS.items()
+        ),
     )
     directions: list[Direction] = Field(
         ["caa"],
         min_length=1,
         description="What the vectors are. "
-        + "".join(
-            f"`{name}`: {catalogue.direction_summary(name)}. " for name in catalogue.DIRECTIONS
-        )
+        + "".join(f"`{name}`: {summary}. " for name, summary in catalogue.DIRECTIONS.items())
         + f"`{IMPORTED}`: Read from `vector_file`.",
     )
     vector_file: str | None = Field(
@@ -178,18 +190,7 @@ class SteeringConfig(Section):
                 "steering.dac_entropy_threshold and steering.dac_max_alpha cannot be negative. "
                 "The usual ranges are [0.0, 2.0] and [1.0, 5.0]"
             )
-        if self.operators != ["add"] and "caa" not in self.methods:
-            raise ValueError(
-                f"steering.operators is {self.operators}, but of steering.methods {self.methods} "
-                "none uses them: operators are caa's. Add caa, or leave operators out"
-            )
         self._every_key_does_something()
-        if ("actadd" in self.methods) != (self.actadd_prompts is not None):
-            raise ValueError(
-                f"steering.methods is {self.methods} and steering.actadd_prompts is "
-                f"{self.actadd_prompts}: the method actadd is made from these prompts, and no "
-                "other is. Set both or neither"
-            )
         if (self.scope == "first_k") != (self.first_k is not None):
             raise ValueError(
                 f"steering.scope is {self.scope!r} and steering.first_k is {self.first_k}: "
@@ -205,25 +206,29 @@ class SteeringConfig(Section):
         return self
 
     def _every_key_does_something(self) -> None:
-        methods = set(self.methods)
-        if self.band > 1 and ("actadd" in methods or not methods & {"caa", "dac"}):
+        kinds = {catalogue.METHODS[method].kind for method in self.methods}
+        if self.band > 1 and ("prompt_start" in kinds or "residual" not in kinds):
+            residual = " and ".join(catalogue.of_kind("residual"))
             raise ValueError(
-                f"steering.band is {self.band} and steering.methods is {self.methods}: caa and dac "
-                "steer bands, actadd steers one layer, and dac_heads and iti choose none. Leave "
-                "band out, or name no methods but caa and dac and those of heads, one of the first "
-                "two among them"
+                f"steering.band is {self.band} and steering.methods is {self.methods}: methods of "
+                f"the residual stream ({residual}) steer bands, those of the prompt's start one "
+                "layer, and those of attention heads choose none. Leave band out, or name no "
+                "methods but those of the residual stream and of heads, one of the first among them"
             )
-        users = {
-            "scope": {"caa"},
-            "dac_kl": {"dac", "dac_heads"},
-            "heads_schedule": {"dac_heads"},
-            "heads_after": {"dac_heads"},
-        }
-        for key, wanted in users.items():
-            value, default = getattr(self, key), type(self).model_fields[key].default
-            if value != default and not methods & wanted:
-                names = " or ".join(sorted(wanted))
+        for key, field in type(self).model_fields.items():
+            name, value = f"steering.{key}", getattr(self, key)
+            needing = [m for m in self.methods if name in catalogue.METHODS[m].needs]
+            if needing and value is None:
                 raise ValueError(
-                    f"steering.{key} is {value!r}, but of steering.methods {self.methods} none "
-                    f"uses it: it is for {names}. Add {names}, or leave {key} out"
+                    f"steering.methods is {self.methods} and {name} is {value}: {needing[0]} is "
+                    "made from it. Set both or neither"
+                )
+            owners = catalogue.users(name)
+            if owners and value != field.default and not set(owners) & set(self.methods):
+                names = " or ".join(owners)
+                both = name in catalogue.METHODS[owners[0]].needs
+                raise ValueError(
+                    f"{name} is {value!r}, but of steering.methods {self.methods} none uses it: it "
+                    f"is for {names}. "
+                    + ("Set both or neither" if both else f"Add {names}, or leave {key} out")
                 )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from snakesteer.steering.heads import AnySteering
+from snakesteer.steering.kinds import AnySteering
 
 Finish = Literal["eos", "stop", "length"]
 

@@ -14,7 +14,7 @@ from snakesteer.errors import UserError
 from snakesteer.evaluation.grading import grade
 from snakesteer.evaluation.repetition import is_degenerate
 from snakesteer.records.files import read_jsonl, write_jsonl
-from snakesteer.steering.heads import AnySteering
+from snakesteer.steering.kinds import AnySteering
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ if it is the direction that helps.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,15 +23,13 @@ from snakesteer.engine.interface import Engine
 from snakesteer.evaluation.answers import Answer, answer_all
 from snakesteer.evaluation.paired import Samples, compare
 from snakesteer.evaluation.statistics import Interval, verdict
-from snakesteer.steering.heads import AnySteering, HeadSteering
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.kinds import AnySteering
+from snakesteer.steering.residual import VectorChange
 from snakesteer.vectors.activations import Activations, read_activations
 
 logger = logging.getLogger(__name__)
 
 Kind = Literal["steered", "random", "shuffled", "negative", "prompt"]
-
-Change = Callable[[Tensor, int], Tensor]  # vectors ``[..., width]`` of a layer, and it → others
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,14 +106,14 @@ def make_controls(
             f"random_{number}",
             f"random direction {number}",
             "random",
-            with_vectors(steering, random_like(seed, number)),
+            steering.with_vectors(random_like(seed, number)),
         )
         for number in range(1, evaluation.random_controls + 1)
     ]
-    if isinstance(steering, Steering) and not steering.is_actadd:
-        shuffled = with_vectors(steering, shuffled_labels(activations, seed))
+    if steering.kind == "residual":
+        shuffled = steering.with_vectors(shuffled_labels(activations, seed))
         controls.append(Control("shuffled", "vector of shuffled labels", "shuffled", shuffled))
-    opposite = with_vectors(steering, lambda vector, layer: -vector)
+    opposite = steering.with_vectors(lambda vector, layer: -vector)
     return [
         *controls,
         Control("negative", "the opposite direction", "negative", opposite),
@@ -123,19 +121,7 @@ def make_controls(
     ]
 
 
-def with_vectors(steering: AnySteering, change: Change) -> AnySteering:
-    """The same steering with other vectors, at all of its layers."""
-    if isinstance(steering, HeadSteering):
-        layers = [change(steering.delta[:, i], layer) for i, layer in enumerate(steering.layers)]
-        return replace(steering, delta=torch.stack(layers, dim=1))  # [steps, layers, width]
-    return replace(
-        steering,
-        vector=change(steering.vector, steering.layer),
-        more=tuple(replace(p, vector=change(p.vector, p.layer)) for p in steering.more),
-    )
-
-
-def random_like(seed: int, number: int) -> Change:
+def random_like(seed: int, number: int) -> VectorChange:
     """Directions drawn evenly from all directions, as long as the vector that they replace.
 
     Steps that have vectors of their own share a direction. What is 0 in the vector (heads that are
@@ -153,7 +139,7 @@ def random_like(seed: int, number: int) -> Change:
     return change
 
 
-def shuffled_labels(activations: Mapping[int, Activations], seed: int) -> Change:
+def shuffled_labels(activations: Mapping[int, Activations], seed: int) -> VectorChange:
     """Mean differences of pairs whose right and wrong sides are swapped at random, rescaled.
 
     The same pairs are swapped at all layers.

@@ -18,7 +18,7 @@ from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json, read_jsonl
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, candidate_from_params
-from snakesteer.steering.heads import AnySteering
+from snakesteer.steering.kinds import AnySteering
 from snakesteer.steering.vector import file_of, read_vectors
 from snakesteer.vectors.capture import capture, texts_of_pairs
 from snakesteer.vectors.pairs import gold_vs_corrupted

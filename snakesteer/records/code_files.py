@@ -33,8 +33,8 @@ def imported_files(
     Args:
         script: A Python file outside the library.
         chosen: Packages whose modules are found by name at run time, with the names that this run
-            takes: such as ``{"directions": ["caa"]}``. Where the script reaches the package, it
-            depends on these modules of it.
+            takes, such as ``{"vectors.directions": ["caa"]}``. Where the script reaches the
+            package, it depends on those of these modules that are there.
 
     Returns:
         Sorted paths, without `PLUMBING`.
@@ -50,7 +50,7 @@ def imported_files(
         if module not in found and not _is_plumbing(module):
             found.add(module)
             waiting += _imports(_file(module))
-            waiting += by_name.get(module, ())
+            waiting += [name for name in by_name.get(module, ()) if _file(name).exists()]
     return sorted(_file(module) for module in found)
 
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from snakesteer.config import HEAD_METHODS
+from snakesteer.config.catalogue import METHODS
 from snakesteer.report.evidence import Arm, Evidence
 from snakesteer.report.steering_text import searched_words, steering_sentences, strength_words
 from snakesteer.report.wording import (
@@ -129,7 +129,8 @@ def _result(evidence: Evidence) -> list[str]:
         )
     if len(arms) > 2:
         dose = "strength (DAC gives each an α_t of its own)" if evidence.dynamic else "dose"
-        where = "heads" if evidence.params["steering_method"] in HEAD_METHODS else "layer"
+        kind = METHODS[evidence.params["steering_method"]].kind
+        where = "heads" if kind == "heads" else "layer"
         where += "s" if "band_layers" in evidence.params else ""
         sentences.append(f"Controls at the same {where} and {dose}: {_controls(arms[2:])}.")
     commit = evidence.provenance["git"]["commit"]

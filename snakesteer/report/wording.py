@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snakesteer.config import EMBEDDED_MODEL, HEAD_METHODS
+from snakesteer.config import EMBEDDED_MODEL
+from snakesteer.config.catalogue import METHODS
 
 
 def percent(fraction: float) -> str:
@@ -55,11 +56,11 @@ def configuration(params: Mapping[str, Any]) -> str:
         return "no steering"
     layers = ", ".join(map(str, params.get("band_layers", ())))
     place = f"layers {layers}" if layers else f"layer {params['layer_id']}"
-    where = f"with the {params['steering_direction']} direction at {place}"
-    if params["steering_method"] in HEAD_METHODS:
-        where = "at attention heads of all layers"
-    if params["steering_method"] == "actadd":
-        where = f"at the start of the prompt at {place}"
+    where = {
+        "residual": f"with the {params['steering_direction']} direction at {place}",
+        "heads": "at attention heads of all layers",
+        "prompt_start": f"at the start of the prompt at {place}",
+    }[METHODS[params["steering_method"]].kind]
     operator = f" ({params['operator']})" if "operator" in params else ""
     strength = f"α = {params['steering_alpha']:.3g} (dose {params['steering_dose']:.3g})"
     if params.get("operator") == "angular":

@@ -5,11 +5,16 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from snakesteer.config import HEAD_METHODS, Range, SearchConfig, SteeringConfig
+from snakesteer.config import Range, SearchConfig, SteeringConfig
 from snakesteer.errors import UserError
 from snakesteer.steering.bands import band_starts
+from snakesteer.steering.methods import method
+from snakesteer.steering.methods.base import strength_name
 
 NO_STRENGTH = 1e-9  # a zero that rounding has moved
+
+# Parameter → config key that names its values.
+_KEYS = {"steering_direction": "directions", "operator": "operators"}
 
 
 def check_sampler(search: SearchConfig, steering: SteeringConfig, layers: Sequence[int]) -> None:
@@ -24,15 +29,18 @@ def check_sampler(search: SearchConfig, steering: SteeringConfig, layers: Sequen
         UserError: Names what of the space the sampler cannot handle; or there are too few layers
             for a band.
     """
-    starts = band_starts(layers, steering.band)
+    band_starts(layers, steering.band)
     problems = []
     if search.sampler in ("gp", "qmc", "cmaes", "grid") and len(steering.methods) > 1:
         problems.append("parameters that exist for one method alone (steering.methods)")
-    searches_layers = not set(steering.methods) <= set(HEAD_METHODS)
-    if search.sampler in ("qmc", "cmaes") and searches_layers:
-        for key in ("directions", "operators"):
-            if len(getattr(steering, key)) > 1:
-                problems.append(f"choices without an order (steering.{key})")
+    if search.sampler in ("qmc", "cmaes"):
+        choices: dict[str, list[Any]] = {}
+        for name in steering.methods:
+            choices |= method(name).choices(steering, layers)
+        starts = choices.pop("layer_id", [])
+        for name, values in choices.items():
+            if len(values) > 1:
+                problems.append(f"choices without an order (steering.{_KEYS.get(name, name)})")
         if len({b - a for a, b in itertools.pairwise(starts)}) > 1:
             problems.append("layers that are not evenly spaced (steering.layers)")
     if problems:
@@ -64,26 +72,16 @@ def grid(
     Returns:
         Parameters by their names in the study.
     """
+    [only] = steering.methods  # see `check_sampler`
+    count = search.grid_points
+    strengths = [s for s in _points(steering.strength, count) if abs(s) > NO_STRENGTH]
+    spans = method(only).spans(steering)
     values: dict[str, list[Any]] = {
-        "steering_method": list(steering.methods),
-        f"steering_{steering.unit}": [
-            strength
-            for strength in _points(steering.strength, search.grid_points)
-            if abs(strength) > NO_STRENGTH
-        ],
+        "steering_method": [only],
+        strength_name(steering): strengths,
+        **method(only).choices(steering, layers),
+        **{name: _points(span, count) for name, span in spans.items()},
     }
-    [method] = steering.methods  # see `check_sampler`
-    if method not in HEAD_METHODS:
-        if method != "actadd":
-            values["steering_direction"] = list(steering.directions)
-        values["layer_id"] = band_starts(layers, steering.band)
-    if method == "caa" and len(steering.operators) > 1:
-        values["operator"] = list(steering.operators)
-    if method == "dac":
-        values["entropy_threshold"] = _points(steering.dac_entropy_threshold, search.grid_points)
-    if method == "dac" or (method == "dac_heads" and steering.heads_schedule == "dynamic"):
-        values["ptop"] = _points(steering.dac_ptop, search.grid_points)
-        values["max_alpha"] = _points(steering.dac_max_alpha, search.grid_points)
     points = [
         dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())
     ]

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import torch
 
-from snakesteer.config import HEAD_METHODS
 from snakesteer.steering.candidate import ALL_LAYERS, Candidate, VectorKey
 from snakesteer.steering.dac import Dac
-from snakesteer.steering.heads import AnySteering, HeadSteering
+from snakesteer.steering.heads import HeadSteering
+from snakesteer.steering.kinds import AnySteering
+from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import Place, Steering
 from snakesteer.steering.vector import AnyVector, HeadVector, Vector
 
@@ -15,14 +16,32 @@ _NO_THRESHOLD = -1.0  # no entropy is below it
 
 
 def steering_of(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> AnySteering | None:
-    """What an engine needs; None where α is 0, which is the unsteered model."""
+    """What an engine needs; None where α is 0, which is the unsteered model.
+
+    Raises:
+        ValueError: The candidate lacks what its kind needs, which is a bug of its method.
+    """
     if candidate.alpha == 0.0:
         return None
-    if candidate.method in HEAD_METHODS:
-        return _head_steering(candidate, vectors[candidate.method, ALL_LAYERS])
+    match candidate.kind:
+        case "residual":
+            return _residual(candidate, vectors)
+        case "heads":
+            return _heads(candidate, vectors[candidate.method, ALL_LAYERS])
+        case "prompt_start":
+            place = _place(candidate, vectors[candidate.vector_keys[0]], candidate.alpha)
+            return PromptStartSteering(place.layer, place.vector, place.alpha)
+
+
+def steered_layers(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> int:
+    """The number of layers that are steered, each at the dose."""
+    return sum(len(vectors[key].steered_layers) for key in candidate.vector_keys)
+
+
+def _residual(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> Steering:
     alphas = candidate.band_alphas or (candidate.alpha,)
     first, *more = (
-        _place(candidate, key[1], vectors[key], alpha)
+        _place(candidate, vectors[key], alpha)
         for key, alpha in zip(candidate.vector_keys, alphas, strict=True)
     )
     return Steering(
@@ -31,20 +50,13 @@ def steering_of(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) ->
         alpha=first.alpha,
         scope=candidate.scope,
         first_k=candidate.first_k,
-        dac=_dac(candidate) if candidate.method == "dac" else None,
+        dac=_dac(candidate) if candidate.dynamic else None,
         operator=candidate.operator,
         more=tuple(more),
     )
 
 
-def steered_layers(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> int:
-    """The number of layers that are steered, each at the dose."""
-    keys = candidate.vector_keys
-    first = vectors[keys[0]]
-    return len(first.steered_layers) if isinstance(first, HeadVector) else len(keys)
-
-
-def _head_steering(candidate: Candidate, vector: AnyVector) -> HeadSteering:
+def _heads(candidate: Candidate, vector: AnyVector) -> HeadSteering:
     if not isinstance(vector, HeadVector) or candidate.schedule is None or candidate.after is None:
         raise ValueError(f"no configuration of attention heads: {candidate}")
     layers = vector.steered_layers
@@ -54,20 +66,20 @@ def _head_steering(candidate: Candidate, vector: AnyVector) -> HeadSteering:
         alpha=candidate.alpha,
         schedule=candidate.schedule,
         after=candidate.after,
-        dac=_dac(candidate) if candidate.schedule == "dynamic" else None,
+        dac=_dac(candidate) if candidate.dynamic else None,
     )
 
 
-def _place(candidate: Candidate, layer: int, vector: AnyVector, alpha: float) -> Place:
+def _place(candidate: Candidate, vector: AnyVector, alpha: float) -> Place:
     assert isinstance(vector, Vector)
     # The angle of a rotation is the dose, in radians.
     strength = vector.dose(alpha) if candidate.operator == "angular" else alpha
-    return Place(layer, torch.from_numpy(vector.raw), strength)
+    return Place(vector.layer, torch.from_numpy(vector.raw), strength)
 
 
 def _dac(candidate: Candidate) -> Dac:
     # The published form, that of attention heads, has no threshold.
-    threshold = candidate.entropy_threshold if candidate.method == "dac" else _NO_THRESHOLD
+    threshold = _NO_THRESHOLD if candidate.kind == "heads" else candidate.entropy_threshold
     values = (threshold, candidate.ptop, candidate.max_alpha, candidate.probe_alpha)
     given = [value for value in values if value is not None]
     if len(given) != len(values):

@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
-from snakesteer.config import HEAD_METHODS, After, Direction, Kl, Method, Operator, Schedule, Scope
+from snakesteer.config import After, Direction, Kl, Method, Operator, Schedule, Scope
+from snakesteer.config.catalogue import METHODS, Kind
 
 # A direction and a layer; a method and `ALL_LAYERS` for vectors of attention heads.
 VectorKey = tuple[str, int]
 ALL_LAYERS = -1
 
-# Names that results use for a configuration; those of DAC exist for DAC alone, the operator where
-# it is not ``add``, and those of a band where it has several layers. The direction of ActAdd is its
-# own, its scope ``prompt_start``. Where attention heads are
-# steered, of all layers, the direction is the method's own, the layer is the one whose probe
-# results report, and the scope is the schedule.
+# Names that results use for a configuration; those of a dynamic strength exist for it alone, the
+# operator where it is not ``add``, and those of a band where it has several layers. Where the start
+# of the prompt is steered, or attention heads of all layers are, the direction is the method
+# itself. The scope is the schedule where there is one, and ``prompt_start`` there. Where heads are
+# steered, the layer is the one whose probe results report.
 PARAM_NAMES = (
     "steering_method",
     "steering_direction",
@@ -44,21 +45,22 @@ class Candidate:
 
     Attributes:
         method: How it steers.
-        direction: Which vector; the method itself where it steers attention heads.
+        direction: Which vector; the method itself where it has vectors of its own.
         layer: 0-based block; where attention heads are steered, that of the probe.
         alpha: Strength as a factor on the raw vector.
         dose: The same strength in mean residual norms.
-        scope: Positions that CAA steers.
+        scope: Positions that are steered, where the strength is constant in the residual stream.
         first_k: For scope ``first_k``.
-        entropy_threshold: DAC only.
-        ptop: DAC in both forms.
-        max_alpha: DAC in both forms.
-        probe_alpha: DAC in both forms.
+        entropy_threshold: Dynamic strength in the residual stream.
+        ptop: Dynamic strength.
+        max_alpha: Dynamic strength.
+        probe_alpha: Dynamic strength.
         operator: What the vector does.
         band_layers: All layers that are steered, where they are several.
         band_alphas: Their strengths.
-        kl: DAC in both forms.
-        schedule: Attention heads only.
+        kl: Dynamic strength.
+        schedule: How the strength goes on from token to token, for attention heads; ``dynamic`` in
+            the residual stream, too.
         after: Attention heads only.
     """
 
@@ -80,9 +82,19 @@ class Candidate:
     schedule: Schedule | None = None
     after: After | None = None
 
+    @property
+    def kind(self) -> Kind:
+        """What its method steers."""
+        return METHODS[self.method].kind
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the strength is set anew at every token."""
+        return self.schedule == "dynamic"
+
     def params(self) -> dict[str, Any]:
         """The configuration under the names that results use."""
-        own_scope = {"dac": "dynamic", "actadd": "prompt_start"}.get(self.method, self.scope)
+        own_scope = "prompt_start" if self.kind == "prompt_start" else self.scope
         values = (
             self.method,
             self.direction,
@@ -106,23 +118,22 @@ class Candidate:
 
     @property
     def vector_keys(self) -> list[VectorKey]:
-        """The vectors that `steering` needs."""
-        if self.method in HEAD_METHODS:
+        """The vectors that it needs."""
+        if self.kind == "heads":
             return [(self.method, ALL_LAYERS)]
         return [(self.direction, layer) for layer in self.band_layers or (self.layer,)]
 
 
 def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
     """The inverse of `Candidate.params`."""
-    caa = params["steering_method"] == "caa"
-    heads = params["steering_method"] in HEAD_METHODS
+    scope = params["scope"]
     return Candidate(
         method=params["steering_method"],
         direction=params["steering_direction"],
         layer=params["layer_id"],
         alpha=params["steering_alpha"],
         dose=params["steering_dose"],
-        scope=params["scope"] if caa else "from_last_prompt_token",
+        scope=scope if scope in get_args(Scope) else "from_last_prompt_token",
         first_k=params.get("first_k"),
         entropy_threshold=params.get("entropy_threshold"),
         ptop=params.get("ptop"),
@@ -132,6 +143,6 @@ def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
         band_layers=tuple(params.get("band_layers", ())),
         band_alphas=tuple(params.get("band_alphas", ())),
         kl=params.get("dac_kl", "true_kl"),
-        schedule=params["scope"] if heads else None,
+        schedule=scope if scope in get_args(Schedule) else None,
         after=params.get("heads_after"),
     )

@@ -4,14 +4,16 @@ Steps are named as in `snakesteer.steering.residual`: step i is the position tha
 token i, and step 0 is the last prompt token. No earlier position is steered.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from snakesteer.config import After, Schedule
+from snakesteer.config.catalogue import Kind
 from snakesteer.steering.dac import Dac
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import Sites, VectorChange
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,9 @@ class HeadSteering:
     after: After = "hold"
     dac: Dac | None = None
 
+    kind: ClassVar[Kind] = "heads"
+    sites: ClassVar[Sites] = "heads"
+
     def __post_init__(self) -> None:
         if (self.schedule == "dynamic") != (self.dac is not None):
             raise ValueError("Dac parameters go with the schedule 'dynamic', and only with it")
@@ -51,6 +56,16 @@ class HeadSteering:
     def key(self) -> tuple[object, ...]:
         """Equal for rows that are steered alike."""
         return self.layers, id(self.delta), self.alpha, self.schedule, self.after, self.dac
+
+    @property
+    def off(self) -> "HeadSteering":
+        """The same at strength 0."""
+        return replace(self, alpha=0.0)
+
+    def with_vectors(self, change: VectorChange) -> "HeadSteering":
+        """The same with other vectors, at all of its layers."""
+        layers = [change(self.delta[:, i], layer) for i, layer in enumerate(self.layers)]
+        return replace(self, delta=torch.stack(layers, dim=1))  # [steps, layers, width]
 
     def factor(self, step: int) -> float:
         """The strength at a step, for any schedule but ``dynamic``."""
@@ -76,6 +91,3 @@ class HeadSteering:
                 return self.delta[-1].float()
             case "mean":
                 return self.delta.float().mean(dim=0)
-
-
-AnySteering = Steering | HeadSteering

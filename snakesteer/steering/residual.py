@@ -9,16 +9,23 @@ generated token i. ``i`` is called the step: step 0 is the last prompt token, in
 decode pass is one further step.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from snakesteer.config import Operator, Scope
+from snakesteer.config.catalogue import Kind
 from snakesteer.steering.dac import Dac
 
 FOREVER = 2**62  # a step that no text reaches
+
+# Whose output is changed: the blocks', or the attention heads' before their projection.
+Sites = Literal["blocks", "heads"]
+# Vectors ``[..., width]`` of a layer, and the layer, in; other vectors of this shape out.
+VectorChange = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +49,9 @@ class Steering:
 
     Attributes:
         layer: 0-based block whose output is changed.
-        vector: ``[hidden]`` float32, the raw direction; or ``[positions, hidden]`` (ActAdd), added
-            to the first positions of the prompt, one to one, and nowhere else.
+        vector: ``[hidden]`` float32, the raw direction.
         alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``.
-        scope: Which positions are steered (ignored with `dac` and by ActAdd, whose scope is their
-            own).
+        scope: Which positions are steered (ignored with `dac`, whose scope is its own).
         first_k: Number of steered positions for scope ``first_k``.
         dac: Dynamic strength; the added vector is then ``alpha · α_t · vector`` at every step t. In
             the probe stream, further layers keep their proportion to the first.
@@ -63,11 +68,12 @@ class Steering:
     operator: Operator = "add"
     more: tuple[Place, ...] = ()
 
+    kind: ClassVar[Kind] = "residual"
+    sites: ClassVar[Sites] = "blocks"
+
     def __post_init__(self) -> None:
         if self.dac is not None and self.operator != "add":
             raise ValueError(f"DAC sets the strength of an addition, not of {self.operator!r}")
-        if self.is_actadd and not (self.is_plain and self.dac is None):
-            raise ValueError("ActAdd adds at one layer, with one strength")
         layers = [place.layer for place in self.places]
         if len(set(layers)) != len(layers):
             raise ValueError(f"a layer is steered twice: {layers}")
@@ -85,15 +91,20 @@ class Steering:
         return self.operator == "add" and not self.more
 
     @property
-    def is_actadd(self) -> bool:
-        """Whether the prompt's first positions have vectors of their own."""
-        return self.vector.dim() == 2
-
-    @property
     def key(self) -> tuple[object, ...]:
         """Equal for rows that are steered alike."""
         places = tuple((place.layer, place.alpha, id(place.vector)) for place in self.places)
         return places, self.operator, self.scope, self.first_k, self.dac
+
+    @property
+    def off(self) -> "Steering":
+        """The same at strength 0."""
+        return replace(self, alpha=0.0, more=tuple(replace(p, alpha=0.0) for p in self.more))
+
+    def with_vectors(self, change: VectorChange) -> "Steering":
+        """The same with other vectors, at all of its layers."""
+        more = tuple(replace(p, vector=change(p.vector, p.layer)) for p in self.more)
+        return replace(self, vector=change(self.vector, self.layer), more=more)
 
     def delta(self) -> Tensor:
         """``alpha · vector``, ``[hidden]`` float32."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snakesteer.config import Direction, HeadMethod
+from snakesteer.config import Direction, Method
 from snakesteer.errors import UserError
 from snakesteer.records.tensors import read_tensors, write_tensors
 from snakesteer.steering.candidate import ALL_LAYERS, VectorKey
@@ -42,6 +42,11 @@ class Vector:
     layer: int
     raw: Array
     mean_residual_norm: float
+
+    @property
+    def steered_layers(self) -> tuple[int, ...]:
+        """Its own layer."""
+        return (self.layer,)
 
     @property
     def norm(self) -> float:
@@ -69,7 +74,7 @@ class HeadVector:
         norm: ``[layers]`` float32, mean norm of the heads' outputs.
     """
 
-    method: HeadMethod
+    method: Method
     delta: Array
     norm: Array
 

@@ -36,7 +36,10 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "not finite": ({"steering": {"strength": [0, float("inf")]}}, ("steering.strength", "finite")),
     "no methods": ({"steering": {"methods": []}}, ("steering.methods = []", "at least 1 item")),
-    "unknown method": ({"steering": {"methods": ["cca"]}}, ("steering.methods", "'caa', 'dac'")),
+    "unknown method": (
+        {"steering": {"methods": ["cca"]}},
+        ("steering.methods names 'cca'", "actadd, caa, dac"),
+    ),
     "method twice": (
         {"steering": {"methods": ["caa", "caa"]}},
         ("names a value twice", "Name each once"),

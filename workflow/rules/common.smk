@@ -12,10 +12,10 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from snakesteer.records import code_files
-from snakesteer.config import EMBEDDED_MODEL, HEAD_METHODS
+from snakesteer.config import EMBEDDED_MODEL
+from snakesteer.config.catalogue import needs_reference, of_kind, users
 from snakesteer.config.steering import IMPORTED
 from snakesteer.config.load import load_config
-from snakesteer.engine.reference_only import needs_reference
 from snakesteer.errors import UserError
 from snakesteer.records.files import check_writable
 from snakesteer.report.exports.files import FILES as EXPORTS
@@ -98,13 +98,17 @@ def section_params(name, *without):
     return leaves(name, section, *without)
 
 
-def code_of(script, chosen=None):
+def code_of(script, **chosen):
     """Library files behind a script, so that a change of code reruns what it affects.
 
-    Packages whose modules are found by name count with the modules that this run chooses.
+    Of packages whose modules are found by name, those count that this run takes: its methods, and
+    what else is given.
     """
     path = Path(workflow.basedir, "workflow", "scripts", f"{script}.py")
-    return [os.path.relpath(file) for file in code_files.imported_files(path, chosen)]
+    methods = CONFIG.steering.methods
+    by_name = {"steering.methods": methods, "report.methods": methods, **chosen}
+    files = code_files.imported_files(path, by_name)
+    return [os.path.relpath(file) for file in files]
 
 
 def source_file(wildcards):
@@ -133,7 +137,7 @@ if CONFIG.data.source == "folder":
 
 def estimator_code(wildcards):
     """What a vector depends on: its own direction's estimator, and no other."""
-    return code_of("vector", {"vectors.directions": [wildcards.direction]})
+    return code_of("vector", **{"vectors.directions": [wildcards.direction]})
 
 
 def user_vector_file(layer):
@@ -176,18 +180,16 @@ USER_VECTORS = (
     else {}
 )
 ESTIMATED = [name for name in CONFIG.steering.directions if name != IMPORTED]
-# ActAdd has vectors of its own, and so have the methods that steer attention heads.
-ACTADD = ["actadd"] if "actadd" in CONFIG.steering.methods else []
-SEARCHED = (
-    CONFIG.steering.directions if {"caa", "dac"} & {*CONFIG.steering.methods} else []
-)
+# Methods of the residual stream share the directions' vectors; the others have vectors of their own.
+METHODS = CONFIG.steering.methods
+SEARCHED = CONFIG.steering.directions if of_kind("residual", METHODS) else []
 VECTOR_FILES = expand(
     "<results>/vectors/{direction}/layer_{layer}.safetensors",
-    direction=SEARCHED + ACTADD,
+    direction=SEARCHED + of_kind("prompt_start", METHODS),
     layer=LAYERS,
 ) + expand(
     "<results>/heads/{method}.safetensors",
-    method=[method for method in CONFIG.steering.methods if method in HEAD_METHODS],
+    method=of_kind("heads", METHODS),
 )
 JOURNAL = f"{CONFIG.results}/study/journal.log"
 PROBE_METRICS = expand("<results>/probes/layer_{layer}.json", layer=LAYERS)

@@ -37,7 +37,7 @@ rule provenance:
         ),
         user_vectors=[*USER_VECTORS.values()],
         head_activations=branch(
-            "iti" in CONFIG.steering.methods,
+            users("heads.iti_heads", METHODS),
             then=expand("<results>/heads/activations/{split}", split=["train", "val"]),
             otherwise=[],
         ),

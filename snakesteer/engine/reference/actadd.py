@@ -1,6 +1,5 @@
 """Adding to the first positions of a batch of prompts that are steered alike."""
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -9,25 +8,11 @@ from torch import Tensor
 from snakesteer.engine.reference.heads import no_cache
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering.residual import Steering
-
-
-def the_actadd(steerings: Sequence[Steering | None]) -> Steering | None:
-    """The ActAdd steering of a batch; None where its rows are steered otherwise.
-
-    Raises:
-        ValueError: Rows that are not steered alike.
-    """
-    found = [s for s in steerings if s is not None and s.is_actadd]
-    if not found:
-        return None
-    if len(found) < len(steerings) or len({s.key for s in found}) > 1:
-        raise ValueError("ActAdd needs batches whose rows are all steered alike")
-    return found[0]
+from snakesteer.steering.prompt_start import PromptStartSteering
 
 
 def start_steered(
-    loaded: LoadedModel, steering: Steering, attention_mask: Tensor
+    loaded: LoadedModel, steering: PromptStartSteering, attention_mask: Tensor
 ) -> AbstractContextManager[None]:
     """Steer the first pass of a batch, which is the prefill, while the context is open.
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from snakesteer.engine.batching import left_pad
+from snakesteer.engine.batching import alike, left_pad
 from snakesteer.engine.interface import Decoding, Generation, Request
-from snakesteer.engine.reference.heads import add_at_last, heads_steered_at, the_head_steering
+from snakesteer.engine.reference.heads import add_at_last, heads_steered_at
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched
@@ -28,6 +28,7 @@ from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.dac import Dac, dynamic_alpha
+from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.residual import Steering, stacked_places
 
 # Step and strength of each row in; a context out, in which last positions are steered so.
@@ -156,8 +157,8 @@ def _forward(loaded: LoadedModel, ids: Tensor, mask: Tensor, cache: DynamicCache
 
 def _steered_at(loaded: LoadedModel, requests: Sequence[Request]) -> SteeredAt:
     """How the rows of a batch are steered."""
-    of_heads = the_head_steering([request.steering for request in requests])
-    if of_heads is not None:
+    of_heads = alike([request.steering for request in requests])
+    if isinstance(of_heads, HeadSteering):
         heads = find_heads(loaded.model)
         return lambda step, factor: heads_steered_at(heads, of_heads, step, factor)
     steerings = [r.steering for r in requests if isinstance(r.steering, Steering)]

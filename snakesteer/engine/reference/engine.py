@@ -13,19 +13,26 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from snakesteer.engine.batching import check_lengths, left_pad
+from snakesteer.config.catalogue import Kind
+from snakesteer.engine.batching import alike, check_lengths, left_pad
 from snakesteer.engine.interface import Decoding, Finish, Generation, Request
-from snakesteer.engine.reference.actadd import start_steered, the_actadd
+from snakesteer.engine.reference.actadd import start_steered
 from snakesteer.engine.reference.dac import generate_dac
-from snakesteer.engine.reference.heads import heads_steered, no_cache, the_head_steering
+from snakesteer.engine.reference.heads import heads_steered, no_cache
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering.heads import HeadSteering
+from snakesteer.steering.kinds import AnySteering
 from snakesteer.steering.operators import OPERATORS, steer
 from snakesteer.steering.residual import Steering, stacked_places
+
+# Kinds whose batches are steered alike, and what steers them.
+_HOOKS: dict[Kind, Callable[[LoadedModel, Any, Tensor], AbstractContextManager[None]]] = {
+    "heads": heads_steered,
+    "prompt_start": start_steered,
+}
 
 
 class ReferenceEngine:
@@ -147,7 +154,7 @@ def greedy_answers(
 
 def steered(
     loaded: LoadedModel,
-    steerings: Sequence[Steering | HeadSteering | None],
+    steerings: Sequence[AnySteering | None],
     attention_mask: Tensor,
 ) -> AbstractContextManager[None]:
     """Steer the rows of one batch while the context is open.
@@ -163,13 +170,10 @@ def steered(
         UserError: A layer that the model lacks, or a model that reads its whole text at every step
             because it has no KV cache.
     """
-    heads = the_head_steering(steerings)
-    if heads is not None:
-        return heads_steered(loaded, heads)
+    one = alike(steerings)
+    if one is not None:
+        return _HOOKS[one.kind](loaded, one, attention_mask)
     rows = [s if isinstance(s, Steering) else None for s in steerings]
-    actadd = the_actadd(rows)
-    if actadd is not None:
-        return start_steered(loaded, actadd, attention_mask)
     layers = sorted({place.layer for s in rows if s is not None for place in s.places})
     if not layers:
         return nullcontext()

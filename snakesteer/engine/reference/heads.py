@@ -1,6 +1,6 @@
 """Adding to the heads' outputs of a batch of rows that are steered alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from torch import Tensor
@@ -11,21 +11,9 @@ from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.heads import HeadSteering
 
 
-def the_head_steering(steerings: Sequence[object]) -> HeadSteering | None:
-    """The head steering of a batch; None where its rows are steered otherwise.
-
-    Raises:
-        ValueError: Rows that are not steered alike.
-    """
-    found = [s for s in steerings if isinstance(s, HeadSteering)]
-    if not found:
-        return None
-    if len(found) < len(steerings) or len({s.key for s in found}) > 1:
-        raise ValueError("head steering needs batches whose rows are all steered alike")
-    return found[0]
-
-
-def heads_steered(loaded: LoadedModel, steering: HeadSteering) -> AbstractContextManager[None]:
+def heads_steered(
+    loaded: LoadedModel, steering: HeadSteering, attention_mask: Tensor
+) -> AbstractContextManager[None]:
     """Steer a batch with a strength that depends on the step alone, while the context is open.
 
     The first pass is the prefill, every later one a decode step of one token.
@@ -33,6 +21,7 @@ def heads_steered(loaded: LoadedModel, steering: HeadSteering) -> AbstractContex
     Args:
         loaded: The model.
         steering: Of all rows; its schedule is not ``dynamic``.
+        attention_mask: Not needed: the last position is never padding.
 
     Raises:
         UserError: A layer that the model lacks, an architecture whose heads are not found, or a

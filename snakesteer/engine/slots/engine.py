@@ -34,7 +34,6 @@ from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched
 from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.residual import Steering
 
@@ -353,12 +352,12 @@ def _residual(request: Request) -> Steering | None:
     """A request's steering, which is of the residual stream.
 
     Raises:
-        ValueError: It steers attention heads, or is ActAdd: see `snakesteer.engine.reference_only`.
+        ValueError: It is of another kind, see `snakesteer.config.catalogue.needs_reference`.
     """
     steering = request.steering
-    if isinstance(steering, HeadSteering) or (steering is not None and steering.is_actadd):
-        raise ValueError("the slots engine does not steer attention heads, nor run ActAdd")
-    return steering
+    if steering is None or isinstance(steering, Steering):
+        return steering
+    raise ValueError(f"the slots engine does not run steering of kind {steering.kind}")
 
 
 def _kinds(requests: Sequence[Request]) -> tuple[Operator, ...]:

@@ -17,8 +17,11 @@ from snakesteer.engine.watch import Pass, Site, Stream
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering.heads import AnySteering, HeadSteering
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.heads import HeadSteering
+from snakesteer.steering.kinds import AnySteering
+from snakesteer.steering.prompt_start import PromptStartSteering
+from snakesteer.steering.residual import Sites, Steering
 
 # What float32 sums over the hidden dimensions may be off, relative to the mean square.
 _SUMS = 1e-4
@@ -71,9 +74,9 @@ class Effects:
         return not (self.wrong or self.edited or self.misread)
 
 
-def sites_of(loaded: LoadedModel, steering: AnySteering) -> list[Site]:
-    """Where hooks of this kind of steering act: one site per layer."""
-    if isinstance(steering, HeadSteering):
+def sites_of(loaded: LoadedModel, where: Sites) -> list[Site]:
+    """Where hooks act that change these outputs: one site per layer."""
+    if where == "heads":
         modules = find_heads(loaded.model).projections
         return [
             Site(f"the heads' output in block {layer}", module, "input")
@@ -120,11 +123,7 @@ def effects(
                     found.edited.add(place)
                 if changed[site][at]:
                     found.changed.add(place)
-                step = place.position - (prompt_tokens - 1)
-                if isinstance(steering, Steering) and steering.is_actadd:
-                    change = _actadd_change(steering, site, place.position, prompt_tokens)
-                else:
-                    change = _change(steering, stream, site, step, dynamic)
+                change = _change(steering, place, prompt_tokens, dynamic)
                 if change is None:
                     found.untouched += 1
                     if changed[site][at]:
@@ -159,45 +158,62 @@ class _Change:
 
 
 def _change(
-    steering: AnySteering, stream: Stream, site: int, step: int, dynamic: Sequence[float]
+    steering: AnySteering, place: Place, prompt_tokens: int, dynamic: Sequence[float]
 ) -> _Change | None:
     """What ought to happen to one tensor; None for nothing."""
-    if stream == "unsteered" or (step < 0 and not _reaches_prompt(steering)):
+    step = place.position - (prompt_tokens - 1)
+    match steering:
+        case PromptStartSteering():
+            change = _start_change(steering, place.site, place.position, prompt_tokens)
+        case HeadSteering():
+            change = _heads_change(steering, place.stream, place.site, step, dynamic)
+        case Steering():
+            change = _residual_change(steering, place.stream, place.site, step, dynamic)
+    if change is None or change.factor == 0.0 or not change.vector.any():
         return None
-    if isinstance(steering, HeadSteering):
-        if site not in steering.layers:
-            return None
-        vector = steering.delta_at(step)[steering.layers.index(site)]
-        operator: Operator = "add"
-        own, strength = 1.0, 0.0 if steering.dac is not None else steering.factor(step)
-    else:
-        place = next((place for place in steering.places if place.layer == site), None)
-        if place is None or not (step < 0 or steering.steers_step(step)):
-            return None
-        vector, operator, strength = place.vector, steering.operator, place.alpha
-        own = place.alpha / steering.alpha if steering.alpha else 1.0
-    if steering.dac is not None:
-        probe = stream == "probe"
-        strength = own * (steering.dac.probe_alpha if probe else steering.alpha * dynamic[step])
-    if strength == 0.0 or not vector.any():
-        return None
-    return _Change(operator, vector, strength)
+    return change
 
 
-def _actadd_change(
-    steering: Steering, site: int, position: int, prompt_tokens: int
+def _residual_change(
+    steering: Steering, stream: Stream, layer: int, step: int, dynamic: Sequence[float]
 ) -> _Change | None:
-    """What ActAdd does to one tensor: position by position, at the start of the prompt."""
-    if site != steering.layer or position >= min(len(steering.vector), prompt_tokens):
+    place = next((place for place in steering.places if place.layer == layer), None)
+    in_prompt = step < 0
+    reached = steering.dac is None and steering.steers_prompt
+    if stream == "unsteered" or place is None or (in_prompt and not reached):
         return None
-    vector = steering.vector[position]
-    if steering.alpha == 0.0 or not vector.any():
+    if not (in_prompt or steering.steers_step(step)):
         return None
-    return _Change("add", vector, steering.alpha)
+    strength = place.alpha
+    if steering.dac is not None:
+        own = place.alpha / steering.alpha if steering.alpha else 1.0
+        strength = own * _dynamic(steering.dac, steering.alpha, stream, step, dynamic)
+    return _Change(steering.operator, place.vector, strength)
 
 
-def _reaches_prompt(steering: AnySteering) -> bool:
-    return isinstance(steering, Steering) and steering.dac is None and steering.steers_prompt
+def _heads_change(
+    steering: HeadSteering, stream: Stream, layer: int, step: int, dynamic: Sequence[float]
+) -> _Change | None:
+    if stream == "unsteered" or step < 0 or layer not in steering.layers:
+        return None
+    vector = steering.delta_at(step)[steering.layers.index(layer)]
+    if steering.dac is None:
+        return _Change("add", vector, steering.factor(step))
+    strength = _dynamic(steering.dac, steering.alpha, stream, step, dynamic)
+    return _Change("add", vector, strength)
+
+
+def _start_change(
+    steering: PromptStartSteering, layer: int, position: int, prompt_tokens: int
+) -> _Change | None:
+    """Position by position, at the start of the prompt."""
+    if layer != steering.layer or position >= min(len(steering.vector), prompt_tokens):
+        return None
+    return _Change("add", steering.vector[position], steering.alpha)
+
+
+def _dynamic(dac: Dac, alpha: float, stream: Stream, step: int, dynamic: Sequence[float]) -> float:
+    return dac.probe_alpha if stream == "probe" else alpha * dynamic[step]
 
 
 def _compare(

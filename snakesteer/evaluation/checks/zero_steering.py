@@ -26,8 +26,8 @@ from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey
 from snakesteer.steering.dac import dynamic_alpha
-from snakesteer.steering.heads import AnySteering
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.kinds import AnySteering
+from snakesteer.steering.residual import Sites
 from snakesteer.steering.space import suggest
 from snakesteer.steering.vector import AnyVector
 
@@ -49,14 +49,6 @@ class Kind:
     name: str
     candidate: Candidate
     steering: AnySteering
-
-    @property
-    def off(self) -> AnySteering:
-        """The same at α = 0, hooks and all."""
-        if isinstance(self.steering, Steering):
-            more = tuple(replace(place, alpha=0.0) for place in self.steering.more)
-            return replace(self.steering, alpha=0.0, more=more)
-        return replace(self.steering, alpha=0.0)
 
 
 @dataclass(frozen=True)
@@ -135,7 +127,7 @@ def check_zero_steering(
     for kind in kinds:
         found[kind.name] = {
             "configuration": kind.candidate.params(),
-            **gate.compare(kind.name, kind.off),
+            **gate.compare(kind.name, kind.steering.off),
             **measured[kind.name],
         }
     if gate.faults:
@@ -177,8 +169,8 @@ class _Gate:
             zip(requests.values(), bare, strict=True),
             key=lambda pair: (pair[1].generation.num_tokens, len(pair[0].prompt_ids)),
         )[0]
-        # Kind of steering → engine whose hooks are watched.
-        self._looking: dict[type, WatchedEngine] = {}
+        # Whose output is changed → engine whose hooks are watched there.
+        self._looking: dict[Sites, WatchedEngine] = {}
 
     def compare(self, name: str, off: AnySteering | None) -> dict[str, Any]:
         """Compare answers at α = 0, hooks on, with those that they must equal."""
@@ -215,11 +207,11 @@ class _Gate:
 
     def _look(self, steering: AnySteering) -> tuple[Effects, str | None]:
         """What hooks change in the example, and the likely cause if it is not what they should."""
-        kind = type(steering)
-        if kind not in self._looking:
-            sites = sites_of(self.loaded, steering)
-            self._looking[kind] = self._engine(Watch(self.loaded, sites=sites))
-        engine = self._looking[kind]
+        where = steering.sites
+        if where not in self._looking:
+            sites = sites_of(self.loaded, where)
+            self._looking[where] = self._engine(Watch(self.loaded, sites=sites))
+        engine = self._looking[where]
         assert engine.watch is not None
         names = [site.name for site in engine.watch.sites]
         try:

@@ -86,7 +86,7 @@ def read_chosen(
             "dtype": tested["run"]["dtype"],
         },
         "convention": "tensor layer_L belongs to the output of block L, counted from 0",
-        "strength": DYNAMIC if candidate.method == "dac" else STRENGTHS[candidate.operator],
+        "strength": DYNAMIC if candidate.dynamic else STRENGTHS[candidate.operator],
         "layers": _layers(candidate, steering, found),
         "operator": candidate.operator,
         "configuration": record["best_trial_params"],

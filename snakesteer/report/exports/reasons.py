@@ -9,17 +9,25 @@ def not_a_vector(candidate: Candidate) -> str | None:
     """Why a configuration is no vector on the residual stream at all."""
     if candidate.alpha == 0.0:
         return "it is no steering, so there is nothing to export"
-    if candidate.method == "actadd":
-        return "the method actadd has a vector for each of the prompt's first positions"
-    if candidate.method not in ("caa", "dac"):
-        return f"the method {candidate.method} steers attention heads, not the residual stream"
-    return None
+    match candidate.kind:
+        case "residual":
+            return None
+        case "heads":
+            return f"the method {candidate.method} steers attention heads, not the residual stream"
+        case "prompt_start":
+            return (
+                f"the method {candidate.method} has a vector for each of the prompt's first "
+                "positions"
+            )
 
 
 def not_constant(candidate: Candidate, operators: Collection[str]) -> str | None:
     """Why a configuration is no constant change by one of some operators."""
-    if candidate.method == "dac":
-        return "dac sets the strength anew at every token, and the format has one strength"
+    if candidate.dynamic:
+        return (
+            f"{candidate.method} sets the strength anew at every token, and the format has one "
+            "strength"
+        )
     if candidate.operator not in operators:
         return (
             f"the operator is {candidate.operator}, and the format has {' and '.join(operators)} "

@@ -7,11 +7,13 @@ from typing import Any
 
 import altair as alt
 
-from snakesteer.config import HEAD_METHODS
+from snakesteer.config import SteeringConfig
+from snakesteer.config.catalogue import METHODS
 from snakesteer.report.evidence import Evidence, Point
 from snakesteer.report.figures.figure import Figure, dashed_line, layered, listing, padded
 from snakesteer.report.figures.style import DIVERGING, INK, SERIES
 from snakesteer.report.wording import percent, percent_interval, signed
+from snakesteer.steering.methods import method
 
 ACCURACY = "Validation accuracy"
 DOSE = "Dose (mean residual norms)"
@@ -143,12 +145,12 @@ def described(found: Sequence[Point]) -> list[str]:
 
 def _dose_notes(evidence: Evidence, found: Sequence[Point]) -> str:
     """Where a dose is something else, if any such method is among the points."""
-    steering, methods = evidence.config["steering"], {point.method for point in found}
-    dynamic = steering["heads_schedule"] == "dynamic" and "dac_heads" in methods
+    steering = SteeringConfig.model_validate(evidence.config["steering"])
+    dynamic = any(method(name).dynamic(steering) for name in {point.method for point in found})
     notes = [
-        *(["for DAC times its α_t"] if dynamic or "dac" in methods else []),
-        *(["for a band at every layer"] if steering["band"] > 1 else []),
-        *(["for `angular` an angle"] if "angular" in steering["operators"] else []),
+        *(["for DAC times its α_t"] if dynamic else []),
+        *(["for a band at every layer"] if steering.band > 1 else []),
+        *(["for `angular` an angle"] if "angular" in steering.operators else []),
     ]
     return f" ({'; '.join(notes)})" if notes else ""
 
@@ -236,7 +238,7 @@ def _cells(
     for point, name in zip(found, configurations(found), strict=True):
         dose = point.dose if on_grid else round(point.dose / width) * width
         # Where heads of all layers are steered, the layer is only that of a probe.
-        layer = -1 if point.method in HEAD_METHODS else point.layer
+        layer = -1 if METHODS[point.method].kind == "heads" else point.layer
         key = ((name, layer), round(dose, 4))
         correct, problems = cells[key]
         cells[key] = (

@@ -32,7 +32,10 @@ WRONG_TYPES = [
     ({"generation": {"max_new_tokens": 0}}, ["generation.max_new_tokens = 0"]),
     ({"generation": {"top_p": 0}}, ["generation.top_p = 0", "greater than 0"]),
     ({"steering": {"methods": []}}, ["steering.methods = []", "at least 1"]),
-    ({"steering": {"methods": ["cca"]}}, ['steering.methods = ["cca"]', "'caa', 'dac'"]),
+    (
+        {"steering": {"methods": ["cca"]}},
+        ["steering.methods names 'cca'", "caa, dac", "methods/cca.py"],
+    ),
     ({"steering": {"operators": ["ad"]}}, ['steering.operators = ["ad"]', "'clamp'"]),
     ({"steering": {"band": 0}}, ["steering.band = 0"]),
     ({"steering": {"strength": [0]}}, ["steering.strength = [0]", "Lowest and highest"]),

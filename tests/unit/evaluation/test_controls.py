@@ -23,7 +23,6 @@ from snakesteer.evaluation.controls import (
     nothing_to_control,
     random_like,
     shuffled_labels,
-    with_vectors,
 )
 from snakesteer.evaluation.final import Best, evaluate_test, read_generations
 from snakesteer.models.blocks import decoder_blocks
@@ -149,7 +148,7 @@ def test_heads_that_are_not_steered_stay_so():
     for layer in range(2):  # one direction for all steps
         assert cosine(random.delta[0, layer], random.delta[2, layer]) == pytest.approx(1.0)
     assert abs(cosine(random.delta[0, 0], random.delta[0, 1])) < 0.99
-    zero = with_vectors(replace(steering, delta=0 * delta), random_like(0, 0))
+    zero = replace(steering, delta=0 * delta).with_vectors(random_like(0, 0))
     assert not zero.delta.any()
 
 

@@ -1,14 +1,18 @@
 """The methods paragraph says what was done, and cites all of it and nothing else."""
 
+import pkgutil
 from dataclasses import replace
 from typing import get_args
 
 import pytest
 
 from snakesteer.config import Config, SearchConfig, catalogue
-from snakesteer.config.steering import After, Method, Operator, PairKind, Schedule, Scope
+from snakesteer.config.catalogue import METHODS, MethodEntry
+from snakesteer.config.steering import After, Operator, PairKind, Schedule, Scope
+from snakesteer.report import methods
 from snakesteer.report import methods_text as module
 from snakesteer.report import steering_text as words
+from snakesteer.report.methods import caa, dac_heads, method_sentence, method_title
 from snakesteer.report.methods_text import bibliography, cited, methods_text, references
 
 
@@ -17,18 +21,18 @@ def options(key: str) -> set[str]:
 
 
 def test_there_are_words_for_every_choice():
-    assert set(get_args(Method)) == set(words.METHODS)
-    assert set(get_args(Scope)) == set(words.SCOPES)
+    assert {module.name for module in pkgutil.iter_modules(methods.__path__)} == set(METHODS)
+    assert set(get_args(Scope)) == set(caa.SCOPES)
     assert set(get_args(PairKind)) == set(words.PAIRS)
-    assert set(get_args(Operator)) == set(words.OPERATORS)
-    assert set(get_args(Schedule)) == set(words.SCHEDULES)
-    assert set(get_args(After)) == set(words.AFTER)
+    assert set(get_args(Operator)) == set(caa.OPERATORS)
+    assert set(get_args(Schedule)) == set(dac_heads.SCHEDULES)
+    assert set(get_args(After)) == set(dac_heads.AFTER)
     assert options("sampler") == set(module.SAMPLERS)
     assert options("pruner") == {*module.PRUNERS, "none"}
 
 
 def test_every_source_is_known_and_complete():
-    choices = (words.DIRECTIONS, words.OPERATORS, module.SAMPLERS, module.PRUNERS)
+    choices = (words.DIRECTIONS, caa.OPERATORS, module.SAMPLERS, module.PRUNERS)
     known = bibliography()
     assert set(cited(" ".join(text for each in choices for text in each.values()))) <= set(known)
     for key, entry in known.items():
@@ -84,7 +88,9 @@ def test_a_vector_from_a_file_was_not_estimated(report):
 
     def text(*directions):
         config = evidence.config
-        steering = {**config["steering"], "directions": list(directions)}
+        file = "mine.gguf" if "file" in directions else None
+        changes = {"directions": list(directions), "vector_file": file}
+        steering = {**config["steering"], **changes}
         record = {**evidence.provenance, "config": {**config, "steering": steering}}
         return methods_text(replace(evidence, provenance=record))
 
@@ -176,7 +182,7 @@ def test_controls_are_at_the_heads_that_were_steered(report):
 
 def test_a_new_direction_is_described_by_its_module(monkeypatch):
     monkeypatch.delitem(words.DIRECTIONS, "probe")
-    summary = catalogue.direction_summary("probe")
+    summary = catalogue.DIRECTIONS["probe"]
     assert words.direction_words("probe") == summary[0].lower() + summary[1:]
 
 
@@ -192,3 +198,11 @@ def test_the_references_are_those_of_the_text(report, name: str):
 
 def test_keys_are_only_those_in_brackets():
     assert cited("a@b.c [@one] and [@two; @three]") == ["one", "three", "two"]
+
+
+def test_a_method_without_words_is_described_by_its_own_module(monkeypatch):
+    entry = MethodEntry("Add half of it", "residual", "any", (), ())
+    monkeypatch.setitem(METHODS, "half", entry)
+    assert method_title("half") == "half"
+    assert method_sentence("half", {}, "1, 2") == "The method half was: add half of it."
+    assert method_title("caa") == "CAA"

@@ -186,13 +186,15 @@ def test_actadd_has_vectors_of_its_own(unit):
     assert not {"operator", "band_layers"} & set(named)
     assert candidate_from_params(named) == candidate
     steering = steering_of(candidate, {key: vectors[key] for key in candidate.vector_keys})
-    assert steering.is_actadd
+    assert steering.kind == "prompt_start"
     assert steering.vector.shape == raw.shape
     wanted = 0.1 if unit == "alpha" else vectors["actadd", 2].alpha(0.1)
     assert steering.alpha == pytest.approx(wanted)
 
 
 def test_a_dac_candidate_that_lacks_a_parameter_is_a_bug():
-    broken = Candidate("dac", "caa", 2, 1.0, 0.1, "from_last_prompt_token", ptop=0.5)
+    broken = Candidate(
+        "dac", "caa", 2, 1.0, 0.1, "from_last_prompt_token", ptop=0.5, schedule="dynamic"
+    )
     with pytest.raises(ValueError, match="lacks a parameter"):
         steering_of(broken, VECTORS)

@@ -1,18 +1,19 @@
 """ActAdd: its vectors, and what an engine does with them."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 import torch
 
+from snakesteer.engine.batching import alike
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference.actadd import the_actadd
 from snakesteer.engine.reference.engine import ReferenceEngine, steered
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
-from snakesteer.steering.dac import Dac
-from snakesteer.steering.residual import Place, Steering
+from snakesteer.steering.prompt_start import PromptStartSteering
+from snakesteer.steering.residual import Steering
 from snakesteer.steering.vector import Vector, read_vector
 from snakesteer.vectors.actadd import blank_id, prompt_differences, write_actadd
 from tests.loaded_models import blocks_of, direction, loaded_model, prompt_ids
@@ -91,7 +92,8 @@ def slow_answer(family, request):
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "gpt_neo"])
 def test_the_reference_equals_a_slow_computation(family):
     """Ragged batches, prompts longer and shorter than the vectors, mixed with other requests."""
-    steerings = [Steering(layer, VECTORS, alpha) for layer in (0, 2) for alpha in (1.0, -2.0)]
+    places = itertools.product((0, 2), (1.0, -2.0))
+    steerings = [PromptStartSteering(layer, VECTORS, alpha) for layer, alpha in places]
     requests = [Request(prompt, 7, one) for one in [*steerings, None] for prompt in prompt_ids()]
     engine = ReferenceEngine(loaded_model(family), Decoding(), batch_size=3)
     found = [generation.token_ids for generation in engine.generate(requests)]
@@ -110,21 +112,16 @@ def test_no_strength_changes_no_bit():
             return loaded.model(ids, attention_mask=mask).logits
 
     wild = torch.full_like(VECTORS, torch.inf)
-    assert torch.equal(logits(Steering(1, wild, 0.0)), logits(None))
-    assert not torch.equal(logits(Steering(1, VECTORS, 0.1)), logits(None))
+    assert torch.equal(logits(PromptStartSteering(1, wild, 0.0)), logits(None))
+    assert not torch.equal(logits(PromptStartSteering(1, VECTORS, 0.1)), logits(None))
 
 
 def test_what_is_refused():
-    one = Steering(1, VECTORS, 1.0)
-    with pytest.raises(ValueError, match="nor run ActAdd"):
+    one = PromptStartSteering(1, VECTORS, 1.0)
+    with pytest.raises(ValueError, match="steering of kind prompt_start"):
         SlotsEngine(loaded_model("llama"), Decoding(), 4).generate([Request((5,), 2, one)])
     with pytest.raises(ValueError, match="all steered alike"):
-        the_actadd([one, dataclasses.replace(one, alpha=2.0)])
-    assert the_actadd([None, Steering(1, direction(), 1.0)]) is None
-    for change in (
-        {"operator": "clamp"},
-        {"more": (Place(2, direction(), 1.0),)},
-        {"dac": Dac(0.5, 0.5, 1.0, 1.0)},
-    ):
-        with pytest.raises(ValueError, match="ActAdd adds at one layer"):
-            dataclasses.replace(one, **change)
+        alike([one, dataclasses.replace(one, alpha=2.0)])
+    assert alike([None, Steering(1, direction(), 1.0)]) is None
+    with pytest.raises(ValueError, match=r"is not \[positions, hidden\]"):
+        PromptStartSteering(1, direction(), 1.0)

@@ -74,9 +74,9 @@ def test_every_direction_is_a_vector_of_its_own_and_can_be_searched(data, probe,
     assert vector.direction == direction
     assert vector.raw.shape == (8,)
     assert SteeringConfig(directions=[direction]).directions == [direction]
-    assert catalogue.direction_summary(direction) != "no description"
+    assert catalogue.DIRECTIONS[direction] != "no description"
     description = SteeringConfig.model_fields["directions"].description
-    assert f"`{direction}`: {catalogue.direction_summary(direction)}." in description
+    assert f"`{direction}`: {catalogue.DIRECTIONS[direction]}." in description
     page = (PACKAGE.parent / "docs" / "methods.md").read_text(encoding="utf-8")
     assert f"\n| `{direction}` | " in page
     others = [

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from snakesteer.engine.batching import alike
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import dac as dac_loop
 from snakesteer.engine.reference.engine import ReferenceEngine
-from snakesteer.engine.reference.heads import the_head_steering
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.steering.dac import Dac
@@ -209,9 +209,9 @@ def test_what_cannot_be_is_refused():
     one, other = HeadSteering(ALL_LAYERS, DELTA, 1.0), HeadSteering(ALL_LAYERS, DELTA, 2.0)
     for rows in ([one, other], [one, None]):
         with pytest.raises(ValueError, match="steered alike"):
-            the_head_steering(rows)
+            alike(rows)
     with pytest.raises(UserError, match="no hook point for layer 9"):
         run("llama", requests_of(HeadSteering((9,), DELTA[:, :1], 1.0)))
     engine = SlotsEngine(loaded_model("llama"), Decoding(), slots=4)
-    with pytest.raises(ValueError, match="does not steer attention heads"):
+    with pytest.raises(ValueError, match="steering of kind heads"):
         engine.generate(requests_of(one))

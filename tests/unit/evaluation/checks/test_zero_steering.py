@@ -133,7 +133,7 @@ def test_actadd_at_a_wrong_position_is_noticed(monkeypatch: pytest.MonkeyPatch):
     def shifted(loaded, steering, mask):
         return start_steered(loaded, steering, mask * (mask.cumsum(dim=1) > 1))
 
-    monkeypatch.setattr(reference, "start_steered", shifted)
+    monkeypatch.setitem(reference._HOOKS, "prompt_start", shifted)
     with pytest.raises(UserError, match="position"):
         gate("reference", loaded_model("llama"), steering_config(**ACTADD))
 
@@ -333,7 +333,7 @@ def test_kinds_take_turns_at_directions_and_layers():
     assert (first.candidate.direction, first.candidate.layer) == ("caa", 1)
     assert (second.candidate.direction, second.candidate.layer) == ("probe", 2)
     assert first.candidate.dose == 0.2
-    assert first.off.alpha == 0.0
+    assert first.steering.off.alpha == 0.0
     assert second.steering.dac.entropy_threshold < 0.0
     assert second.candidate.entropy_threshold is not None
 

@@ -17,7 +17,7 @@ from tests.tiny_models import HIDDEN
 from tests.unit.report.exports.chosen import BAND, LAYERS, RAW, candidate, make_chosen
 
 ALL = {"canonical", "control_vector", "lm_eval", "easysteer"}
-DAC = {"method": "dac", "scope": "from_last_prompt_token", "entropy_threshold": 0.0}
+DAC = {"method": "dac", "schedule": "dynamic", "entropy_threshold": 0.0}
 DAC |= {"ptop": 0.4, "max_alpha": 2.0, "probe_alpha": 2.0}
 HEADS = {"method": "iti", "scope": "from_last_prompt_token", "schedule": "fixed", "after": "hold"}
 

@@ -1,0 +1,59 @@
+"""Add α·v to the residual stream, at constant strength.
+
+Contrastive activation addition: Rimsky et al. 2023, "Steering Llama 2 via Contrastive Activation
+Addition" (arXiv 2312.06681). Here v may be of any direction, steer a band of layers, and do
+something else than be added (`snakesteer.steering.operators`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from snakesteer.config import Operator, Range, SteeringConfig
+from snakesteer.steering.candidate import Candidate
+from snakesteer.steering.methods.base import (
+    Space,
+    Trial,
+    directed_choices,
+    suggest_direction,
+    suggest_layered,
+)
+
+KIND = "residual"
+ENGINE = "any"
+KEYS = ("steering.scope", "steering.operators")
+
+
+def suggest(trial: Trial, space: Space) -> Candidate:
+    """Direction, layer, strength, and the operator where there are several."""
+    config = space.config
+    candidate = suggest_layered(trial, space, suggest_direction(trial, space), config.band)
+    return replace(
+        candidate,
+        scope=config.scope,
+        first_k=config.first_k,
+        operator=_suggest_operator(trial, config),
+    )
+
+
+def choices(config: SteeringConfig, layers: Sequence[int]) -> dict[str, list[Any]]:
+    """Direction, layer, and the operator where there are several."""
+    operators = {"operator": [*config.operators]} if len(config.operators) > 1 else {}
+    return {**directed_choices(config, layers), **operators}
+
+
+def spans(config: SteeringConfig) -> dict[str, Range]:
+    """None."""
+    return {}
+
+
+def dynamic(config: SteeringConfig) -> bool:
+    """No."""
+    return False
+
+
+def _suggest_operator(trial: Trial, config: SteeringConfig) -> Operator:
+    if len(config.operators) == 1:
+        return config.operators[0]
+    operator: Operator = trial.suggest_categorical("operator", config.operators)
+    return operator
