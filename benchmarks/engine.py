@@ -18,9 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from benchmarks import common
+from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding, Engine, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
-from snakesteer.engine.slots.engine import SlotsEngine, common_prefix
+from snakesteer.engine.slots.engine import SlotsEngine
 
 
 def rate(engine: Engine, requests: list[Request], device: torch.device) -> float:
@@ -55,12 +56,13 @@ def main() -> None:
     alphas = [float(alpha) for alpha in range(options.alphas)]
     requests = common.make_requests(loaded, prompts, alphas, options.new_tokens)
 
+    shared = common_prefix(prompt[:-1] for prompt in prompts)  # each keeps a token of its own
     slots = SlotsEngine(
         loaded,
         Decoding(),
         options.slots,
         compiled=options.compile,
-        shared_prefix=common_prefix(prompts) if options.shared_tokens else (),
+        shared_prefix=shared if options.shared_tokens else (),
     )
     slots.generate(requests[: slots.slots])  # captures, compiles and reads the shared prefix
     slots.steps, slots.step_seconds = 0, 0.0

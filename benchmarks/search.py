@@ -18,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from benchmarks import common
+from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding
-from snakesteer.engine.slots.engine import SlotsEngine, common_prefix
+from snakesteer.engine.slots.engine import SlotsEngine
 
 
 def main() -> None:
@@ -43,7 +44,8 @@ def main() -> None:
     )
     generator = torch.Generator().manual_seed(2)
     started = time.perf_counter()
-    engine = SlotsEngine(loaded, Decoding(), options.slots, shared_prefix=common_prefix(prompts))
+    shared = common_prefix(prompt[:-1] for prompt in prompts)  # each keeps a token of its own
+    engine = SlotsEngine(loaded, Decoding(), options.slots, shared_prefix=shared)
     tokens = 0
     for first in range(0, options.trials, options.round):
         alphas = [float(trial) for trial in range(first, first + options.round)]

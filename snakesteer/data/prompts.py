@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,7 @@ class Prompter:
 
     def shared_prefix(self) -> tuple[int, ...]:
         """Token ids that all prompts start with: the few-shot examples."""
-        first, second = self.ids("A"), self.ids("7")
-        return first[: common_prefix(first, second)]
+        return common_prefix([self.ids("A"), self.ids("7")])
 
     def fingerprint(self) -> str:
         """A hash of everything that shapes a prompt and the response behind it.
@@ -183,7 +182,11 @@ def open_prompter(
     return Prompter(prompt, examples, tokenizer), rest
 
 
-def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """The number of leading tokens that two sequences share."""
-    length = min(len(first), len(second))
-    return next((i for i in range(length) if first[i] != second[i]), length)
+def common_prefix(sequences: Iterable[Sequence[int]]) -> tuple[int, ...]:
+    """The tokens that all sequences start with; none where there is no sequence."""
+    found = [tuple(sequence) for sequence in sequences]
+    if not found:
+        return ()
+    first, last = min(found), max(found)  # what these share, all between them share, too
+    length = min(len(first), len(last))
+    return first[: next((i for i in range(length) if first[i] != last[i]), length)]

@@ -80,7 +80,7 @@ def pair_texts(
         position: ``first_difference`` is the first token at which the two differ, ``last_token``
             the last one of each, ``response_mean`` all tokens behind the prompt.
     """
-    difference = common_prefix(positive, negative)
+    difference = len(common_prefix([positive, negative]))
     return tuple(  # type: ignore[return-value]
         _text(prompt, ids, difference, position) for ids in (positive, negative)
     )
@@ -106,7 +106,7 @@ def _text(
 ) -> Text:
     end = len(ids)
     # A tokenizer may join the prompt's end with the response's start; what is shared is the prompt.
-    response = min(common_prefix(prompt, ids), end - 1)
+    response = min(len(common_prefix([prompt, ids])), end - 1)
     match position:
         case "first_difference":
             start = min(difference, end - 1)
@@ -216,10 +216,8 @@ def _common_start(
     They end before anything is read: they are the few-shot examples. Nothing and None for a single
     text, or where a model keeps no keys and values.
     """
-    lowest = min((text.token_ids for text in texts), default=())
-    highest = max((text.token_ids for text in texts), default=())
     first_read = min((min(text.read[0], text.steered[0]) for text in texts), default=0)
-    prefix = lowest[: min(common_prefix(lowest, highest), first_read)]
+    prefix = common_prefix(text.token_ids for text in texts)[:first_read]
     if len(texts) < 2 or not prefix:
         return (), None
     cache = DynamicCache(config=loaded.model.config)

@@ -8,7 +8,8 @@ from torch import Tensor
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.slots.attention import slot_attention
 from snakesteer.engine.slots.cache import KvShape
-from snakesteer.engine.slots.decode import Row, SlotDecoder
+from snakesteer.engine.slots.capacity import Capacity
+from snakesteer.engine.slots.decode import SlotDecoder, SlotStart
 from snakesteer.engine.slots.prefill import Prefill
 from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.errors import UserError
@@ -126,16 +127,15 @@ def _with_slots(loaded: LoadedModel, ids: list[int], steering: Steering) -> tupl
         if layers != len(loaded.blocks):
             raise NotImplementedError(f"only {layers} of its {len(loaded.blocks)} layers have keys")
         shape = KvShape(layers, heads, width, prefill.prefix.dtype)
-        decoder = SlotDecoder(
-            loaded, Decoding(), rows_steering, shape, _SLOTS, blocks=1, shared=_SHARED, steps=1
-        )
+        capacity = Capacity(_SLOTS, blocks=1, shared=_SHARED, steps=1)
+        decoder = SlotDecoder(loaded, Decoding(), rows_steering, shape, capacity)
         assert decoder.cache.shared is not None
         decoder.cache.shared.copy_(prefill.prefix)
         slot = _SLOTS - 1
         decoder.cache.fill(slot, prefill.read([ids[:_READ]])[0])
         rows = []
         for position in range(_READ - 1, len(ids)):
-            row = Row(slot, ids[position], position, slot, 0, steering, steering.alpha)
-            decoder.start([row], [])
+            start = SlotStart(slot, ids[position], position, slot, 0, steering, steering.alpha)
+            decoder.start([start], [])
             rows.append(decoder.logits(used=1)[slot])
     return shape, torch.stack(rows).float()

@@ -3,11 +3,6 @@
 Everything that differs between rows is data (token, position, vector, layer, strength, steered
 steps, random numbers), so that rows of different trials and methods share the step, and on CUDA the
 step is captured once in a graph and replayed.
-
-DAC takes three slots per request: unsteered stream, probe stream, real stream. A token of it takes
-two ticks: after the first, the logits of the unsteered and the probe stream give α_t; in the
-second, the real stream runs with it and its logits choose the token that all three read next. Until
-then the three read the same token again and write the same keys again.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,23 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snakesteer.config import Operator
-from snakesteer.engine.interface import Decoding
+from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.slots.attention import BLOCK, set_positions
 from snakesteer.engine.slots.cache import KvShape, SlotCache
-from snakesteer.engine.slots.rows import Places, RowSteering
+from snakesteer.engine.slots.capacity import Capacity
+from snakesteer.engine.slots.dac import TICKS_PER_TOKEN, StreamGroups, Streams
+from snakesteer.engine.slots.rows import (
+    RowSteering,
+    SteeredRows,
+    needed_operators,
+    residual_steering,
+    write,
+)
 from snakesteer.engine.watch import Watch
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering.dac import Dac, dynamic_alpha
-from snakesteer.steering.operators import OPERATORS
-from snakesteer.steering.residual import FOREVER, Steering, stacked_places
+from snakesteer.steering.residual import Steering
 
 _WARM_UPS = 2  # before a capture, so that libraries have allocated their workspaces
 
 
 @dataclass(frozen=True)
-class Row:
+class SlotStart:
     """What one slot starts with.
 
     Attributes:
@@ -56,29 +56,38 @@ class Row:
     factor: float = 0.0
     ticks_per_token: int = 1
 
-    @property
-    def steered_steps(self) -> tuple[int, int]:
-        """First steered step, and the first behind the last one."""
-        return (0, FOREVER) if self.steering is None else self.steering.steered_steps
 
+def slot_starts(request: Request, slots: Sequence[int]) -> list[SlotStart]:
+    """What the slots of a request start with.
 
-@dataclass(frozen=True)
-class Streams:
-    """The three slots of a request under DAC.
-
-    Attributes:
-        real: Slot of the steered stream.
-        unsteered: Slot of the stream without steering.
-        probe: Slot of the stream steered at α₀.
-        strength: The request's α, a factor on α_t.
-        dac: Parameters.
+    Args:
+        request: The request.
+        slots: Its slot; under DAC those of its real, unsteered and probe stream.
     """
 
-    real: int
-    unsteered: int
-    probe: int
-    strength: float
-    dac: Dac
+    def start(slot: int, steering: Steering | None, factor: float) -> SlotStart:
+        return SlotStart(
+            slot=slot,
+            token=request.prompt_ids[-1],
+            position=len(request.prompt_ids) - 1,
+            chooser=slots[0],
+            seed=request.seed,
+            steering=steering,
+            factor=factor,
+            ticks_per_token=TICKS_PER_TOKEN if request.is_dac else 1,
+        )
+
+    steering = residual_steering(request)
+    if steering is None:
+        return [start(slots[0], None, 0.0)]
+    if steering.dac is None:
+        return [start(slots[0], steering, steering.alpha)]
+    real, unsteered, probe = slots
+    return [
+        start(real, steering, 0.0),  # its factor is α · α_t, set after the first tick
+        start(unsteered, None, 0.0),
+        start(probe, steering, steering.dac.probe_alpha),
+    ]
 
 
 class SlotDecoder:
@@ -89,11 +98,7 @@ class SlotDecoder:
         decoding: How tokens are chosen.
         steering: `RowSteering` of the model's blocks.
         shape: Of keys and values.
-        slots: Number of slots.
-        blocks: Blocks of keys and values per slot.
-        shared: Length of the shared prefix.
-        steps: Largest number of new tokens of a request.
-        places: Largest number of layers that a request steers.
+        capacity: What there is room for.
         compiled: Run the model through ``torch.compile``.
         watch: Who looks on, if anyone.
     """
@@ -104,65 +109,37 @@ class SlotDecoder:
         decoding: Decoding,
         steering: RowSteering,
         shape: KvShape,
-        slots: int,
-        blocks: int,
-        shared: int,
-        steps: int,
-        places: int = 1,
+        capacity: Capacity,
         compiled: bool = False,
         watch: Watch | None = None,
     ) -> None:
-        device = loaded.device
+        device, slots = loaded.device, capacity.slots
         self.loaded = loaded
         self.decoding = decoding
         self.steering = steering
-        self.slots = slots
-        self.blocks = blocks
-        self.shared = shared
-        self.steps = steps
-        self.places = places
+        self.capacity = capacity
         self.compiled = compiled
         self.watch = watch
-        self.dac = False  # whether any slot runs DAC
-        # What slots do beyond one addition at one layer; empty where none does.
-        self.kinds: tuple[Operator, ...] = ()
-        self.cache = SlotCache(shape, slots, blocks, shared, device)
-        self.keys = torch.arange(shared + blocks * BLOCK, device=device)
+        self.cache = SlotCache(shape, slots, capacity.blocks, capacity.shared, device)
+        self.keys = torch.arange(capacity.length, device=device)
         # Rows that have ended and go on until the next look at them must stay within the model.
-        self.last = shared + blocks * BLOCK - 1
+        self.last = capacity.length - 1
         if loaded.context is not None:
             self.last = min(self.last, loaded.context - 1)
 
-        whole = torch.zeros(slots, dtype=torch.long, device=device)
-        self.token = torch.full_like(whole, loaded.pad_id)
-        self.position = torch.full_like(whole, shared)
-        self.step = whole.clone()
-        self.phase = whole.clone()
-        self.ticks_per_token = whole.clone()  # 0: the slot is idle and never advances
+        self.token = torch.full((slots,), loaded.pad_id, device=device)
+        self.position = torch.full((slots,), capacity.shared, device=device)
+        self.step = torch.zeros(slots, dtype=torch.long, device=device)
+        self.phase = torch.zeros_like(self.step)  # ticks since the token was first read
+        self.ticks_per_token = torch.zeros_like(self.step)  # 0: it is idle and never advances
         self.chooser = torch.arange(slots, device=device)
-        self.layers = torch.full((slots, places), -1, device=device)
-        self.relative = torch.ones(slots, places, device=device)
-        self.operator = whole.clone()
-        self.first_step = whole.clone()
-        self.end_step = whole.clone()
-        hidden = loaded.model.config.get_text_config().hidden_size
-        self.vectors = torch.zeros(slots, places, hidden, device=device)
-        # One more than slots: where groups of streams that are not in use write.
-        self.factor = torch.zeros(slots + 1, device=device)
         self.uniform: Tensor | None = None
         if decoding.temperature > 0.0:
             exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
-            self.uniform = torch.zeros(slots, steps, dtype=exact, device=device)
-        groups = max(1, slots // 3)
-        self.real = torch.full((groups,), slots, device=device)
-        self.unsteered = torch.zeros(groups, dtype=torch.long, device=device)
-        self.probe = torch.zeros(groups, dtype=torch.long, device=device)
-        self.strength = torch.zeros(groups, device=device)
-        self.ptop = torch.full((groups,), 0.5, device=device)
-        self.max_alpha = torch.zeros(groups, device=device)
-        self.threshold = torch.zeros(groups, device=device)
-        self.per_token = torch.zeros(groups, dtype=torch.bool, device=device)
-        self._group_of: dict[int, int] = {}  # real slot → group
+            self.uniform = torch.zeros(slots, capacity.steps, dtype=exact, device=device)
+        self.rows = SteeredRows(loaded, slots, capacity.places)
+        self.groups = StreamGroups(slots, device)
+        self.any_dac = False  # whether the step looks at the groups
 
         self._forward: Callable[[Tensor, Tensor], Tensor] = self._model_logits
         if compiled:
@@ -170,80 +147,48 @@ class SlotDecoder:
         self._graphs: dict[object, tuple[Any, Tensor]] = {}
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
-    def fits(self, blocks: int, shared: int, steps: int, places: int) -> bool:
-        """Whether requests of this size can run in it."""
-        return (
-            blocks <= self.blocks
-            and shared == self.shared
-            and steps <= self.steps
-            and places <= self.places
-        )
+    def begin(self, steerings: Sequence[Steering | None]) -> None:
+        """Make all slots idle, and the step compute what slots under these steerings need."""
+        self.any_dac = any(one is not None and one.dac is not None for one in steerings)
+        self.rows.kinds = needed_operators(steerings)
+        self.stop(range(self.capacity.slots))
 
-    def start(self, rows: Sequence[Row], streams: Sequence[Streams]) -> None:
+    def start(self, starts: Sequence[SlotStart], streams: Sequence[Streams]) -> None:
         """Give slots new work; their keys and values are put into `cache` by the caller."""
-        if not rows:
+        if not starts:
             return
-        device = self.token.device
-        at = torch.tensor([row.slot for row in rows], device=device)
-
-        def put(target: Tensor, values: list[Any]) -> None:
-            target[at] = torch.tensor(values, dtype=target.dtype, device=device)
-
-        put(self.token, [row.token for row in rows])
-        put(self.position, [row.position for row in rows])
-        put(self.chooser, [row.chooser for row in rows])
-        put(self.factor, [row.factor for row in rows])
-        put(self.first_step, [row.steered_steps[0] for row in rows])
-        put(self.end_step, [row.steered_steps[1] for row in rows])
-        put(self.ticks_per_token, [row.ticks_per_token for row in rows])
+        at = torch.tensor([one.slot for one in starts], device=self.token.device)
+        write(self.token, at, [one.token for one in starts])
+        write(self.position, at, [one.position for one in starts])
+        write(self.chooser, at, [one.chooser for one in starts])
+        write(self.ticks_per_token, at, [one.ticks_per_token for one in starts])
         self.step[at] = 0
         self.phase[at] = 0
-        self._place(at, [row.steering for row in rows])
+        self.rows.put(at, [one.steering for one in starts], [one.factor for one in starts])
         if self.uniform is not None:
-            self.uniform[at] = (
-                torch.stack([uniforms(r.seed, self.steps) for r in rows])
-                .to(self.uniform.dtype)
-                .to(device)
-            )
-        for stream in streams:
-            self._start_streams(stream)
-
-    def _place(self, at: Tensor, steerings: Sequence[Steering | None]) -> None:
-        """Give slots their layers, vectors and operators."""
-        if all(steering is None for steering in steerings):
-            self.layers[at] = -1
-            self.vectors[at] = 0.0
-            return
-        layers, vectors, relative = stacked_places(steerings, self.places)
-        self.layers[at] = layers.to(at.device)
-        self.vectors[at] = vectors.to(at.device)
-        if self.kinds:
-            operators = [0 if s is None else OPERATORS.index(s.operator) for s in steerings]
-            self.operator[at] = torch.tensor(operators, device=at.device)
-            self.relative[at] = relative.to(at.device)
-
-    def _start_streams(self, streams: Streams) -> None:
-        taken = set(self._group_of.values())
-        group = next(group for group in range(len(self.real)) if group not in taken)
-        self._group_of[streams.real] = group
-        self.real[group] = streams.real
-        self.unsteered[group] = streams.unsteered
-        self.probe[group] = streams.probe
-        self.strength[group] = streams.strength
-        self.ptop[group] = streams.dac.ptop
-        self.max_alpha[group] = streams.dac.max_alpha
-        self.threshold[group] = streams.dac.entropy_threshold
-        self.per_token[group] = streams.dac.kl == "per_token"
+            numbers = torch.stack([uniforms(one.seed, self.capacity.steps) for one in starts])
+            self.uniform[at] = numbers.to(self.uniform.dtype).to(at.device)
+        for group in streams:
+            self.groups.start(group)
 
     def stop(self, slots: Sequence[int]) -> None:
         """Make slots idle."""
         if not slots:
             return
         self.ticks_per_token[torch.tensor(slots, device=self.token.device)] = 0
-        for slot in slots:
-            group = self._group_of.pop(slot, None)
-            if group is not None:
-                self.real[group] = self.slots
+        self.groups.stop(slots)
+
+    def blocks_for(self, positions: int) -> int:
+        """Blocks to compute so that so many positions are seen: few different numbers.
+
+        Args:
+            positions: Counted from the end of the shared prefix.
+        """
+        if self.compiled:
+            return self.capacity.blocks  # each number would be compiled on its own
+        needed = -(-positions // BLOCK)
+        step = max(1, 2 ** (needed.bit_length() - 2))  # 1, 2, 3, 4, 6, 8, 12, 16 …
+        return min(-(-needed // step) * step, self.capacity.blocks)
 
     def run(self, ticks: int, used: int) -> list[list[int]]:
         """Advance all slots.
@@ -265,17 +210,10 @@ class SlotDecoder:
 
     def logits(self, used: int) -> Tensor:
         """``[slots, vocab]`` of every slot's token, which is not advanced."""
-        active = (self.step >= self.first_step) & (self.step < self.end_step)
-        scale = self.factor[: self.slots] * active  # [slots]
-        if self.kinds:
-            alphas = scale[:, None] * self.relative
-            places = Places(self.layers, self.vectors, alphas, self.operator, self.kinds)
-            self.steering.set_places(places)
-        else:
-            delta = (scale[:, None] * self.vectors[:, 0]).to(self.loaded.dtype)
-            self.steering.set(delta, self.layers[:, 0])
-        self.cache.write_at(self.position - self.shared, used)
-        set_positions(self.position[:, None], self.keys[: self.shared + used * BLOCK], self.shared)
+        self.steering.set(self.rows, self.rows.scale_at(self.step))
+        shared = self.capacity.shared
+        self.cache.write_at(self.position - shared, used)
+        set_positions(self.position[:, None], self.keys[: shared + used * BLOCK], shared)
         return self._forward(self.token[:, None], self.position[:, None])
 
     def _model_logits(self, ids: Tensor, positions: Tensor) -> Tensor:
@@ -289,19 +227,11 @@ class SlotDecoder:
         logits = self.logits(used)
         if self.watch is not None:
             self.watch.keep(logits, self.position)
-        if self.dac:
-            alpha = dynamic_alpha(
-                logits[self.unsteered],
-                logits[self.probe],
-                self.ptop,
-                self.max_alpha,
-                self.threshold,
-                self.per_token,
-            )
-            self.factor[self.real] = self.strength * alpha
+        if self.any_dac:
+            self.groups.set_factor(self.rows.factor, logits)
         uniform = None
         if self.uniform is not None:
-            now = self.step.clamp(max=self.steps - 1)
+            now = self.step.clamp(max=self.capacity.steps - 1)
             uniform = self.uniform.gather(1, now[:, None])[:, 0]
         chosen = choose(logits, self.decoding, uniform)[self.chooser]
         advances = self.phase + 1 == self.ticks_per_token
@@ -313,7 +243,7 @@ class SlotDecoder:
 
     def _captured(self, used: int) -> Callable[[], Tensor]:
         """The step as a CUDA graph, captured when it is first asked for."""
-        key = (used, self.dac, self.kinds)
+        key = (used, self.any_dac, self.rows.kinds)
         if key not in self._graphs:
             self._graphs[key] = self._capture(used)
         graph, result = self._graphs[key]
@@ -325,7 +255,7 @@ class SlotDecoder:
         return replay
 
     def _capture(self, used: int) -> tuple[Any, Tensor]:
-        state = (self.token, self.position, self.step, self.phase, self.factor)
+        state = (self.token, self.position, self.step, self.phase, self.rows.factor)
         before = [tensor.clone() for tensor in state]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())

@@ -16,11 +16,10 @@ from torch import Tensor
 
 from snakesteer.engine.slots.attention import BLOCK, set_positions
 from snakesteer.engine.slots.cache import PromptCache
-from snakesteer.engine.slots.rows import Places, RowSteering
+from snakesteer.engine.slots.rows import RowSteering, SteeredRows, needed_operators
 from snakesteer.engine.watch import Watch
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering.operators import OPERATORS
-from snakesteer.steering.residual import Steering, stacked_places
+from snakesteer.steering.residual import Steering
 
 TOKENS_ON_CPU = 256
 TOKENS_ON_GPU = 8192
@@ -108,17 +107,11 @@ class Prefill:
         return self.loaded.model.base_model
 
     def _steer(self, rows: int) -> None:
-        one, device = self.everywhere, self.loaded.device
+        one = self.everywhere
         if one is None:
-            self.steering.set(None, None)
-        elif one.is_plain:
-            delta = one.delta().to(device, self.loaded.dtype)
-            layer = torch.full((rows,), one.layer, device=device)
-            self.steering.set(delta.expand(rows, -1), layer)
-        else:
-            layers, vectors, relative = (x.to(device) for x in stacked_places([one] * rows))
-            operators = torch.full((rows,), OPERATORS.index(one.operator), device=device)
-            kinds = (one.operator,)
-            self.steering.set_places(
-                Places(layers, vectors, one.alpha * relative, operators, kinds)
-            )
+            self.steering.clear()
+            return
+        steered = SteeredRows(self.loaded, rows, len(one.places))
+        steered.kinds = needed_operators([one])
+        steered.put(torch.arange(rows, device=self.loaded.device), [one] * rows, [one.alpha] * rows)
+        self.steering.set(steered, steered.factor[:-1])

@@ -1,40 +1,130 @@
-"""Steering as data: what changes the block outputs of every row of a forward pass."""
+"""Steering as data: how every row of a forward pass is steered, and the hooks that do it.
 
-from collections.abc import Callable, Iterator, Sequence
+A request's steering becomes one row of a few tensors, in `SteeredRows.put`. `RowSteering` puts what
+these rows need into the outputs of the model's blocks.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snakesteer.config import Operator
+from snakesteer.engine.interface import Request
 from snakesteer.models.blocks import block_output, replace_block_output
+from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.operators import OPERATORS, steer
+from snakesteer.steering.residual import FOREVER, Steering, stacked_places
 
 
-@dataclass(frozen=True, eq=False)
-class Places:
-    """Several layers per row, and an operator per row.
+def residual_steering(request: Request) -> Steering | None:
+    """A request's steering, which is of the residual stream.
+
+    Raises:
+        ValueError: It is of another kind: see `snakesteer.config.catalogue.needs_reference`.
+    """
+    steering = request.steering
+    if steering is None or isinstance(steering, Steering):
+        return steering
+    raise ValueError(f"the slots engine does not run steering of kind {steering.kind}")
+
+
+def needed_operators(steerings: Iterable[Steering | None]) -> tuple[Operator, ...]:
+    """Operators that rows need; none where one addition at one layer serves them all."""
+    some = [steering for steering in steerings if steering is not None]
+    found = {steering.operator for steering in some}
+    plain = all(steering.is_plain for steering in some)
+    return () if plain else tuple(operator for operator in OPERATORS if operator in found)
+
+
+def write(column: Tensor, at: Tensor, values: Sequence[Any]) -> None:
+    """Write Python values into some entries of a tensor, which stays where it is.
+
+    Args:
+        column: ``[rows]``, any dtype.
+        at: ``[n]`` int64, which entries.
+        values: n of them.
+    """
+    column[at] = torch.tensor(values, dtype=column.dtype, device=column.device)
+
+
+class SteeredRows:
+    """How each row of a forward pass is steered. Rows are unsteered until they are `put`.
+
+    Args:
+        loaded: The model.
+        rows: Number of rows.
+        places: Largest number of layers that a row steers.
 
     Attributes:
         layers: ``[rows, places]`` int64; −1 is none.
         vectors: ``[rows, places, hidden]`` float32.
-        alphas: ``[rows, places]`` float32; 0 is off.
+        relative: ``[rows, places]`` float32, strengths in units of the row's first one.
         operators: ``[rows]`` int64, index into `OPERATORS`.
-        kinds: The operators that are computed; those of other kinds leave their rows alone.
+        first_step: ``[rows]`` int64, the first steered step.
+        end_step: ``[rows]`` int64, the first step behind the last steered one.
+        factor: ``[rows + 1]`` float32, the strength at the row's first layer; the last entry
+            belongs to no row.
+        kinds: Operators that are computed, those of other kinds leave their rows alone; empty for
+            one addition at one layer per row.
+        dtype: Of the model's residual stream.
     """
 
-    layers: Tensor
-    vectors: Tensor
-    alphas: Tensor
-    operators: Tensor
-    kinds: Sequence[Operator]
+    def __init__(self, loaded: LoadedModel, rows: int, places: int) -> None:
+        device = loaded.device
+        hidden = loaded.model.config.get_text_config().hidden_size
+        self.layers = torch.full((rows, places), -1, device=device)
+        self.vectors = torch.zeros(rows, places, hidden, device=device)
+        self.relative = torch.ones(rows, places, device=device)
+        self.operators = torch.zeros(rows, dtype=torch.long, device=device)
+        self.first_step = torch.zeros_like(self.operators)
+        self.end_step = torch.zeros_like(self.operators)
+        self.factor = torch.zeros(rows + 1, device=device)
+        self.kinds: tuple[Operator, ...] = ()
+        self.dtype = loaded.dtype
 
-    def change(self, hidden: Tensor, layer: int) -> Tensor:
-        """The output of a block, ``[rows, new, hidden]``, with each row steered."""
+    def put(
+        self, at: Tensor, steerings: Sequence[Steering | None], factors: Sequence[float]
+    ) -> None:
+        """Steer some rows anew.
+
+        Args:
+            at: ``[n]`` int64, which rows.
+            steerings: n of them; None steers nothing.
+            factors: Strength at each steering's first layer.
+        """
+        steps = [(0, FOREVER) if one is None else one.steered_steps for one in steerings]
+        write(self.first_step, at, [first for first, _ in steps])
+        write(self.end_step, at, [end for _, end in steps])
+        write(self.factor, at, factors)
+        if all(one is None for one in steerings):
+            self.layers[at] = -1
+            self.vectors[at] = 0.0
+            return
+        operators = ["add" if one is None else one.operator for one in steerings]
+        write(self.operators, at, [OPERATORS.index(operator) for operator in operators])
+        layers, vectors, relative = stacked_places(steerings, count=self.layers.shape[1])
+        self.layers[at] = layers.to(at.device)
+        self.vectors[at] = vectors.to(at.device)
+        self.relative[at] = relative.to(at.device)
+
+    def scale_at(self, step: Tensor) -> Tensor:
+        """The factors at one step per row, ``[rows]`` → ``[rows]``: 0 where it is not steered."""
+        active = (step >= self.first_step) & (step < self.end_step)
+        return self.factor[:-1] * active
+
+    def change(self, hidden: Tensor, layer: int, alphas: Tensor) -> Tensor:
+        """The output of a block with each row steered, whatever its operator.
+
+        Args:
+            hidden: ``[rows, new, hidden]``.
+            layer: Of the block.
+            alphas: ``[rows, places]`` float32; 0 is off.
+        """
         here = self.layers == layer  # [rows, places], at most one place per row
-        alphas = torch.where(here, self.alphas, 0.0).sum(dim=1)  # [rows]
+        alphas = torch.where(here, alphas, 0.0).sum(dim=1)  # [rows]
         rows = torch.arange(len(here), device=here.device)
         vectors = self.vectors[rows, here.long().argmax(dim=1)]  # [rows, hidden]
         for kind in self.kinds:
@@ -44,7 +134,7 @@ class Places:
 
 
 class RowSteering:
-    """What every row of a forward pass is steered with.
+    """What every row of the next forward pass is steered with.
 
     Usually that is one addition at one layer per row. All blocks carry this same small addition,
     with zeros where a row is not steered, so that one computation serves every direction, layer and
@@ -57,29 +147,33 @@ class RowSteering:
 
     def __init__(self, blocks: list[nn.Module]) -> None:
         self.blocks = blocks
-        self._delta: Tensor | None = None
-        self._where: Tensor | None = None
-        self._places: Places | None = None
+        self.clear()
         self._hooks = [self._hook(layer) for layer in range(len(blocks))]
 
-    def set(self, delta: Tensor | None, layer: Tensor | None) -> None:
-        """Set what the next forward pass adds, at one layer per row.
+    def clear(self) -> None:
+        """Steer no row."""
+        self._delta: Tensor | None = None  # [rows, 1, hidden], in the model's dtype
+        self._where: Tensor | None = None  # [layers, rows, 1, 1], 1 where it is added
+        self._rows: SteeredRows | None = None
+        self._alphas: Tensor | None = None  # [rows, places]
+
+    def set(self, rows: SteeredRows, scale: Tensor) -> None:
+        """Set what the next forward pass does.
 
         Args:
-            delta: ``[rows, hidden]`` in the model's dtype; None adds nothing to any row.
-            layer: ``[rows]`` int64, the block whose output `delta` is added to.
+            rows: How its rows are steered.
+            scale: ``[rows]`` float32, the strength at each row's first layer.
         """
-        self._places = None
-        if delta is None or layer is None:
-            self._delta = self._where = None
+        self.clear()
+        if rows.kinds:
+            self._rows = rows
+            self._alphas = scale[:, None] * rows.relative
             return
-        layers = torch.arange(len(self.blocks), device=layer.device)
-        self._where = (layers[:, None] == layer).to(delta.dtype)[:, :, None, None]
+        delta = (scale[:, None] * rows.vectors[:, 0]).to(rows.dtype)
+        layers = torch.arange(len(self.blocks), device=delta.device)
+        where = layers[:, None] == rows.layers[:, 0]  # [layers, rows]
+        self._where = where.to(delta.dtype)[:, :, None, None]
         self._delta = delta[:, None]
-
-    def set_places(self, places: Places) -> None:
-        """Set what the next forward pass does, at any number of layers per row."""
-        self._places = places
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -96,8 +190,8 @@ class RowSteering:
 
     def _hook(self, layer: int) -> Callable[..., Any]:
         def change(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            if self._places is not None:
-                hidden = self._places.change(block_output(output), layer)
+            if self._rows is not None and self._alphas is not None:
+                hidden = self._rows.change(block_output(output), layer, self._alphas)
                 return replace_block_output(output, hidden)
             if self._delta is None or self._where is None:
                 return None

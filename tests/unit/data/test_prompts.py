@@ -238,16 +238,39 @@ class TestSplitExamples:
 class TestCommonPrefix:
     @pytest.mark.parametrize(
         ("first", "second", "expected"),
-        [([], [1], 0), ([1, 2, 3], [1, 2, 4], 2), ([1, 2], [1, 2, 3], 2), ([5], [6], 0)],
+        [
+            ([], [1], ()),
+            ([1, 2, 3], [1, 2, 4], (1, 2)),
+            ([1, 2], [1, 2, 3], (1, 2)),
+            ([5], [6], ()),
+        ],
     )
     def test_cases(self, first, second, expected):
-        assert common_prefix(first, second) == common_prefix(second, first) == expected
+        assert common_prefix([first, second]) == common_prefix([second, first]) == expected
 
     @given(st.lists(st.integers(0, 2)), st.lists(st.integers(0, 2)))
     def test_property(self, first, second):
-        n = common_prefix(first, second)
-        assert first[:n] == second[:n]
+        n = len(common_prefix([first, second]))
+        assert first[:n] == second[:n] == list(common_prefix([first, second]))
         assert first[: n + 1] != second[: n + 1] or n == min(len(first), len(second))
+
+    def test_many_sequences(self):
+        assert common_prefix([(1, 2, 3), (1, 2), (1, 2, 4), (1, 3)]) == (1,)
+        assert common_prefix([(1, 2, 3)]) == (1, 2, 3)
+        assert common_prefix([]) == ()
+
+    @pytest.mark.parametrize(
+        ("prompts", "expected"),
+        [
+            ([(1, 2, 3, 4), (1, 2, 5)], (1, 2)),
+            ([(1, 2), (1, 2, 3)], (1,)),
+            ([(1, 2, 3)], (1, 2)),
+            ([(4,), (5, 6)], ()),
+        ],
+    )
+    def test_each_prompt_can_keep_a_token(self, prompts, expected):
+        """What an engine reads once for all prompts must not be the whole of one."""
+        assert common_prefix(prompt[:-1] for prompt in prompts) == expected
 
 
 class TestInstruction:

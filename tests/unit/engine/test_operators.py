@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
-from snakesteer.engine.slots.engine import SlotsEngine, common_prefix
+from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.residual import Place, Steering
@@ -123,7 +124,7 @@ def test_slots_equal_the_reference(family):
     requests = mixed_requests()
     wanted = answers(ReferenceEngine, family, requests, batch_size=8)
     assert len({generation.token_ids for generation in wanted}) > len(wanted) // 4
-    shared = common_prefix(PROMPTS[2:])
+    shared = common_prefix([prompt[:-1] for prompt in PROMPTS[2:]])
     assert answers(SlotsEngine, family, requests, slots=13, shared_prefix=shared) == wanted
 
 
@@ -146,14 +147,15 @@ def test_an_engine_goes_back_and_forth():
     plain = [Request(prompt, 7, one) for prompt in PROMPTS for one in (None, steering())]
     before = engine.generate(plain)
     decoder = engine._decoder
-    assert (decoder.kinds, decoder.places) == ((), 1)
+    assert (decoder.rows.kinds, decoder.capacity.places) == ((), 1)
     engine.generate([Request(PROMPTS[0], 7, steering("clamp"))])
     assert engine._decoder is decoder
-    assert decoder.kinds == ("clamp",)
+    assert decoder.rows.kinds == ("clamp",)
     engine.generate([Request(PROMPTS[0], 7, steering(band=(0, 1)))])
-    assert (engine._decoder.kinds, engine._decoder.places) == (("add",), 2)
+    decoder = engine._decoder
+    assert (decoder.rows.kinds, decoder.capacity.places) == (("add",), 2)
     assert engine.generate(plain) == before
-    assert engine._decoder.kinds == ()
+    assert engine._decoder.rows.kinds == ()
 
 
 def test_what_makes_no_sense_is_refused():

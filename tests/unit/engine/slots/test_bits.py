@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.slots.engine import SlotsEngine
+from snakesteer.engine.slots.scheduler import Scheduler
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.operators import OPERATORS
@@ -41,10 +42,19 @@ class Recorder(SlotsEngine):
 
     def generate(self, requests):
         self.seen = {index: [] for index in range(len(requests))}
-        return super().generate(requests)
+        right = Scheduler._extend
 
-    def _refill(self, decoder, *arguments):
-        started = super()._refill(decoder, *arguments)
+        def extend(scheduler, one, tokens):
+            if tokens != [-1]:
+                self.seen[one.index].append(self._decoder.last_logits[one.slots[0]])
+            return right(scheduler, one, tokens)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Scheduler, "_extend", extend)
+            return super().generate(requests)
+
+    def _decoder_for(self, *arguments):
+        decoder = super()._decoder_for(*arguments)
         if not hasattr(decoder, "recorded"):
             decoder.recorded = True
             logits = decoder.logits
@@ -54,12 +64,7 @@ class Recorder(SlotsEngine):
                 return decoder.last_logits
 
             decoder.logits = keep
-        return started
-
-    def _extend(self, one, tokens, request):
-        if tokens != [-1]:
-            self.seen[one.index].append(self._decoder.last_logits[one.slots[0]])
-        return super()._extend(one, tokens, request)
+        return decoder
 
 
 @functools.cache

@@ -6,9 +6,10 @@ import random
 import pytest
 import torch
 
+from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
-from snakesteer.engine.slots.engine import SlotsEngine, common_prefix
+from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.residual import Steering
@@ -24,6 +25,7 @@ SLOT_FAMILIES = tuple(family for family in FAMILIES if family != "gpt_neo")
 # Prompts that begin alike, as few-shot prompts do; longer than a sliding window.
 SHOTS = "Q: 1+1? A: 2. Q: 2+3? A: 5. "
 FEW_SHOT = prompt_ids([SHOTS + text for text in ("4+4?", "Tom has 9 apples.", "7", "4+4 is?")])
+SHARED = common_prefix([prompt[:-1] for prompt in FEW_SHOT])
 # 70 tokens: with its answer it needs more than one block.
 LONG = prompt_ids(["Mia reads 12 pages a day, and 20 on Sundays. How many pages in 3 weeks?"])
 
@@ -83,9 +85,8 @@ def test_a_kl_per_token_is_another_strength():
 @pytest.mark.parametrize("family", SLOT_FAMILIES)
 def test_a_shared_prefix_changes_no_token(family):
     requests = mixed_requests(FEW_SHOT)
-    shared = common_prefix(FEW_SHOT)
-    assert len(shared) > SLIDING_WINDOW
-    assert slots(family, requests, shared=shared) == reference(family, requests)
+    assert len(SHARED) > SLIDING_WINDOW
+    assert slots(family, requests, shared=SHARED) == reference(family, requests)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
@@ -111,7 +112,7 @@ def test_sampling_equals_the_reference(family):
     decoding = Decoding(temperature=1.2, top_p=0.9, top_k=20)
     requests = mixed_requests(FEW_SHOT, sampled=True)
     wanted = reference(family, requests, decoding)
-    assert slots(family, requests, decoding, shared=common_prefix(FEW_SHOT)) == wanted
+    assert slots(family, requests, decoding, shared=SHARED) == wanted
 
 
 def test_a_sample_depends_on_its_seed_alone():
@@ -176,13 +177,6 @@ def test_a_prompt_that_does_not_fit_is_refused():
 def test_too_few_slots_are_refused():
     with pytest.raises(UserError, match="at least 4"):
         slots("llama", [], number=3)
-
-
-def test_common_prefix_leaves_each_prompt_a_token():
-    assert common_prefix([(1, 2, 3, 4), (1, 2, 5)]) == (1, 2)
-    assert common_prefix([(1, 2), (1, 2, 3)]) == (1,)
-    assert common_prefix([(1, 2, 3)]) == (1, 2)
-    assert common_prefix([(4,), (5, 6)]) == ()
 
 
 def test_a_huge_strength_ruins_no_other_row():

@@ -78,7 +78,7 @@ def test_out_of_memory_starts_again_with_fewer_slots(monkeypatch, caplog):
     run = SlotDecoder.run
 
     def limited(self, ticks, used):
-        if self.slots > 8 and int(self.step.max()) == 3:
+        if self.capacity.slots > 8 and int(self.step.max()) == 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return run(self, ticks, used)
 

@@ -290,22 +290,22 @@ def test_hooks_on_another_block(monkeypatch: pytest.MonkeyPatch, unexamined: Non
 @pytest.mark.parametrize("row", ["unsteered", "probe"])
 def test_a_wrong_stream_of_dac(monkeypatch: pytest.MonkeyPatch, row: str):
     """The strength α_t depends on streams that no answer shows."""
-    right = slots._rows
+    right = slots.slot_starts
 
-    def rows(request, taken):
+    def starts(request, taken):
         found = right(request, taken)
         if len(found) == 3:
             number = 1 + ("unsteered", "probe").index(row)
             found[number] = dataclasses.replace(found[number], steering=request.steering, factor=3)
         return found
 
-    monkeypatch.setattr(slots, "_rows", rows)
+    monkeypatch.setattr(slots, "slot_starts", starts)
     assert "dac at α" in refused("slots", loaded_model("llama"))
 
 
 def test_a_prompt_that_is_steered_from_the_wrong_position(monkeypatch: pytest.MonkeyPatch):
     """Under scope `all`, the slots engine steers prompts in passes of their own."""
-    monkeypatch.setattr(Prefill, "_steer", lambda prefill, _: prefill.steering.set(None, None))
+    monkeypatch.setattr(Prefill, "_steer", lambda prefill, _: prefill.steering.clear())
     with pytest.raises(UserError, match="the wrong positions are steered"):
         gate("slots", loaded_model("llama"), steering_config(scope="all"))
 
