@@ -14,8 +14,8 @@ from snakesteer.config import ModelConfig
 from snakesteer.engine.interface import Request
 from snakesteer.engine.slots.cache import KvShape
 from snakesteer.models.blocks import decoder_blocks
-from snakesteer.models.loading import LoadedModel, load_model, resolve_dtype
-from snakesteer.steering.residual import Steering
+from snakesteer.models.loading import LoadedModel, load_causal_lm, resolve_dtype
+from snakesteer.steering.residual import ResidualSteering
 
 # Shapes of well-known models, filled with random numbers: speed does not depend on the weights.
 SHAPES = {
@@ -72,7 +72,7 @@ def load(options: argparse.Namespace) -> LoadedModel:
         tokenizer = NoTokenizer()
     else:
         config = ModelConfig(name=str(options.model), device=options.device, dtype=options.dtype)
-        loaded = load_model(config, threads=options.threads)
+        loaded = load_causal_lm(config, threads=options.threads)
         model, tokenizer = loaded.model, loaded.tokenizer
     return LoadedModel(
         model=model,
@@ -107,7 +107,7 @@ def make_requests(
     vector = torch.randn(hidden, generator=torch.Generator().manual_seed(1)) / hidden**0.5
     layer = len(loaded.blocks) // 2
     return [
-        Request(prompt, new_tokens, Steering(layer, vector, alpha))
+        Request(prompt, new_tokens, ResidualSteering(layer, vector, alpha))
         for alpha in alphas
         for prompt in prompts
     ]

@@ -34,7 +34,7 @@ _NOISE = re.compile(r" {4}(?:message|jobid|input|output|benchmark|resources|thre
 _LOG = re.compile(r"^ {4}log: (.*?)(?: \(check log file.*)?$", re.M)
 
 # Optuna's class names, which the pipeline takes besides the names of the config.
-PRUNERS = {
+PRUNER_CLASSES = {
     "MedianPruner": "median",
     "SuccessiveHalvingPruner": "successive_halving",
     "HyperbandPruner": "hyperband",
@@ -45,7 +45,7 @@ PRUNERS = {
 T = TypeVar("T")
 
 # Fields of that pipeline that are not here, and what to do instead.
-LEFT_OUT = {
+NOT_HERE = {
     "train_dataset": "Set overrides={'data': {'source': …}}.",
     "val_dataset": "Set overrides={'data': {'source': …}}.",
     "test_dataset": "Set overrides={'data': {'source': …}}.",
@@ -66,8 +66,8 @@ def _with_remedies(cls: type[T]) -> type[T]:
 
     @wraps(init)  # so that its signature still names the fields
     def checked(self: T, *fields: Any, **given: Any) -> None:
-        for name in given.keys() & LEFT_OUT.keys():
-            raise UserError(f"{cls.__name__} has no {name}", LEFT_OUT[name])
+        for name in given.keys() & NOT_HERE.keys():
+            raise UserError(f"{cls.__name__} has no {name}", NOT_HERE[name])
         init(self, *fields, **given)
 
     setattr(cls, "__init__", checked)  # noqa: B010 - assigning it is an error to mypy
@@ -149,7 +149,7 @@ class OptimizationConfig:
                 "n_trials": self.n_trials,
                 "n_startup_trials": self.n_startup_trials,
                 "sampler": self.sampler.lower(),
-                "pruner": PRUNERS.get(self.pruner, self.pruner),
+                "pruner": PRUNER_CLASSES.get(self.pruner, self.pruner),
             },
         }
         if self.layer_search_range is not None:

@@ -13,28 +13,28 @@ import vl_convert
 
 from snakesteer.records.cli import run_command
 from snakesteer.records.files import atomic_path, write_text
-from snakesteer.report.figures.runs import comparison_spec
+from snakesteer.report.figures.runs import run_table_spec
 from snakesteer.report.figures.style import PNG_SCALE
-from snakesteer.report.runs import Row, as_markdown, comparison, write_csv
+from snakesteer.report.runs import RunRow, as_markdown, table_of_runs, write_csv
 from snakesteer.report.wording import points
 
 
-def compare(folders: Sequence[str | Path], output: str | Path) -> list[Row]:
+def compare_runs(folders: Sequence[str | Path], output: str | Path) -> list[RunRow]:
     """Compare runs and write table and figure.
 
     Args:
-        folders: Results folders, see `comparison`.
+        folders: Results folders, see `table_of_runs`.
         output: Folder for compare.csv, compare.md, compare.svg and compare.png.
 
     Returns:
         The rows of the table.
 
     Raises:
-        UserError: See `comparison`.
+        UserError: See `table_of_runs`.
     """
-    rows, confidence = comparison(folders)
+    rows, confidence = table_of_runs(folders)
     output = Path(output)
-    spec = comparison_spec(rows, confidence)
+    spec = run_table_spec(rows, confidence)
     write_csv(output / "compare.csv", rows)
     write_text(output / "compare.md", as_markdown(rows, confidence))
     write_text(output / "compare.svg", str(vl_convert.vegalite_to_svg(spec)))
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("results", nargs="+", help="results folders of finished runs")
     parser.add_argument("--output", required=True, help="folder to write to")
     given = parser.parse_args()
-    rows = compare(given.results, given.output)
+    rows = compare_runs(given.results, given.output)
     for model, group in groupby(rows, lambda row: row.model):
         print(model)
         for row in group:

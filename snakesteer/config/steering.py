@@ -12,15 +12,15 @@ from snakesteer.config.section import Section
 Range = tuple[float, float]
 # Estimated directions are modules (see `catalogue`); one more is read from a file.
 IMPORTED = "file"
-DIRECTIONS = (*catalogue.DIRECTIONS, IMPORTED)
+DIRECTION_NAMES = (*catalogue.DIRECTIONS, IMPORTED)
 
 
 def _known_direction(direction: str) -> str:
-    if direction not in DIRECTIONS:
+    if direction not in DIRECTION_NAMES:
         raise ValueError(
-            f"steering.directions names {direction!r}, which is none of {', '.join(DIRECTIONS)}. "
-            f"Name one of these, or add snakesteer/vectors/directions/{direction}.py "
-            "(docs/new_method.md)"
+            f"steering.directions names {direction!r}, which is none of "
+            f"{', '.join(DIRECTION_NAMES)}. Name one of these, or add "
+            f"snakesteer/vectors/directions/{direction}.py (docs/new_method.md)"
         )
     return direction
 
@@ -39,7 +39,7 @@ def _one_of(names: Iterable[str]) -> Any:
     return Field(json_schema_extra={"enum": [*names]})
 
 
-Direction = Annotated[str, AfterValidator(_known_direction), _one_of(DIRECTIONS)]
+Direction = Annotated[str, AfterValidator(_known_direction), _one_of(DIRECTION_NAMES)]
 Method = Annotated[str, AfterValidator(_known_method), _one_of(catalogue.METHODS)]
 Operator = Literal["add", "clamp", "norm_preserving", "angular"]
 Scope = Literal["from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k"]

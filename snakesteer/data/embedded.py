@@ -11,7 +11,7 @@ from snakesteer.data.templates import HOLDERS, ITEMS, NAMES, TEMPLATES, Template
 T = TypeVar("T")
 
 
-def generate(count: int, steps: Literal[1, 2], seed: int) -> list[dict[str, str]]:
+def generate_problems(count: int, steps: Literal[1, 2], seed: int) -> list[dict[str, str]]:
     """Generate problems that differ in more than their numbers.
 
     A shorter list is the beginning of a longer one with the same seed, on every Python version.

@@ -20,6 +20,8 @@ from snakesteer.records.files import sha256_text
 # expression keeps Jinja from taking away a newline that the template starts with.
 _FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}{{ '' }}"
 
+Ids = tuple[int, ...]  # of tokens
+
 
 @dataclass(frozen=True)
 class Prompter:

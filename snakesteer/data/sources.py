@@ -36,7 +36,7 @@ def load_official(data: DataConfig, part: Part) -> list[Problem]:
 
 
 def _from_generator(data: DataConfig, part: Part) -> list[Problem]:
-    pool = embedded.generate(EMBEDDED_TRAIN + EMBEDDED_TEST, data.steps, data.seed)
+    pool = embedded.generate_problems(EMBEDDED_TRAIN + EMBEDDED_TEST, data.steps, data.seed)
     rows = pool[:EMBEDDED_TRAIN] if part == "train" else pool[EMBEDDED_TRAIN:]
     return [
         problem_from_row(row, f"embedded {part} part", index + 1, f"embedded-{part}", index)

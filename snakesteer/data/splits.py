@@ -163,7 +163,7 @@ def duplicate_groups(problems: Iterable[Problem]) -> list[list[str]]:
     return [ids for ids in groups.values() if len(ids) > 1]
 
 
-def manifest(
+def splits_manifest(
     splits: Splits,
     sources: Splits,
     left_out: Sequence[str],

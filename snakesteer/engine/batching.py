@@ -9,9 +9,9 @@ from snakesteer.engine.interface import Request
 from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel, check_ids
 from snakesteer.steering.heads import HeadSteering
-from snakesteer.steering.kinds import AnySteering
+from snakesteer.steering.kinds import Steering
 from snakesteer.steering.prompt_start import PromptStartSteering
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 
 
 def check_lengths(loaded: LoadedModel, requests: Sequence[Request]) -> None:
@@ -53,13 +53,13 @@ def left_pad(loaded: LoadedModel, prompts: Sequence[Sequence[int]]) -> tuple[Ten
     return ids.to(loaded.device), mask.to(loaded.device)
 
 
-def alike(steerings: Sequence[AnySteering | None]) -> HeadSteering | PromptStartSteering | None:
+def alike(steerings: Sequence[Steering | None]) -> HeadSteering | PromptStartSteering | None:
     """The one steering of a batch, where it is not of the residual stream; else None.
 
     Raises:
         ValueError: Rows that are not steered alike, where only the residual stream's could differ.
     """
-    found = [s for s in steerings if s is not None and not isinstance(s, Steering)]
+    found = [s for s in steerings if s is not None and not isinstance(s, ResidualSteering)]
     if not found:
         return None
     if len(found) < len(steerings) or len({s.key for s in found}) > 1:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from snakesteer.steering.kinds import AnySteering
+from snakesteer.steering.kinds import Steering
 
 Finish = Literal["eos", "stop", "length"]
 
@@ -39,7 +39,7 @@ class Request:
 
     prompt_ids: tuple[int, ...]
     max_new_tokens: int
-    steering: AnySteering | None = None
+    steering: Steering | None = None
     seed: int = 0
 
     @property

@@ -14,7 +14,7 @@ from snakesteer.errors import UserError
 from snakesteer.evaluation.grading import grade
 from snakesteer.evaluation.repetition import is_degenerate
 from snakesteer.records.files import read_jsonl, write_jsonl
-from snakesteer.steering.kinds import AnySteering
+from snakesteer.steering.kinds import Steering
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Answer:
 def make_request(
     prompter: Prompter,
     problem: Problem,
-    steering: AnySteering | None,
+    steering: Steering | None,
     generation: GenerationConfig,
     sample: int = 0,
 ) -> Request:
@@ -81,7 +81,7 @@ def answer_all(
     engine: Engine,
     prompter: Prompter,
     problems: Sequence[Problem],
-    steerings: Sequence[AnySteering | None],
+    steerings: Sequence[Steering | None],
     generation: GenerationConfig,
     sample: int = 0,
 ) -> list[list[Answer]]:

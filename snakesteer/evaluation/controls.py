@@ -21,15 +21,15 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.evaluation.answers import Answer, answer_all
-from snakesteer.evaluation.paired import Samples, compare
+from snakesteer.evaluation.paired import Samples, compare_paired
 from snakesteer.evaluation.statistics import Interval, verdict
-from snakesteer.steering.kinds import AnySteering
+from snakesteer.steering.kinds import Steering
 from snakesteer.steering.residual import VectorChange
 from snakesteer.vectors.activations import Activations, read_activations
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["steered", "random", "shuffled", "negative", "prompt"]
+ControlKind = Literal["steered", "random", "shuffled", "negative", "prompt"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +46,8 @@ class Control:
 
     name: str
     label: str
-    kind: Kind
-    steering: AnySteering | None
+    kind: ControlKind
+    steering: Steering | None
     instruction: str | None = None
 
 
@@ -55,7 +55,7 @@ def evaluate_controls(
     engine: Engine,
     prompter: Prompter,
     problems: Sequence[Problem],
-    steering: AnySteering,
+    steering: Steering,
     activation_files: Sequence[str | Path],
     baseline: Samples,
     steered: Samples,
@@ -84,11 +84,11 @@ def evaluate_controls(
     controls = make_controls(steering, activations, evaluation)
     answers = answer_controls(engine, prompter, problems, controls, generation, evaluation.samples)
     record = controls_record(baseline, steered, controls, answers, evaluation)
-    return record, generation_rows(controls, answers)
+    return record, control_rows(controls, answers)
 
 
 def make_controls(
-    steering: AnySteering, activations: Mapping[int, Activations], evaluation: EvaluationConfig
+    steering: Steering, activations: Mapping[int, Activations], evaluation: EvaluationConfig
 ) -> list[Control]:
     """All controls of a configuration.
 
@@ -251,12 +251,12 @@ def nothing_to_control() -> dict[str, Any]:
 def _entry(
     name: str,
     label: str,
-    kind: Kind,
+    kind: ControlKind,
     baseline: Samples,
     answers: Samples,
     evaluation: EvaluationConfig,
 ) -> dict[str, Any]:
-    found = compare(baseline, answers, evaluation)
+    found = compare_paired(baseline, answers, evaluation)
     metrics = found["steered_benchmark_metrics"]
     rates = ("invalid_rate", "truncated_rate", "mean_new_tokens", "repetition_rate")
     return {
@@ -274,9 +274,7 @@ def _entry(
     }
 
 
-def generation_rows(
-    controls: Sequence[Control], answers: Sequence[Samples]
-) -> list[dict[str, Any]]:
+def control_rows(controls: Sequence[Control], answers: Sequence[Samples]) -> list[dict[str, Any]]:
     """Rows of control_generations.jsonl, in the order of controls, samples and problems."""
     return [
         {"control": control.name, "sample": number, **asdict(answer)}

@@ -13,12 +13,12 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import Answer, answer_all
-from snakesteer.evaluation.paired import Samples, compare
+from snakesteer.evaluation.paired import Samples, compare_paired
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json, read_jsonl
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, candidate_from_params
-from snakesteer.steering.kinds import AnySteering
+from snakesteer.steering.kinds import Steering
 from snakesteer.steering.vector import file_of, read_vectors
 from snakesteer.vectors.capture import capture, texts_of_pairs
 from snakesteer.vectors.pairs import gold_vs_corrupted
@@ -40,7 +40,7 @@ class Best:
 
     record: Mapping[str, Any]
     candidate: Candidate
-    steering: AnySteering | None
+    steering: Steering | None
     probe: Probe
 
 
@@ -109,7 +109,7 @@ def evaluate_test(
         effect to detect. ``shrinkage`` is the improvement on validation less that on test.
     """
 
-    def answer(steering: AnySteering | None) -> list[list[Answer]]:
+    def answer(steering: Steering | None) -> list[list[Answer]]:
         return [
             answer_all(engine, prompter, problems, [steering], generation, sample)[0]
             for sample in range(evaluation.samples)
@@ -117,7 +117,7 @@ def evaluate_test(
 
     baseline = answer(None)
     steered = baseline if best.steering is None else answer(best.steering)
-    compared = compare(baseline, steered, evaluation)
+    compared = compare_paired(baseline, steered, evaluation)
     for name in ("baseline_benchmark_metrics", "steered_benchmark_metrics"):
         compared[name]["task_name"] = task
     on_validation = best.record["best_validation_score"] - best.record["baseline_validation_score"]
@@ -135,10 +135,10 @@ def evaluate_test(
         ),
         "num_test_samples": len(problems),
     }
-    return results, generation_rows(prompter, problems, baseline, steered)
+    return results, side_by_side_rows(prompter, problems, baseline, steered)
 
 
-def generation_rows(
+def side_by_side_rows(
     prompter: Prompter, problems: Sequence[Problem], baseline: Samples, steered: Samples
 ) -> list[dict[str, Any]]:
     """Rows of test_generations.jsonl: both texts side by side with all that was read from them.

@@ -28,7 +28,9 @@ from snakesteer.evaluation.statistics import (
 Samples = Sequence[Sequence[Answer]]
 
 
-def compare(baseline: Samples, steered: Samples, evaluation: EvaluationConfig) -> dict[str, Any]:
+def compare_paired(
+    baseline: Samples, steered: Samples, evaluation: EvaluationConfig
+) -> dict[str, Any]:
     """Paired comparison of two evaluations of the same problems.
 
     With several samples, a problem's outcome is its share of right answers, the intervals come from

@@ -40,7 +40,7 @@ class _Point:
         return int(self.given.get(name, low + (high - low) // step // 2 * step))
 
 
-def grid(
+def strength_grid(
     sensitivity: SensitivityConfig,
     steering: SteeringConfig,
     layers: Sequence[int],
@@ -97,7 +97,7 @@ def sensitivity_rows(
         engine: Answers.
         prompter: Builds the prompts.
         problems: The validation split.
-        candidates: From `grid`.
+        candidates: From `strength_grid`.
         vectors: All vectors.
         baseline: Unsteered answers to the validation split.
         generation: Limit and seed.

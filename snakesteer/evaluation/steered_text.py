@@ -18,7 +18,7 @@ from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.models import loading
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 from snakesteer.steering.vector import Vector, read_vector
 
 __all__ = ["generate", "load_model", "model_of", "read_vector", "steer"]
@@ -36,7 +36,7 @@ def load_model(name: str, **keys: Any) -> LoadedModel:
     Raises:
         UserError: Keys that the config refuses, or a model that cannot be read.
     """
-    return loading.load_model(load_config({"model": {"name": name, **keys}}).model)
+    return loading.load_causal_lm(load_config({"model": {"name": name, **keys}}).model)
 
 
 def model_of(results: str | Path) -> LoadedModel:
@@ -54,7 +54,9 @@ def model_of(results: str | Path) -> LoadedModel:
     return load_model(**{**keys, "name": found["name"]})
 
 
-def steer(vector: Vector, dose: float, scope: Scope = "from_last_prompt_token") -> Steering | None:
+def steer(
+    vector: Vector, dose: float, scope: Scope = "from_last_prompt_token"
+) -> ResidualSteering | None:
     """A steering of the vector's layer.
 
     Args:
@@ -68,13 +70,13 @@ def steer(vector: Vector, dose: float, scope: Scope = "from_last_prompt_token") 
     if dose == 0.0:
         return None
     raw = torch.from_numpy(vector.raw)
-    return Steering(layer=vector.layer, vector=raw, alpha=vector.alpha(dose), scope=scope)
+    return ResidualSteering(layer=vector.layer, vector=raw, alpha=vector.alpha(dose), scope=scope)
 
 
 def generate(
     loaded: LoadedModel,
     prompts: Sequence[str],
-    steering: Steering | None = None,
+    steering: ResidualSteering | None = None,
     *,
     max_new_tokens: int = 128,
     temperature: float = 0.0,

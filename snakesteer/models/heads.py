@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from snakesteer.errors import UserError
-from snakesteer.models.blocks import Callback, Site, decoder_blocks, on_layers
+from snakesteer.models.blocks import ActivationKind, Callback, decoder_blocks, on_layers
 
 # Where a block keeps it; the shape is checked against the config.
 PROJECTIONS = (
@@ -50,9 +50,11 @@ class Heads:
         return self.number * self.head_dim
 
     @property
-    def site(self) -> Site:
+    def site(self) -> ActivationKind:
         """All heads' outputs, as something to read."""
-        return Site("heads' outputs, before their projection", self.width, self.on_outputs)
+        return ActivationKind(
+            "heads' outputs, before their projection", self.width, self.on_outputs
+        )
 
     def on_outputs(self, callbacks: Mapping[int, Callback]) -> AbstractContextManager[None]:
         """Call a function on the heads' outputs of some layers while the context is open.

@@ -134,7 +134,7 @@ def load_tokenizer(model: ModelConfig) -> Any:
         return AutoTokenizer.from_pretrained(model.name, **_arguments(model))
 
 
-def load_model(
+def load_causal_lm(
     model: ModelConfig, gpus: int = 1, threads: int | None = None, lease: Lease | None = None
 ) -> LoadedModel:
     """Load a model and its tokenizer.

@@ -6,7 +6,7 @@ from pathlib import Path
 from snakesteer.config import EMBEDDED_MODEL, ModelConfig
 from snakesteer.config.params import Params, section
 from snakesteer.models.devices import lease_gpu
-from snakesteer.models.loading import LoadedModel, load_model
+from snakesteer.models.loading import LoadedModel, load_causal_lm
 from snakesteer.records.files import read_json
 
 
@@ -36,4 +36,4 @@ def open_model(params: Params, info: str | Path, gpus: int, threads: int) -> Loa
     model = section(ModelConfig, "model", params)
     pinned = {"name": found["name"], "revision": found["commit"] or model.revision}
     lease = lease_gpu() if gpus > 0 and model.device in ("auto", "cuda") else None
-    return load_model(model.model_copy(update=pinned), gpus, threads, lease)
+    return load_causal_lm(model.model_copy(update=pinned), gpus, threads, lease)

@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 from snakesteer.errors import UserError
 from snakesteer.records.files import atomic_path
 
-Tensors = dict[str, NDArray[np.float32]]
+Array = NDArray[np.float32]
+Tensors = dict[str, Array]
 
 
 def write_tensors(path: str | Path, tensors: Tensors, header: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ NOT_STEERED = "no steering was chosen"
 
 
 @dataclass(frozen=True)
-class Row:
+class RunRow:
     """A run in the table; accuracies and differences are fractions.
 
     Attributes:
@@ -78,7 +78,7 @@ class Row:
     verdict: str = NOT_STEERED
 
 
-def comparison(folders: Sequence[str | Path]) -> tuple[list[Row], float]:
+def table_of_runs(folders: Sequence[str | Path]) -> tuple[list[RunRow], float]:
     """Read finished runs that may stand in one table.
 
     Args:
@@ -123,10 +123,10 @@ def _terms(folder: str | Path, final: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(folder: str, final: Mapping[str, Any]) -> Row:
+def _row(folder: str, final: Mapping[str, Any]) -> RunRow:
     best, test = final["best_trial_params"], final["mcnemar"]
     low, high = final["accuracy_improvement_ci"]
-    return Row(
+    return RunRow(
         model=model_name(final["config"]["model"]),
         results=folder,
         choice=configuration(best),
@@ -149,7 +149,7 @@ def _row(folder: str, final: Mapping[str, Any]) -> Row:
     )
 
 
-def judged(rows: Sequence[Row], confidence: float) -> list[Row]:
+def judged(rows: Sequence[RunRow], confidence: float) -> list[RunRow]:
     """Rows with p-values adjusted together (Holm 1979), and verdicts from those."""
     tested = [row.p_value for row in rows if row.p_value is not None]
     adjusted = iter(multipletests(tested, method="holm")[1] if tested else ())
@@ -164,7 +164,7 @@ def judged(rows: Sequence[Row], confidence: float) -> list[Row]:
     return found
 
 
-def as_markdown(rows: Sequence[Row], confidence: float) -> str:
+def as_markdown(rows: Sequence[RunRow], confidence: float) -> str:
     """The table for a reader, with what the columns mean below it."""
     heads = ["Model", "Run", "Best on validation", "Best α", "n", "Unsteered", "Steered"]
     heads += ["Difference", f"{confidence:.0%} interval", "p", "p (Holm)", "Verdict"]
@@ -206,9 +206,9 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
+def write_csv(path: Path, rows: Sequence[RunRow]) -> None:
     """All columns with all digits, atomically."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        table = csv.DictWriter(out, [field.name for field in fields(Row)])
+        table = csv.DictWriter(out, [field.name for field in fields(RunRow)])
         table.writeheader()
         table.writerows(map(asdict, rows))

@@ -3,18 +3,15 @@
 Citation keys are those of assets/references.bib.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from snakesteer.config import SteeringConfig, catalogue
 from snakesteer.config.steering import IMPORTED
-from snakesteer.report.methods import method_sentence, method_title
+from snakesteer.report.methods import RunConfig, method_sentence, method_title
 from snakesteer.steering.methods import method
 
-Config = Mapping[str, Any]
-
 # A direction without a row here is described by its own module.
-DIRECTIONS = {
+DIRECTION_WORDS = {
     "caa": "the mean difference of the pairs [@rimsky2024caa]",
     "probe": "the weights of a logistic-regression probe",
     "mean_centring": "mean-centring [@jorgensen2023centring]",
@@ -27,7 +24,7 @@ PAIRS = {
 }
 
 
-def steering_sentences(config: Config, layers: Sequence[int]) -> list[str]:
+def steering_sentences(config: RunConfig, layers: Sequence[int]) -> list[str]:
     """Vectors, and what each searched method did with them.
 
     Args:
@@ -48,7 +45,7 @@ def steering_sentences(config: Config, layers: Sequence[int]) -> list[str]:
             f"from contrast pairs as {'; '.join(map(direction_words, estimated))}."
         )
     if residual and IMPORTED in steering["directions"]:
-        told = DIRECTIONS[IMPORTED]
+        told = DIRECTION_WORDS[IMPORTED]
         sentences.append(
             f"{told[0].upper()}{told[1:]} was tried at the blocks {blocks} (counted from 0)."
         )
@@ -63,13 +60,13 @@ def steering_sentences(config: Config, layers: Sequence[int]) -> list[str]:
 
 def direction_words(name: str) -> str:
     """What a direction is: with a citation where there is one, else as its module says."""
-    if name in DIRECTIONS:
-        return DIRECTIONS[name]
+    if name in DIRECTION_WORDS:
+        return DIRECTION_WORDS[name]
     summary = catalogue.DIRECTIONS[name]
     return summary[0].lower() + summary[1:]
 
 
-def searched_words(steering: Config, layers: Sequence[int]) -> str:
+def searched_words(steering: RunConfig, layers: Sequence[int]) -> str:
     """What the search chose; where not all methods have a thing, with those that do."""
     methods, config = steering["methods"], SteeringConfig.model_validate(steering)
     choices = {name: method(name).choices(config, layers) for name in methods}
@@ -100,7 +97,7 @@ def searched_words(steering: Config, layers: Sequence[int]) -> str:
     return listed[0].upper() + listed[1:]
 
 
-def strength_words(steering: Config) -> str:
+def strength_words(steering: RunConfig) -> str:
     """What the searched strength measures."""
     methods, in_alpha = steering["methods"], steering["unit"] == "alpha"
     operating = catalogue.users("steering.operators", methods)

@@ -4,7 +4,7 @@ from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.figures.figure import Table
 from snakesteer.report.wording import percent, points
 
-RATES = (
+RATE_LABELS = (
     ("Numeric match (the measure)", "accuracy"),
     ("lm-evaluation-harness, strict-match", "strict_match"),
     ("lm-evaluation-harness, flexible-extract", "flexible_extract"),
@@ -50,7 +50,7 @@ def answers_table(evidence: Evidence) -> Table:
         metrics.append(evidence.test["steered_benchmark_metrics"])
     rows = [
         (label, *(percent(each[key]) for each in metrics))
-        for label, key in RATES
+        for label, key in RATE_LABELS
         if key in metrics[0]
     ]
     lengths = (f"{each['mean_new_tokens']:.1f}" for each in metrics)

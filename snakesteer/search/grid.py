@@ -50,7 +50,7 @@ def check_sampler(search: SearchConfig, steering: SteeringConfig, layers: Sequen
         )
     if search.sampler != "grid":
         return
-    points = len(grid(search, steering, layers)) + 1
+    points = len(grid_points(search, steering, layers)) + 1
     if search.n_trials > points:
         raise UserError(
             f"search.n_trials is {search.n_trials}, but the grid has {points} points, the "
@@ -59,7 +59,7 @@ def check_sampler(search: SearchConfig, steering: SteeringConfig, layers: Sequen
         )
 
 
-def grid(
+def grid_points(
     search: SearchConfig, steering: SteeringConfig, layers: Sequence[int]
 ) -> list[dict[str, Any]]:
     """All steered points, in an order drawn by the seed.

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.evaluation.answers import Answer, accuracy
-from snakesteer.search.grid import grid
+from snakesteer.search.grid import grid_points
 from snakesteer.search.journal import WORKER, finished_trials
 from snakesteer.search.samplers import make_sampler
 from snakesteer.steering.build import steered_layers
@@ -150,7 +150,7 @@ def _given_point(trials: Sequence[FrozenTrial], plan: Plan) -> dict[str, Any] | 
     if plan.search.sampler != "grid":
         return None
     taken = {tuple(sorted(trial.params.items())) for trial in claimed}
-    points = grid(plan.search, plan.steering, plan.layers)
+    points = grid_points(plan.search, plan.steering, plan.layers)
     return next(point for point in points if tuple(sorted(point.items())) not in taken)
 
 

@@ -7,15 +7,15 @@ import torch
 from snakesteer.steering.candidate import ALL_LAYERS, Candidate, VectorKey
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.heads import HeadSteering
-from snakesteer.steering.kinds import AnySteering
+from snakesteer.steering.kinds import Steering
 from snakesteer.steering.prompt_start import PromptStartSteering
-from snakesteer.steering.residual import Place, Steering
+from snakesteer.steering.residual import Place, ResidualSteering
 from snakesteer.steering.vector import AnyVector, HeadVector, Vector
 
 _NO_THRESHOLD = -1.0  # no entropy is below it
 
 
-def steering_of(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> AnySteering | None:
+def steering_of(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> Steering | None:
     """What an engine needs; None where α is 0, which is the unsteered model.
 
     Raises:
@@ -38,13 +38,13 @@ def steered_layers(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector])
     return sum(len(vectors[key].steered_layers) for key in candidate.vector_keys)
 
 
-def _residual(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> Steering:
+def _residual(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> ResidualSteering:
     alphas = candidate.band_alphas or (candidate.alpha,)
     first, *more = (
         _place(candidate, vectors[key], alpha)
         for key, alpha in zip(candidate.vector_keys, alphas, strict=True)
     )
-    return Steering(
+    return ResidualSteering(
         layer=first.layer,
         vector=first.vector,
         alpha=first.alpha,

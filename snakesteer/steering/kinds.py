@@ -7,6 +7,6 @@ their classes. A new kind is a class here, hooks in the engines, and its own tru
 
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.prompt_start import PromptStartSteering
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 
-AnySteering = Steering | HeadSteering | PromptStartSteering
+Steering = ResidualSteering | HeadSteering | PromptStartSteering

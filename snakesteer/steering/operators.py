@@ -5,8 +5,8 @@ Notation: h is the residual stream of one position, d = v/‖v‖. Every operato
 broadcast, and returns the new residual stream in the dtype of ``hidden``. All but `add` compute in
 float32.
 
-A strength of 0 is off: `steer` gives ``hidden`` itself there, bit for bit, also for operators that
-would not be the identity there.
+A strength of 0 is off: `apply_operator` gives ``hidden`` itself there, bit for bit, also for
+operators that would not be the identity there.
 """
 
 from collections.abc import Callable
@@ -89,7 +89,7 @@ _FUNCTIONS: dict[Operator, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
-def steer(operator: Operator, hidden: Tensor, vector: Tensor, alpha: Tensor) -> Tensor:
+def apply_operator(operator: Operator, hidden: Tensor, vector: Tensor, alpha: Tensor) -> Tensor:
     """Apply an operator where the strength is not 0.
 
     Args:

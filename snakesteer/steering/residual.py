@@ -44,7 +44,7 @@ class Place:
 
 
 @dataclass(frozen=True, eq=False)
-class Steering:
+class ResidualSteering:
     """How one row is steered.
 
     Attributes:
@@ -97,11 +97,11 @@ class Steering:
         return places, self.operator, self.scope, self.first_k, self.dac
 
     @property
-    def off(self) -> "Steering":
+    def off(self) -> "ResidualSteering":
         """The same at strength 0."""
         return replace(self, alpha=0.0, more=tuple(replace(p, alpha=0.0) for p in self.more))
 
-    def with_vectors(self, change: VectorChange) -> "Steering":
+    def with_vectors(self, change: VectorChange) -> "ResidualSteering":
         """The same with other vectors, at all of its layers."""
         more = tuple(replace(p, vector=change(p.vector, p.layer)) for p in self.more)
         return replace(self, vector=change(self.vector, self.layer), more=more)
@@ -138,7 +138,7 @@ class Steering:
 
 
 def stacked_places(
-    steerings: Sequence[Steering | None], count: int = 1
+    steerings: Sequence[ResidualSteering | None], count: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The places of several rows, on the CPU. Rows with fewer places than others are filled up.
 

@@ -16,14 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from snakesteer.config import Direction, Method
 from snakesteer.errors import UserError
-from snakesteer.records.tensors import read_tensors, write_tensors
+from snakesteer.records.tensors import Array, read_tensors, write_tensors
 from snakesteer.steering.candidate import ALL_LAYERS, VectorKey
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,16 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
-from snakesteer.records.tensors import write_tensors
+from snakesteer.records.tensors import Array, write_tensors
 from snakesteer.steering.vector import Vector
-
-Array = NDArray[np.float32]
 
 
 @torch.inference_mode()

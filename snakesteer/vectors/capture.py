@@ -28,7 +28,7 @@ from transformers import DynamicCache
 from snakesteer.config import ReadPosition
 from snakesteer.data.prompts import Prompter, common_prefix
 from snakesteer.errors import UserError
-from snakesteer.models.blocks import Site, on_block_outputs, residual_norms
+from snakesteer.models.blocks import ActivationKind, on_block_outputs, residual_norms
 from snakesteer.models.loading import LoadedModel, check_ids
 from snakesteer.records.files import atomic_path, read_json
 from snakesteer.vectors.pairs import Pair
@@ -134,10 +134,10 @@ def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return batches
 
 
-def block_outputs(loaded: LoadedModel) -> Site:
+def block_outputs(loaded: LoadedModel) -> ActivationKind:
     """The residual stream behind every block."""
     width = loaded.model.config.get_text_config().hidden_size
-    return Site("block output", width, partial(on_block_outputs, loaded.blocks))
+    return ActivationKind("block output", width, partial(on_block_outputs, loaded.blocks))
 
 
 @torch.inference_mode()
@@ -147,7 +147,7 @@ def capture(
     layers: Sequence[int],
     budget: int = TOKENS_PER_BATCH,
     progress: bool = False,
-    site: Site | None = None,
+    site: ActivationKind | None = None,
 ) -> Iterator[tuple[list[int], dict[int, Reading]]]:
     """Read block outputs batch by batch; memory does not grow with the number of texts.
 
@@ -276,7 +276,7 @@ def write_activations(
     layers: Sequence[int],
     attributes: Mapping[str, str | int | float],
     progress: bool = False,
-    site: Site | None = None,
+    site: ActivationKind | None = None,
 ) -> None:
     """Capture all layers of all pairs and write one HDF5 file per layer, atomically.
 

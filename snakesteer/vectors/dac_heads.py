@@ -19,16 +19,15 @@ from tqdm import tqdm
 
 from snakesteer.config import PromptConfig
 from snakesteer.data.problem import Problem
-from snakesteer.data.prompts import Prompter
+from snakesteer.data.prompts import Ids, Prompter
 from snakesteer.errors import UserError
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.vector import HeadVector
 from snakesteer.vectors.pairs import Pair
 
-Ids = tuple[int, ...]
 # Prompts in, the number of tokens of each one's greedy answer out.
-Answer = Callable[[Sequence[Ids]], Sequence[int]]
+AnswerPrompts = Callable[[Sequence[Ids]], Sequence[int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +102,7 @@ def contrast_prompts(
 def step_means(
     loaded: LoadedModel,
     prompts: Sequence[Ids],
-    answer: Answer,
+    answer: AnswerPrompts,
     steps: int,
     batch_size: int,
     progress: bool = False,

@@ -9,8 +9,8 @@ import numpy as np
 
 from snakesteer.config import Direction
 from snakesteer.errors import UserError
-from snakesteer.records.tensors import write_tensors
-from snakesteer.steering.vector import Array, Vector
+from snakesteer.records.tensors import Array, write_tensors
+from snakesteer.steering.vector import Vector
 from snakesteer.vectors.activations import Activations
 from snakesteer.vectors.directions import estimator
 from snakesteer.vectors.probes import Probe

@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from snakesteer.errors import UserError
+from snakesteer.records.tensors import Array
 from snakesteer.steering.vector import HeadVector
 from snakesteer.vectors.activations import Activations, read_activations
 from snakesteer.vectors.probes import fit_probe, probe_metrics
 
 logger = logging.getLogger(__name__)
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +43,7 @@ class Head:
     push: Array
 
 
-def estimate(
+def estimate_iti(
     train: str | Path, val: str | Path, wanted: int, c: float
 ) -> tuple[HeadVector, dict[str, Any]]:
     """The vector of a model's best heads, layer by layer from files.

@@ -18,10 +18,8 @@ from sklearn.metrics import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from snakesteer.records.tensors import read_tensors, write_tensors
+from snakesteer.records.tensors import Array, read_tensors, write_tensors
 from snakesteer.vectors.activations import Activations
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import pytest
 import snakesteer
 from snakesteer import api
 from snakesteer.api import (
-    LEFT_OUT,
+    NOT_HERE,
     GSM8KOptimizationPipeline,
     OptimizationConfig,
     run_workflow,
@@ -97,11 +97,11 @@ def test_editors_and_help_see_the_fields():
     assert found["layer_search_range"].annotation == tuple[int, int] | None
 
 
-@pytest.mark.parametrize("name", LEFT_OUT)
+@pytest.mark.parametrize("name", NOT_HERE)
 def test_fields_without_a_place_are_refused_with_a_remedy(name):
     with pytest.raises(UserError, match=name) as refused:
         OptimizationConfig(**{name: 1})
-    assert refused.value.remedy == LEFT_OUT[name]
+    assert refused.value.remedy == NOT_HERE[name]
 
 
 @pytest.mark.parametrize(

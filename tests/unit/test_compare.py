@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from snakesteer.compare import compare
-from snakesteer.report.figures.runs import comparison_spec
-from snakesteer.report.runs import comparison
+from snakesteer.compare import compare_runs
+from snakesteer.report.figures.runs import run_table_spec
+from snakesteer.report.runs import table_of_runs
 from tests.unit.report.test_runs import write_run
 
 CHECKOUT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def folders(tmp_path, monkeypatch):
 
 
 def test_all_files_are_written(folders, tmp_path):
-    rows = compare(folders, tmp_path / "out")
+    rows = compare_runs(folders, tmp_path / "out")
     assert [row.verdict for row in rows] == ["helps", "no steering was chosen", "hurts"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"compare.csv", "compare.md", "compare.svg", "compare.png"}
@@ -48,7 +48,7 @@ def test_all_files_are_written(folders, tmp_path):
 
 
 def test_the_figure_has_a_panel_for_each_model_on_one_scale(folders):
-    spec = comparison_spec(*comparison(folders))
+    spec = run_table_spec(*table_of_runs(folders))
     assert [panel["title"]["text"] for panel in spec["vconcat"]] == ["some/base", "some/tuned"]
     estimates, domains = [], []
     for panel in spec["vconcat"]:

@@ -6,7 +6,7 @@ from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
 from snakesteer.engine.open import check_same_run, open_engine, run_record
 from snakesteer.evaluation.answers import read_answers
-from snakesteer.evaluation.sensitivity import grid, sensitivity_rows, write_sensitivity
+from snakesteer.evaluation.sensitivity import sensitivity_rows, strength_grid, write_sensitivity
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json
 from snakesteer.records.logs import script_log
@@ -25,7 +25,7 @@ with script_log(snakemake.log[0]):
         engine,
         prompter,
         read_problems(given.problems),
-        grid(sensitivity, steering, params.layer_list, vectors),
+        strength_grid(sensitivity, steering, params.layer_list, vectors),
         vectors,
         read_answers(given.baseline),
         section(GenerationConfig, "generation", params),

@@ -1,7 +1,7 @@
 """The test split, and the manifest that shows that no two splits share a problem."""
 
 from snakesteer.data.problem import read_problems, write_problems
-from snakesteer.data.splits import carve_test, manifest
+from snakesteer.data.splits import carve_test, splits_manifest
 from snakesteer.records.files import sha256_file, write_json
 from snakesteer.records.logs import script_log
 
@@ -14,4 +14,4 @@ with script_log(snakemake.log[0]):
     files = {"train": inputs.train, "val": inputs.val, "test": snakemake.output.test}
     hashes = {name: sha256_file(path) for name, path in files.items()}
     splits = {"train": train, "val": val, "test": test}
-    write_json(snakemake.output.manifest, manifest(splits, sources, left_out, hashes))
+    write_json(snakemake.output.manifest, splits_manifest(splits, sources, left_out, hashes))

@@ -6,7 +6,7 @@ from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
 from snakesteer.engine.open import check_same_run, open_engine, run_record
 from snakesteer.evaluation.answers import make_request
-from snakesteer.evaluation.checks.zero_steering import check_zero_steering, kinds_of_steering
+from snakesteer.evaluation.checks.zero_steering import check_zero_steering, gate_cases
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.logs import script_log
@@ -28,7 +28,7 @@ with script_log(snakemake.log[0]):
         lambda compiled: open_engine(params, loaded, prompter, {**record, "compiled": compiled}),
         loaded,
         {problem.id: make_request(prompter, problem, None, generation) for problem in problems},
-        kinds_of_steering(steering, params.layer_list, read_vectors(snakemake.input.vectors)),
+        gate_cases(steering, params.layer_list, read_vectors(snakemake.input.vectors)),
         compiled=bool(record.get("compiled")),
     )
     heads = {"passed": True, **run_record(engine, loaded), "prompts": len(problems)}

@@ -29,7 +29,7 @@ from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.dac import Dac, dynamic_alpha
 from snakesteer.steering.heads import HeadSteering
-from snakesteer.steering.residual import Steering, stacked_places
+from snakesteer.steering.residual import ResidualSteering, stacked_places
 
 # Step and strength of each row in; a context out, in which last positions are steered so.
 SteeredAt = Callable[[int, Tensor], AbstractContextManager[None]]
@@ -161,7 +161,7 @@ def _steered_at(loaded: LoadedModel, requests: Sequence[Request]) -> SteeredAt:
     if isinstance(of_heads, HeadSteering):
         heads = find_heads(loaded.model)
         return lambda step, factor: heads_steered_at(heads, of_heads, step, factor)
-    steerings = [r.steering for r in requests if isinstance(r.steering, Steering)]
+    steerings = [r.steering for r in requests if isinstance(r.steering, ResidualSteering)]
     layers, vectors, relative = stacked_places(steerings)
     at = sorted({place.layer for steering in steerings for place in steering.places})
 

@@ -24,9 +24,9 @@ from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering.kinds import AnySteering
-from snakesteer.steering.operators import OPERATORS, steer
-from snakesteer.steering.residual import Steering, stacked_places
+from snakesteer.steering.kinds import Steering
+from snakesteer.steering.operators import OPERATORS, apply_operator
+from snakesteer.steering.residual import ResidualSteering, stacked_places
 
 # Kinds whose batches are steered alike, and what steers them.
 _HOOKS: dict[Kind, Callable[[LoadedModel, Any, Tensor], AbstractContextManager[None]]] = {
@@ -154,7 +154,7 @@ def greedy_answers(
 
 def steered(
     loaded: LoadedModel,
-    steerings: Sequence[AnySteering | None],
+    steerings: Sequence[Steering | None],
     attention_mask: Tensor,
 ) -> AbstractContextManager[None]:
     """Steer the rows of one batch while the context is open.
@@ -173,7 +173,7 @@ def steered(
     one = alike(steerings)
     if one is not None:
         return _HOOKS[one.kind](loaded, one, attention_mask)
-    rows = [s if isinstance(s, Steering) else None for s in steerings]
+    rows = [s if isinstance(s, ResidualSteering) else None for s in steerings]
     layers = sorted({place.layer for s in rows if s is not None for place in s.places})
     if not layers:
         return nullcontext()
@@ -182,7 +182,7 @@ def steered(
 
 
 def _changer(
-    layer: int, steerings: Sequence[Steering | None], attention_mask: Tensor
+    layer: int, steerings: Sequence[ResidualSteering | None], attention_mask: Tensor
 ) -> Callable[[Tensor], Tensor]:
     """A function that steers each row's output of a layer at the positions of its scope."""
     layers, vectors, relative = stacked_places(steerings)
@@ -210,7 +210,7 @@ def _changer(
             if rows.any():
                 alphas = strength[:, None] * (where & rows[:, None])  # [batch, seq]
                 # A new tensor: an edit in place would reach what else holds the block's output.
-                hidden = steer(
+                hidden = apply_operator(
                     operator, hidden, vector[:, None].to(hidden.device), alphas.to(hidden.device)
                 )
         return hidden

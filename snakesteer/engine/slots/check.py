@@ -15,7 +15,7 @@ from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 
 # Relative error of logits that rounding explains; a wrong mask or position gives errors near 1.
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.3}
@@ -64,7 +64,7 @@ def examine(loaded: LoadedModel) -> KvShape:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(vocabulary, (length,), generator=generator).tolist()
     vector = torch.randn(config.get_text_config().hidden_size, generator=generator)
-    steering = Steering(layer=len(loaded.blocks) // 2, vector=vector, alpha=1.0)
+    steering = ResidualSteering(layer=len(loaded.blocks) // 2, vector=vector, alpha=1.0)
     wanted = _plain(loaded, ids, steering)
     try:
         shape, logits = _with_slots(loaded, ids, steering)
@@ -103,7 +103,7 @@ def _refusal(loaded: LoadedModel, reason: str) -> CannotRunExactly:
     )
 
 
-def _plain(loaded: LoadedModel, ids: list[int], steering: Steering) -> Tensor:
+def _plain(loaded: LoadedModel, ids: list[int], steering: ResidualSteering) -> Tensor:
     """Logits ``[length - _READ + 1, vocab]`` of a text that is steered from a position on."""
     delta = steering.delta().to(loaded.device, loaded.dtype)
     steered = (torch.arange(len(ids), device=loaded.device) >= _READ - 1)[:, None]
@@ -117,7 +117,9 @@ def _plain(loaded: LoadedModel, ids: list[int], steering: Steering) -> Tensor:
     return output.logits[0, _READ - 1 :].float()
 
 
-def _with_slots(loaded: LoadedModel, ids: list[int], steering: Steering) -> tuple[KvShape, Tensor]:
+def _with_slots(
+    loaded: LoadedModel, ids: list[int], steering: ResidualSteering
+) -> tuple[KvShape, Tensor]:
     """The same logits, where a shared prefix, a prompt and a slot read the text."""
     rows_steering = RowSteering(loaded.blocks)
     with slot_attention(loaded.model), rows_steering.hooked():

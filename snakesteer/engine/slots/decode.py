@@ -23,11 +23,11 @@ from snakesteer.engine.slots.rows import (
     SteeredRows,
     needed_operators,
     residual_steering,
-    write,
+    write_column,
 )
 from snakesteer.engine.watch import Watch
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 
 _WARM_UPS = 2  # before a capture, so that libraries have allocated their workspaces
 
@@ -52,7 +52,7 @@ class SlotStart:
     position: int
     chooser: int
     seed: int
-    steering: Steering | None = None
+    steering: ResidualSteering | None = None
     factor: float = 0.0
     ticks_per_token: int = 1
 
@@ -65,7 +65,7 @@ def slot_starts(request: Request, slots: Sequence[int]) -> list[SlotStart]:
         slots: Its slot; under DAC those of its real, unsteered and probe stream.
     """
 
-    def start(slot: int, steering: Steering | None, factor: float) -> SlotStart:
+    def start(slot: int, steering: ResidualSteering | None, factor: float) -> SlotStart:
         return SlotStart(
             slot=slot,
             token=request.prompt_ids[-1],
@@ -147,7 +147,7 @@ class SlotDecoder:
         self._graphs: dict[object, tuple[Any, Tensor]] = {}
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
-    def begin(self, steerings: Sequence[Steering | None]) -> None:
+    def begin(self, steerings: Sequence[ResidualSteering | None]) -> None:
         """Make all slots idle, and the step compute what slots under these steerings need."""
         self.any_dac = any(one is not None and one.dac is not None for one in steerings)
         self.rows.kinds = needed_operators(steerings)
@@ -158,10 +158,10 @@ class SlotDecoder:
         if not starts:
             return
         at = torch.tensor([one.slot for one in starts], device=self.token.device)
-        write(self.token, at, [one.token for one in starts])
-        write(self.position, at, [one.position for one in starts])
-        write(self.chooser, at, [one.chooser for one in starts])
-        write(self.ticks_per_token, at, [one.ticks_per_token for one in starts])
+        write_column(self.token, at, [one.token for one in starts])
+        write_column(self.position, at, [one.position for one in starts])
+        write_column(self.chooser, at, [one.chooser for one in starts])
+        write_column(self.ticks_per_token, at, [one.ticks_per_token for one in starts])
         self.step[at] = 0
         self.phase[at] = 0
         self.rows.put(at, [one.steering for one in starts], [one.factor for one in starts])

@@ -19,7 +19,7 @@ from snakesteer.engine.slots.cache import PromptCache
 from snakesteer.engine.slots.rows import RowSteering, SteeredRows, needed_operators
 from snakesteer.engine.watch import Watch
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 
 TOKENS_ON_CPU = 256
 TOKENS_ON_GPU = 8192
@@ -41,7 +41,7 @@ class Prefill:
         loaded: LoadedModel,
         steering: RowSteering,
         shared: Sequence[int],
-        everywhere: Steering | None,
+        everywhere: ResidualSteering | None,
         watch: Watch | None = None,
     ) -> None:
         self.loaded = loaded

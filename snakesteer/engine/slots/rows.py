@@ -15,23 +15,23 @@ from snakesteer.config import Operator
 from snakesteer.engine.interface import Request
 from snakesteer.models.blocks import block_output, replace_block_output
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering.operators import OPERATORS, steer
-from snakesteer.steering.residual import FOREVER, Steering, stacked_places
+from snakesteer.steering.operators import OPERATORS, apply_operator
+from snakesteer.steering.residual import FOREVER, ResidualSteering, stacked_places
 
 
-def residual_steering(request: Request) -> Steering | None:
+def residual_steering(request: Request) -> ResidualSteering | None:
     """A request's steering, which is of the residual stream.
 
     Raises:
         ValueError: It is of another kind: see `snakesteer.config.catalogue.needs_reference`.
     """
     steering = request.steering
-    if steering is None or isinstance(steering, Steering):
+    if steering is None or isinstance(steering, ResidualSteering):
         return steering
     raise ValueError(f"the slots engine does not run steering of kind {steering.kind}")
 
 
-def needed_operators(steerings: Iterable[Steering | None]) -> tuple[Operator, ...]:
+def needed_operators(steerings: Iterable[ResidualSteering | None]) -> tuple[Operator, ...]:
     """Operators that rows need; none where one addition at one layer serves them all."""
     some = [steering for steering in steerings if steering is not None]
     found = {steering.operator for steering in some}
@@ -39,7 +39,7 @@ def needed_operators(steerings: Iterable[Steering | None]) -> tuple[Operator, ..
     return () if plain else tuple(operator for operator in OPERATORS if operator in found)
 
 
-def write(column: Tensor, at: Tensor, values: Sequence[Any]) -> None:
+def write_column(column: Tensor, at: Tensor, values: Sequence[Any]) -> None:
     """Write Python values into some entries of a tensor, which stays where it is.
 
     Args:
@@ -86,7 +86,7 @@ class SteeredRows:
         self.dtype = loaded.dtype
 
     def put(
-        self, at: Tensor, steerings: Sequence[Steering | None], factors: Sequence[float]
+        self, at: Tensor, steerings: Sequence[ResidualSteering | None], factors: Sequence[float]
     ) -> None:
         """Steer some rows anew.
 
@@ -96,15 +96,15 @@ class SteeredRows:
             factors: Strength at each steering's first layer.
         """
         steps = [(0, FOREVER) if one is None else one.steered_steps for one in steerings]
-        write(self.first_step, at, [first for first, _ in steps])
-        write(self.end_step, at, [end for _, end in steps])
-        write(self.factor, at, factors)
+        write_column(self.first_step, at, [first for first, _ in steps])
+        write_column(self.end_step, at, [end for _, end in steps])
+        write_column(self.factor, at, factors)
         if all(one is None for one in steerings):
             self.layers[at] = -1
             self.vectors[at] = 0.0
             return
         operators = ["add" if one is None else one.operator for one in steerings]
-        write(self.operators, at, [OPERATORS.index(operator) for operator in operators])
+        write_column(self.operators, at, [OPERATORS.index(operator) for operator in operators])
         layers, vectors, relative = stacked_places(steerings, count=self.layers.shape[1])
         self.layers[at] = layers.to(at.device)
         self.vectors[at] = vectors.to(at.device)
@@ -129,7 +129,7 @@ class SteeredRows:
         vectors = self.vectors[rows, here.long().argmax(dim=1)]  # [rows, hidden]
         for kind in self.kinds:
             own = torch.where(self.operators == OPERATORS.index(kind), alphas, 0.0)
-            hidden = steer(kind, hidden, vectors[:, None], own[:, None])
+            hidden = apply_operator(kind, hidden, vectors[:, None], own[:, None])
         return hidden
 
 

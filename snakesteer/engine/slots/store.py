@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from snakesteer.data.prompts import Ids
 from snakesteer.engine.slots.prefill import Prefill
-
-Ids = tuple[int, ...]
 
 
 class PromptStore:

@@ -19,16 +19,16 @@ from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.heads import HeadSteering
-from snakesteer.steering.kinds import AnySteering
+from snakesteer.steering.kinds import Steering
 from snakesteer.steering.prompt_start import PromptStartSteering
-from snakesteer.steering.residual import Sites, Steering
+from snakesteer.steering.residual import ResidualSteering, Sites
 
 # What float32 sums over the hidden dimensions may be off, relative to the mean square.
 _SUMS = 1e-4
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where something was looked at.
 
     Attributes:
@@ -58,11 +58,11 @@ class Effects:
         stray: Largest share of what was done that is not along what ought to be done.
     """
 
-    steered: set[Place] = field(default_factory=set)
+    steered: set[Location] = field(default_factory=set)
     untouched: int = 0
-    changed: set[Place] = field(default_factory=set)
-    wrong: set[Place] = field(default_factory=set)
-    edited: set[Place] = field(default_factory=set)
+    changed: set[Location] = field(default_factory=set)
+    wrong: set[Location] = field(default_factory=set)
+    edited: set[Location] = field(default_factory=set)
     misread: set[int] = field(default_factory=set)
     error: float = 0.0
     factors: list[float] = field(default_factory=list)
@@ -88,7 +88,7 @@ def sites_of(loaded: LoadedModel, where: Sites) -> list[Site]:
 
 def effects(
     passes: Sequence[Pass],
-    steering: AnySteering,
+    steering: Steering,
     text: Sequence[int],
     prompt_tokens: int,
     dynamic: Sequence[float],
@@ -118,7 +118,7 @@ def effects(
             changed = (one.after != one.before)[:, row].any(dim=-1).tolist()  # [sites][n]
             edited = (one.held != one.before)[:, row].any(dim=-1).tolist()
             for site, at in itertools.product(range(len(changed)), range(length)):
-                place = Place(stream, site, one.start + at)
+                place = Location(stream, site, one.start + at)
                 if edited[site][at]:
                     found.edited.add(place)
                 if changed[site][at]:
@@ -158,7 +158,7 @@ class _Change:
 
 
 def _change(
-    steering: AnySteering, place: Place, prompt_tokens: int, dynamic: Sequence[float]
+    steering: Steering, place: Location, prompt_tokens: int, dynamic: Sequence[float]
 ) -> _Change | None:
     """What ought to happen to one tensor; None for nothing."""
     step = place.position - (prompt_tokens - 1)
@@ -167,7 +167,7 @@ def _change(
             change = _start_change(steering, place.site, place.position, prompt_tokens)
         case HeadSteering():
             change = _heads_change(steering, place.stream, place.site, step, dynamic)
-        case Steering():
+        case ResidualSteering():
             change = _residual_change(steering, place.stream, place.site, step, dynamic)
     if change is None or change.factor == 0.0 or not change.vector.any():
         return None
@@ -175,7 +175,7 @@ def _change(
 
 
 def _residual_change(
-    steering: Steering, stream: Stream, layer: int, step: int, dynamic: Sequence[float]
+    steering: ResidualSteering, stream: Stream, layer: int, step: int, dynamic: Sequence[float]
 ) -> _Change | None:
     place = next((place for place in steering.places if place.layer == layer), None)
     in_prompt = step < 0
@@ -218,7 +218,7 @@ def _dynamic(dac: Dac, alpha: float, stream: Stream, step: int, dynamic: Sequenc
 
 def _compare(
     found: Effects,
-    place: Place,
+    place: Location,
     change: _Change,
     before: Tensor,
     after: Tensor,
@@ -295,7 +295,7 @@ def _positions(found: Effects) -> str:
     return f"the wrong positions are steered ({', '.join(map(str, wrong[:5]))} …)"
 
 
-def _first(places: Set[Place]) -> Place:
+def _first(places: Set[Location]) -> Location:
     return min(places, key=lambda place: (place.position, place.site))
 
 

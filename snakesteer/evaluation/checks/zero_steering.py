@@ -26,7 +26,7 @@ from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey
 from snakesteer.steering.dac import dynamic_alpha
-from snakesteer.steering.kinds import AnySteering
+from snakesteer.steering.kinds import Steering
 from snakesteer.steering.residual import Sites
 from snakesteer.steering.space import suggest
 from snakesteer.steering.vector import AnyVector
@@ -37,7 +37,7 @@ _NAMED = 3  # prompts that a message names; the log has all
 
 
 @dataclass(frozen=True, eq=False)
-class Kind:
+class GateCase:
     """One kind of steering in the search, at a strength that is not 0.
 
     Attributes:
@@ -48,7 +48,7 @@ class Kind:
 
     name: str
     candidate: Candidate
-    steering: AnySteering
+    steering: Steering
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ class _Choice:
         return low + step * (self.number % ((high - low) // step + 1))
 
 
-def kinds_of_steering(
+def gate_cases(
     config: SteeringConfig, layers: Sequence[int], vectors: Mapping[VectorKey, AnyVector]
-) -> list[Kind]:
+) -> list[GateCase]:
     """What the search steers with: every method, with every operator that it has.
 
     They take turns at directions and layers.
     """
-    kinds: dict[str, Kind] = {}
+    kinds: dict[str, GateCase] = {}
     choices = itertools.product(config.methods, range(len(config.operators)))
     for method, operator in choices:
         # Operators come in turn, whatever the number that they begin with.
@@ -90,7 +90,7 @@ def kinds_of_steering(
         if steering.dac is not None:
             always = replace(steering.dac, entropy_threshold=-1.0, ptop=1.0)
             steering = replace(steering, dac=always)
-        kinds.setdefault(name, Kind(name, candidate, steering))
+        kinds.setdefault(name, GateCase(name, candidate, steering))
     return list(kinds.values())
 
 
@@ -98,7 +98,7 @@ def check_zero_steering(
     make_engine: Callable[[bool], WatchedEngine],
     loaded: LoadedModel,
     requests: Mapping[str, Request],
-    kinds: Sequence[Kind],
+    kinds: Sequence[GateCase],
     compiled: bool = False,
 ) -> dict[str, Any]:
     """Run the gate.
@@ -172,7 +172,7 @@ class _Gate:
         # Whose output is changed → engine whose hooks are watched there.
         self._looking: dict[Sites, WatchedEngine] = {}
 
-    def compare(self, name: str, off: AnySteering | None) -> dict[str, Any]:
+    def compare(self, name: str, off: Steering | None) -> dict[str, Any]:
         """Compare answers at α = 0, hooks on, with those that they must equal."""
         record: dict[str, Any] = {}
         for label, engine, wanted in self.runs:
@@ -188,7 +188,7 @@ class _Gate:
                 self._note(f"{label}{name}".replace("_", " "), different, off)
         return record
 
-    def measure(self, name: str, steering: AnySteering) -> dict[str, Any]:
+    def measure(self, name: str, steering: Steering) -> dict[str, Any]:
         """Measure what hooks do to one text at a strength that is not 0."""
         found, cause = self._look(steering)
         if cause is not None:
@@ -205,7 +205,7 @@ class _Gate:
         engine.watch = watch
         return engine
 
-    def _look(self, steering: AnySteering) -> tuple[Effects, str | None]:
+    def _look(self, steering: Steering) -> tuple[Effects, str | None]:
         """What hooks change in the example, and the likely cause if it is not what they should."""
         where = steering.sites
         if where not in self._looking:
@@ -237,7 +237,7 @@ class _Gate:
         return found, likely_cause(found, oddities, names)
 
     def _note(
-        self, name: str, different: Mapping[str, "_Difference"], off: AnySteering | None
+        self, name: str, different: Mapping[str, "_Difference"], off: Steering | None
     ) -> None:
         lines = []
         for problem, one in different.items():
@@ -304,7 +304,7 @@ def _difference(wanted: _Answer, answer: _Answer) -> _Difference | None:
     )
 
 
-def _dynamic(answer: _Answer, steering: AnySteering) -> list[float]:
+def _dynamic(answer: _Answer, steering: Steering) -> list[float]:
     """α_t of every step, from the logits that the engine had; empty for constant strengths."""
     dac = steering.dac
     if dac is None:

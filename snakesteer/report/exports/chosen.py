@@ -9,7 +9,7 @@ from snakesteer.config import ModelConfig, PairsConfig
 from snakesteer.records.files import read_json, read_jsonl, sha256_file
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey, candidate_from_params
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 from snakesteer.steering.vector import AnyVector, Vector, read_vectors
 
 LICENCE = (
@@ -41,7 +41,7 @@ class Chosen:
     """
 
     candidate: Candidate
-    steering: Steering
+    steering: ResidualSteering
     model: ModelConfig
     model_type: str
     card: Mapping[str, Any]
@@ -76,7 +76,7 @@ def read_chosen(
     candidate = candidate_from_params(record["best_trial_params"])
     found = read_vectors(vectors)
     steering = steering_of(candidate, found)
-    assert isinstance(steering, Steering)  # others are refused before
+    assert isinstance(steering, ResidualSteering)  # others are refused before
     card = {
         "format": "snakesteer steering vector",
         "snakesteer": snakesteer.__version__,
@@ -125,7 +125,7 @@ def read_chosen(
 
 
 def _layers(
-    candidate: Candidate, steering: Steering, vectors: Mapping[VectorKey, AnyVector]
+    candidate: Candidate, steering: ResidualSteering, vectors: Mapping[VectorKey, AnyVector]
 ) -> dict[str, dict[str, Any]]:
     """Strength and norms of every steered layer, by its number."""
     rows = {}

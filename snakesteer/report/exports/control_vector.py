@@ -17,7 +17,7 @@ from snakesteer.report.exports.chosen import Chosen
 from snakesteer.report.exports.files import FILES
 from snakesteer.report.exports.reasons import not_a_vector, not_constant, not_everywhere
 from snakesteer.steering.candidate import Candidate
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 
 
 def refusal(candidate: Candidate) -> str | None:
@@ -35,7 +35,7 @@ def write(folder: Path, chosen: Chosen) -> None:
     )
 
 
-def scaled(steering: Steering) -> dict[int, NDArray[np.float32]]:
+def scaled(steering: ResidualSteering) -> dict[int, NDArray[np.float32]]:
     """α·v by layer, ``[hidden]`` float32."""
     return {place.layer: (place.alpha * place.vector.float()).numpy() for place in steering.places}
 

@@ -37,7 +37,7 @@ FORMATS = {
 }
 
 
-def manifest(best: Mapping[str, Any]) -> dict[str, Any]:
+def export_manifest(best: Mapping[str, Any]) -> dict[str, Any]:
     """What is exported and what is not, with the reasons.
 
     Args:
@@ -65,7 +65,7 @@ def remove_refused(folder: Path, found: Mapping[str, Any]) -> None:
 
     Args:
         folder: The folder ``export``.
-        found: From `manifest`.
+        found: From `export_manifest`.
     """
     for name in found["refused"]:
         for file in FILES[name]:

@@ -20,7 +20,7 @@ DOSE = "Dose (mean residual norms)"
 # Bins of dose at most, those at both ends and one around 0 included.
 BINS = 9
 ROUND = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-ROW = 34  # pixels
+_ROW = 34  # pixels
 # Where a cell is so dark that white text reads better on it, as a share of the colour range.
 DARK = 0.8
 
@@ -303,5 +303,5 @@ def _heat_map(
     return layered(
         cells,
         texts,
-        height=ROW * len(rows),
+        height=_ROW * len(rows),
     )

@@ -11,10 +11,10 @@ from snakesteer.report.figures.style import BLUE, INK, MUTED
 from snakesteer.report.wording import p_number, percent, percent_interval, signed
 
 # What a row of a forest plot is drawn in, by the kind of arm; a control is grey.
-COLOURS = {"unsteered": INK, "steered": BLUE}
+ARM_COLOURS = {"unsteered": INK, "steered": BLUE}
 
 # An arm, a value and its interval.
-Row = tuple[Arm, float, tuple[float, float]]
+ArmInterval = tuple[Arm, float, tuple[float, float]]
 
 
 def accuracy_figure(evidence: Evidence) -> Figure:
@@ -53,7 +53,7 @@ def accuracy_figure(evidence: Evidence) -> Figure:
 def difference_figure(evidence: Evidence) -> Figure:
     """Difference of every arm from the unsteered model, in percentage points."""
     title = "Difference from the unsteered model"
-    rows: list[Row] = [
+    rows: list[ArmInterval] = [
         (arm, 100.0 * arm.difference, (100.0 * arm.difference_ci[0], 100.0 * arm.difference_ci[1]))
         for arm in evidence.arms
         if arm.difference is not None and arm.difference_ci is not None
@@ -106,7 +106,7 @@ def difference_figure(evidence: Evidence) -> Figure:
 
 
 def _forest(
-    rows: Sequence[Row],
+    rows: Sequence[ArmInterval],
     *,
     title: str,
     axis_format: str,
@@ -120,8 +120,8 @@ def _forest(
             value=value,
             low=low,
             high=high,
-            colour=COLOURS.get(arm.kind, MUTED),
-            shape="circle" if arm.kind in COLOURS else "diamond",
+            colour=ARM_COLOURS.get(arm.kind, MUTED),
+            shape="circle" if arm.kind in ARM_COLOURS else "diamond",
         )
         for arm, value, (low, high) in rows
     ]

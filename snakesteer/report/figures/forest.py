@@ -9,7 +9,7 @@ import altair as alt
 from snakesteer.report.figures.figure import dashed_line, layered
 from snakesteer.report.figures.style import BLUE
 
-ROW = 36  # pixels
+_ROW = 36  # pixels
 
 
 @dataclass(frozen=True)
@@ -89,4 +89,4 @@ def forest(
         x=alt.X("value:Q", scale=scale), shape=alt.Shape("shape:N", legend=None, scale=None)
     )
     line_there = dashed_line(scale, x=line)
-    return layered(line_there, intervals, dots, height=ROW * len(estimates))
+    return layered(line_there, intervals, dots, height=_ROW * len(estimates))

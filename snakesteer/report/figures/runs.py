@@ -9,12 +9,12 @@ import altair as alt
 from snakesteer.report.figures.figure import padded
 from snakesteer.report.figures.forest import Estimate, forest
 from snakesteer.report.figures.style import BLUE, CONFIG, MUTED, VERMILION, WIDTH
-from snakesteer.report.runs import Row
+from snakesteer.report.runs import RunRow
 
-COLOURS = {"helps": BLUE, "hurts": VERMILION}
+VERDICT_COLOURS = {"helps": BLUE, "hurts": VERMILION}
 
 
-def comparison_spec(rows: Sequence[Row], confidence: float) -> dict[str, Any]:
+def run_table_spec(rows: Sequence[RunRow], confidence: float) -> dict[str, Any]:
     """Difference of every run from its own unsteered model, as a Vega-Lite specification.
 
     Args:
@@ -37,12 +37,12 @@ def comparison_spec(rows: Sequence[Row], confidence: float) -> dict[str, Any]:
     return alt.vconcat(*panels).configure(**CONFIG).to_dict()
 
 
-def _estimate(row: Row) -> Estimate:
+def _estimate(row: RunRow) -> Estimate:
     return Estimate(
         label=f"{row.results}\n{row.choice}",
         value=100.0 * row.difference,
         low=100.0 * row.low,
         high=100.0 * row.high,
-        colour=COLOURS.get(row.verdict, MUTED),
+        colour=VERDICT_COLOURS.get(row.verdict, MUTED),
         shape="circle" if row.p_value is not None else "diamond",
     )

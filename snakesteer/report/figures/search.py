@@ -11,8 +11,8 @@ from snakesteer.report.figures.figure import Figure, dashed_line, layered, listi
 from snakesteer.report.figures.style import BLUE, INK, VERMILION
 from snakesteer.report.wording import percent
 
-ROW = 30  # pixels
-NAMES = {
+_ROW = 30  # pixels
+_NAMES = {
     "steering_method": "method",
     "steering_direction": "direction",
     "layer_id": "layer",
@@ -85,7 +85,7 @@ def importance_figure(evidence: Evidence) -> Figure:
         )
         return Figure("importance", title, f"Importances are not estimated: {reason}.")
     shares = {
-        NAMES.get(name, name.replace("_", " ")): share
+        _NAMES.get(name, name.replace("_", " ")): share
         for name, share in evidence.importance.items()
     }
     values = [{"parameter": name, "share": share} for name, share in shares.items()]
@@ -107,7 +107,7 @@ def importance_figure(evidence: Evidence) -> Figure:
                 alt.Tooltip("share:Q", title="Share", format=".1%"),
             ],
         )
-        .properties(height=ROW * len(shares))
+        .properties(height=_ROW * len(shares))
     )
     return Figure(
         name="importance",

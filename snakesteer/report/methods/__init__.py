@@ -12,7 +12,7 @@ from typing import Any
 
 from snakesteer.config.catalogue import METHODS
 
-Config = Mapping[str, Any]
+RunConfig = Mapping[str, Any]
 
 
 def method_title(name: str) -> str:
@@ -20,7 +20,7 @@ def method_title(name: str) -> str:
     return str(_words(name).TITLE) if _has_words(name) else name
 
 
-def method_sentence(name: str, config: Config, blocks: str) -> str:
+def method_sentence(name: str, config: RunConfig, blocks: str) -> str:
     """What a method did, as a sentence.
 
     Args:

@@ -1,11 +1,11 @@
 """ActAdd in words."""
 
-from snakesteer.report.methods import Config
+from snakesteer.report.methods import RunConfig
 
 TITLE = "ActAdd"
 
 
-def sentence(config: Config, blocks: str) -> str:
+def sentence(config: RunConfig, blocks: str) -> str:
     """What was added, and where in the prompt."""
     plus, minus = config["steering"]["actadd_prompts"]
     return (

@@ -1,17 +1,17 @@
 """CAA in words."""
 
-from snakesteer.report.methods import Config
+from snakesteer.report.methods import RunConfig
 
 TITLE = "CAA"
 
-SCOPES = {
+SCOPE_WORDS = {
     "from_last_prompt_token": "from the last prompt token on",
     "all": "at all positions",
     "generated_only": "at generated tokens only",
     "last_prompt_token": "at the last prompt token only",
     "first_k": "at the first {first_k} positions from the last prompt token on",
 }
-OPERATORS = {
+OPERATOR_WORDS = {
     "add": "adding α times the vector",
     "clamp": "setting the component along the vector to α times its length",
     "norm_preserving": "adding α times the vector and restoring the length [@zou2023repe]",
@@ -19,11 +19,11 @@ OPERATORS = {
 }
 
 
-def sentence(config: Config, blocks: str) -> str:
+def sentence(config: RunConfig, blocks: str) -> str:
     """What was changed, where, and how."""
     steering = config["steering"]
-    scope = SCOPES[steering["scope"]].format(first_k=steering["first_k"])
+    scope = SCOPE_WORDS[steering["scope"]].format(first_k=steering["first_k"])
     if steering["operators"] == ["add"]:
         return f"CAA [@rimsky2024caa] added α times the vector to the output of a block, {scope}."
-    operators = "; or by ".join(OPERATORS[name] for name in steering["operators"])
+    operators = "; or by ".join(OPERATOR_WORDS[name] for name in steering["operators"])
     return f"CAA [@rimsky2024caa] changed the output of a block, {scope}, by {operators}."

@@ -1,6 +1,6 @@
 """DAC in words, as published."""
 
-from snakesteer.report.methods import Config
+from snakesteer.report.methods import RunConfig
 from snakesteer.report.methods.dac import kl_words
 
 TITLE = "DAC at heads"
@@ -18,7 +18,7 @@ AFTER = {
 }
 
 
-def sentence(config: Config, blocks: str) -> str:
+def sentence(config: RunConfig, blocks: str) -> str:
     """What was added at which heads, and how its strength was set."""
     steering, heads = config["steering"], config["heads"]
     dynamic = steering["heads_schedule"] == "dynamic"

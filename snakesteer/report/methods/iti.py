@@ -1,11 +1,11 @@
 """Inference-time intervention in words."""
 
-from snakesteer.report.methods import Config
+from snakesteer.report.methods import RunConfig
 
 TITLE = "inference-time intervention"
 
 
-def sentence(config: Config, blocks: str) -> str:
+def sentence(config: RunConfig, blocks: str) -> str:
     """What was added at which heads."""
     return (
         "Inference-time intervention [@li2023iti] added, at the "

@@ -9,7 +9,7 @@ the exports and the report take whatever lies in this folder, and ask it what it
 - ``ENGINE``: ``any``, or ``reference`` where only that engine runs it;
 - ``KEYS``, where it has any: config keys that do nothing without it;
 - ``NEEDS``, where it has any: config keys that it cannot do without;
-- ``suggest``, ``choices``, ``spans`` and ``dynamic``, see `Method`.
+- ``suggest``, ``choices``, ``spans`` and ``dynamic``, see `MethodModule`.
 
 The first four are read without importing the module (`snakesteer.config.catalogue`). A module
 imports neither torch nor an engine: it is read with the Snakefile. What it does to a tensor is its
@@ -25,7 +25,7 @@ from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.methods.base import Space, Trial
 
 
-class Method(Protocol):
+class MethodModule(Protocol):
     """What a method's module defines."""
 
     def suggest(self, trial: Trial, space: Space) -> Candidate:
@@ -41,10 +41,10 @@ class Method(Protocol):
         """Whether the strength is set anew at every token."""
 
 
-def method(name: str) -> Method:
+def method(name: str) -> MethodModule:
     """The module of a method.
 
     Args:
         name: One of `snakesteer.config.catalogue.METHODS`.
     """
-    return cast(Method, import_module(f"{__name__}.{name}"))
+    return cast(MethodModule, import_module(f"{__name__}.{name}"))

@@ -15,7 +15,7 @@ from snakesteer.config.files import config_reference, config_schema, config_yaml
 from snakesteer.config.layers import resolve_layers
 from snakesteer.config.load import load_config
 from snakesteer.models.depth import depth_before_download
-from snakesteer.search.grid import check_sampler, grid
+from snakesteer.search.grid import check_sampler, grid_points
 
 FOLDER = Path(__file__).parents[3] / "config"
 OVERLAYS = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name != "config.yaml")
@@ -169,7 +169,7 @@ def test_the_recipe_of_dac_as_published_loads():
     methods = (FOLDER.parent / "docs" / "methods.md").read_text(encoding="utf-8")
     config = load_config(yaml.safe_load(methods.split("```yaml")[1].split("```")[0]))
     check_sampler(config.search, config.steering, (1, 2))
-    points = grid(config.search, config.steering, (1, 2))
+    points = grid_points(config.search, config.steering, (1, 2))
     assert len(points) + 1 == config.search.n_trials
     assert {(p["steering_alpha"], p["max_alpha"]) for p in points} == {(1.0, 2.0)}
     assert {p["ptop"] for p in points} == {0.4, 0.95}

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from snakesteer.data.embedded import generate
+from snakesteer.data.embedded import generate_problems
 from snakesteer.data.problem import parse_gold
 from snakesteer.data.splits import mask_numbers, normalise
 
@@ -20,7 +20,7 @@ def steps(request):
 
 @pytest.fixture(scope="module")
 def rows(steps):
-    return generate(COUNT, steps, seed=0)
+    return generate_problems(COUNT, steps, seed=0)
 
 
 def test_questions_differ_in_more_than_numbers(rows):
@@ -72,8 +72,8 @@ def test_text_is_finished(rows):
 
 
 def test_seed_decides(steps, rows):
-    assert generate(50, steps, seed=0) == rows[:50]
-    assert generate(50, steps, seed=1) != rows[:50]
+    assert generate_problems(50, steps, seed=0) == rows[:50]
+    assert generate_problems(50, steps, seed=1) != rows[:50]
 
 
 def test_sequence_is_the_same_on_every_python(steps, rows):

@@ -11,11 +11,11 @@ from snakesteer.data.splits import (
     check_disjoint,
     duplicate_groups,
     exact_key,
-    manifest,
     mask_numbers,
     near_key,
     normalise,
     overlaps,
+    splits_manifest,
 )
 from snakesteer.errors import UserError
 
@@ -191,7 +191,7 @@ def test_manifest():
     hashes = {"train": "1", "val": "2", "test": "3"}
     splits = {"train": train, "val": val, "test": test}
     repeated = [*test, problem("test-9", test[0].question)]
-    document = manifest(splits, {"test": repeated}, ["test-5"], hashes)
+    document = splits_manifest(splits, {"test": repeated}, ["test-5"], hashes)
     assert document["splits"]["train"] == {
         "size": 2,
         "file_sha256": "1",
@@ -203,4 +203,4 @@ def test_manifest():
     assert document["left_out_of_test"] == {"count": 1, "ids": ["test-5"]}
     assert document["near_duplicates_in_sources"] == {"test": [["test-0", "test-9"]]}
     with pytest.raises(UserError, match="share"):
-        manifest({"train": train, "val": train}, {}, [], hashes)
+        splits_manifest({"train": train, "val": train}, {}, [], hashes)

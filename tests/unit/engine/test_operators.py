@@ -13,7 +13,7 @@ from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.operators import OPERATORS
-from snakesteer.steering.residual import Place, Steering
+from snakesteer.steering.residual import Place, ResidualSteering
 from tests.loaded_models import blocks_of, direction, loaded_model, prompt_ids
 from tests.tiny_models import EOS
 from tests.unit.steering.test_operators import numpy_operator
@@ -34,7 +34,7 @@ def steering(operator="add", band=(1,), alpha=0.8, scope="from_last_prompt_token
         for number, layer in enumerate(band)
     )
     first_k = K if scope == "first_k" else None
-    return Steering(
+    return ResidualSteering(
         first.layer, first.vector, first.alpha, scope, first_k, dac, operator, tuple(more)
     )
 

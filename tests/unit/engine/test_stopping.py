@@ -13,7 +13,7 @@ from snakesteer.engine.interface import Decoding, Generation, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.stopping import StopRule
 from snakesteer.steering.dac import Dac
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import BOS, EOS, VOCABULARY, tiny_tokenizer
 
@@ -156,7 +156,7 @@ class TestEngine:
 
     def requests(self, dynamic, limits):
         dac = Dac(0.0, 0.8, 2.0, 2.0)
-        how = Steering(1, direction(), 0.0, dac=dac) if dynamic else None
+        how = ResidualSteering(1, direction(), 0.0, dac=dac) if dynamic else None
         return [Request(p, limit, how) for p, limit in zip(prompt_ids(), limits, strict=True)]
 
     def endless(self, dynamic):

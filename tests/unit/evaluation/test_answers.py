@@ -21,7 +21,7 @@ from snakesteer.evaluation.answers import (
     summary,
     write_answers,
 )
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import direction
 from tests.tiny_models import tiny_tokenizer
 
@@ -33,8 +33,8 @@ PROBLEMS = [
 ]
 PROMPTER = Prompter(PromptConfig(shots=0), (), tiny_tokenizer())
 GENERATION = GenerationConfig(max_new_tokens=9)
-STEERED = Steering(1, direction(), 0.5)
-OTHER = Steering(2, direction(1), -0.5)
+STEERED = ResidualSteering(1, direction(), 0.5)
+OTHER = ResidualSteering(2, direction(1), -0.5)
 
 
 class Calculator:

@@ -32,7 +32,7 @@ from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.heads import HeadSteering
-from snakesteer.steering.residual import Place, Steering
+from snakesteer.steering.residual import Place, ResidualSteering
 from snakesteer.vectors.activations import Activations, read_activations
 from snakesteer.vectors.capture import texts_of_pairs, write_activations
 from snakesteer.vectors.estimate import make_vector
@@ -44,7 +44,7 @@ from tests.tiny_models import EOS, PAD, tiny_tokenizer
 from tests.unit.report.runs import answers
 
 RNG = np.random.default_rng(0)
-BAND = Steering(
+BAND = ResidualSteering(
     layer=1,
     vector=torch.from_numpy(RNG.normal(size=64)).float(),
     alpha=0.7,
@@ -87,7 +87,7 @@ def test_controls_change_the_vectors_and_nothing_else():
     for control in controls.values():
         if control.kind == "prompt":
             continue
-        for field in fields(Steering):
+        for field in fields(ResidualSteering):
             if field.name not in vectors:
                 assert getattr(control.steering, field.name) == getattr(BAND, field.name)
         for place, original in zip(control.steering.places, BAND.places, strict=True):
@@ -104,7 +104,7 @@ def test_controls_change_the_vectors_and_nothing_else():
 
 def test_dac_keeps_its_parameters():
     dac = Dac(0.5, 0.4, 2.0, 1.5)
-    steering = Steering(1, BAND.vector, 0.3, dac=dac)
+    steering = ResidualSteering(1, BAND.vector, 0.3, dac=dac)
     assert all(c.steering is None or c.steering.dac is dac for c in made(steering).values())
 
 
@@ -162,7 +162,7 @@ def test_the_instruction_reaches_the_prompt_of_its_control_alone():
             seen.append(requests)
             return ReferenceEngine(loaded_model("llama"), Decoding(), 4).generate(requests)
 
-    steering = Steering(1, torch.ones(32), 0.1)
+    steering = ResidualSteering(1, torch.ones(32), 0.1)
     controls = made(replace(steering, vector=torch.ones(64)), 2)
     controls = [replace(c, steering=c.steering and steering) for c in controls.values()]
     answers = answer_controls(

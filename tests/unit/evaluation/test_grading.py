@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from snakesteer.data.embedded import generate
+from snakesteer.data.embedded import generate_problems
 from snakesteer.data.problem import parse_gold, strip_calculator
 from snakesteer.evaluation.grading import (
     Grade,
@@ -124,7 +124,7 @@ def test_grade_never_raises(text, answer):
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_gold_solutions_are_right_in_all_three(steps):
-    for row in generate(500, steps, seed=1):
+    for row in generate_problems(500, steps, seed=1):
         gold = parse_gold(row["answer"])
         for text in (row["answer"], " " + strip_calculator(row["answer"]) + "\n\n"):
             assert grade(text, gold, row["answer"]) == Grade(True, True, True, gold)

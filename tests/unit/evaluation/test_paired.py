@@ -7,7 +7,7 @@ import pytest
 
 from snakesteer.config import EvaluationConfig
 from snakesteer.evaluation.answers import Answer
-from snakesteer.evaluation.paired import compare, outcomes
+from snakesteer.evaluation.paired import compare_paired, outcomes
 from snakesteer.evaluation.power import mcnemar_power
 from snakesteer.evaluation.statistics import sign_flip
 
@@ -25,7 +25,7 @@ def test_one_answer_per_problem():
     # Of 20 problems both solve 5, steering gains 9 and loses 1, 5 stay unsolved.
     before = [True] * 6 + [False] * 14
     after = [True] * 5 + [False] + [True] * 9 + [False] * 5
-    found = compare([answers(before)], [answers(after)], EVALUATION)
+    found = compare_paired([answers(before)], [answers(after)], EVALUATION)
     assert found["baseline_benchmark_metrics"]["accuracy"] == 0.3
     assert found["steered_benchmark_metrics"]["correct"] == 14
     assert found["accuracy_improvement"] == pytest.approx(0.4)
@@ -45,7 +45,7 @@ def test_one_answer_per_problem():
     assert mcnemar_power(20, least, 0.5, 0.95) == pytest.approx(0.8, abs=1e-3)
     assert found["verdict"] == "helps"
     assert "seeds" not in found
-    assert compare([answers(after)], [answers(before)], EVALUATION)["verdict"] == "hurts"
+    assert compare_paired([answers(after)], [answers(before)], EVALUATION)["verdict"] == "hurts"
 
 
 def test_several_answers_per_problem():
@@ -54,7 +54,7 @@ def test_several_answers_per_problem():
     before = rng.random((3, 40)) < 0.5 * chance
     after = rng.random((3, 40)) < 0.5 * chance + 0.4
     runs = [[answers(map(bool, sample)) for sample in run] for run in (before, after)]
-    found = compare(*runs, EVALUATION)
+    found = compare_paired(*runs, EVALUATION)
     assert found["test"] == "sign-flip permutation"
     seeds = found["seeds"]
     assert seeds["samples"] == 3
@@ -89,7 +89,7 @@ def test_several_answers_per_problem():
 
 def test_the_same_answers_again_prove_nothing():
     run = [answers([True, False, True])] * 4
-    found = compare(run, run, EVALUATION)
+    found = compare_paired(run, run, EVALUATION)
     assert found["verdict"] == "no detectable effect at n = 3"
     assert found["mcnemar"] == {"gained": 0, "lost": 0, "p_value": 1.0}
     assert found["minimum_detectable_effect"] is None

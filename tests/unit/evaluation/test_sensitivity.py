@@ -8,7 +8,7 @@ import pytest
 from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfig
 from snakesteer.data.problem import Problem
 from snakesteer.evaluation.answers import answer_all
-from snakesteer.evaluation.sensitivity import grid, sensitivity_rows, write_sensitivity
+from snakesteer.evaluation.sensitivity import sensitivity_rows, strength_grid, write_sensitivity
 from snakesteer.evaluation.statistics import wilson
 from snakesteer.evaluation.strengths import in_words, read_strengths
 from snakesteer.steering.build import steering_of
@@ -48,7 +48,7 @@ class Counting(FakeEngine):
 
 
 def test_the_grid_holds_every_combination_once_and_no_steering_in_each():
-    points = grid(SENSITIVITY, STEERING, LAYERS, VECTORS)
+    points = strength_grid(SENSITIVITY, STEERING, LAYERS, VECTORS)
     assert [(p.method, p.direction, p.layer, p.dose) for p in points] == [
         (method, direction, layer, pytest.approx(dose))
         for method in ("caa", "dac")
@@ -67,14 +67,16 @@ def test_the_grid_holds_every_combination_once_and_no_steering_in_each():
 
 
 def test_strengths_are_in_the_unit_of_the_search():
-    points = grid(SENSITIVITY, STEERING.model_copy(update={"unit": "alpha"}), LAYERS, VECTORS)
+    points = strength_grid(
+        SENSITIVITY, STEERING.model_copy(update={"unit": "alpha"}), LAYERS, VECTORS
+    )
     assert {p.alpha for p in points} == {-0.1, 0.0, 0.1, 0.2}
     assert all(p.dose == pytest.approx(p.alpha / (1 + LAYERS.index(p.layer))) for p in points)
 
 
 def test_bands_begin_where_the_search_lets_them():
     steering = STEERING.model_copy(update={"band": 2})
-    points = grid(SENSITIVITY, steering, LAYERS, VECTORS)
+    points = strength_grid(SENSITIVITY, steering, LAYERS, VECTORS)
     assert {p.layer for p in points} == {1, 3}
     assert all(p.alpha == 0.0 or len(steering_of(p, VECTORS).places) == 2 for p in points)
 
@@ -83,7 +85,7 @@ def test_rows_come_from_few_calls_and_the_baseline(tmp_path):
     sensitivity = SensitivityConfig(strengths=[0.2, -0.1, 0.1])
     steering = SteeringConfig(directions=["caa"])
     [baseline] = answer_all(FakeEngine(0.0), PROMPTER, PROBLEMS, [None], GenerationConfig())
-    candidates = grid(sensitivity, steering, LAYERS, VECTORS)
+    candidates = strength_grid(sensitivity, steering, LAYERS, VECTORS)
     engine = Counting()
     rows = sensitivity_rows(
         engine, PROMPTER, PROBLEMS, candidates, VECTORS, baseline, GenerationConfig(), 10, 0.95

@@ -15,8 +15,8 @@ from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import Answer
-from snakesteer.evaluation.paired import compare
-from snakesteer.steering.residual import Steering
+from snakesteer.evaluation.paired import compare_paired
+from snakesteer.steering.residual import ResidualSteering
 from tests.fake_search import PROBLEMS, check_finished, make_inputs, read_trials, start
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import CONTEXT
@@ -91,7 +91,7 @@ def test_one_test_problem_proves_nothing(before: bool, after: bool):
         [[Answer("p", right, False, right, "1" if right else None, "1", "eos", 5, 2)]]
         for right in (before, after)
     ]
-    found = compare(*runs, EvaluationConfig(bootstrap_resamples=200))
+    found = compare_paired(*runs, EvaluationConfig(bootstrap_resamples=200))
     assert found["verdict"] == "no detectable effect at n = 1"
     assert found["mcnemar"]["p_value"] == 1.0
     low, high = found["baseline_benchmark_metrics"]["accuracy_ci"]
@@ -112,7 +112,11 @@ def test_a_chunk_larger_than_the_validation_split(tmp_path: Path):
 
 def test_one_token_to_a_full_context():
     """An answer of one token is the first of a longer one; a prompt may leave room for one."""
-    steerings = (None, Steering(1, direction(), 1.5), Steering(1, direction(), 1.5, "all"))
+    steerings = (
+        None,
+        ResidualSteering(1, direction(), 1.5),
+        ResidualSteering(1, direction(), 1.5, "all"),
+    )
     for engine in (
         ReferenceEngine(loaded_model("llama"), Decoding(), 4),
         SlotsEngine(loaded_model("llama"), Decoding(), 8),

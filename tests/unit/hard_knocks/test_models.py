@@ -17,7 +17,7 @@ from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.models import loading
 from snakesteer.models.depth import depth_before_download
-from snakesteer.models.loading import describe_model, load_model
+from snakesteer.models.loading import describe_model, load_causal_lm
 from snakesteer.records.files import write_jsonl
 from snakesteer.records.logs import script_log
 from tests.tiny_models import CONTEXT, save_tiny_model, tiny_tokenizer
@@ -87,7 +87,7 @@ def answer_with(folder: Path, question: str = "1+1?", new: int = 3, **model: Any
     section = ModelConfig(name=str(folder), dtype="float32", device="cpu", **model)
     depth_before_download(section)
     describe_model(section)
-    loaded = load_model(section)
+    loaded = load_causal_lm(section)
     prompter = Prompter(PromptConfig(shots=0), (), loaded.tokenizer)
     engine = ReferenceEngine(loaded, Decoding(), 4)
     [answer] = engine.generate([Request(prompter.ids(question), new)])

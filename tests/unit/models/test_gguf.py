@@ -11,7 +11,7 @@ from snakesteer.config import ModelConfig
 from snakesteer.engine.slots.check import supports
 from snakesteer.errors import UserError
 from snakesteer.models.depth import depth_before_download
-from snakesteer.models.loading import describe_model, load_model
+from snakesteer.models.loading import describe_model, load_causal_lm
 from tests.loaded_models import prompt_ids
 from tests.tiny_models import (
     BOS,
@@ -77,7 +77,7 @@ def section(tmp_path_factory):
 def test_the_model_of_a_gguf_file_runs_exactly(section):
     description = describe_model(section)
     assert (description["model_type"], description["num_layers"]) == ("llama", NUM_LAYERS)
-    loaded = load_model(section)
+    loaded = load_causal_lm(section)
     assert (loaded.eos_ids, loaded.pad_id, loaded.context) == ({EOS}, PAD, CONTEXT)
     assert supports(loaded) is None
     for ids in prompt_ids():
@@ -99,9 +99,9 @@ def test_a_damaged_gguf_file_is_explained(section, tmp_path, size):
     content = (Path(section.name) / "tiny.gguf").read_bytes()
     (tmp_path / "tiny.gguf").write_bytes(content[:size])
     with pytest.raises(UserError, match="cannot be loaded"):
-        load_model(section.model_copy(update={"name": str(tmp_path)}))
+        load_causal_lm(section.model_copy(update={"name": str(tmp_path)}))
 
 
 def test_a_gguf_file_is_not_quantised_again(section):
     with pytest.raises(UserError, match=r"quantisation is its own.*model\.quantization: none"):
-        load_model(section.model_copy(update={"quantization": "nf4"}))
+        load_causal_lm(section.model_copy(update={"quantization": "nf4"}))

@@ -18,8 +18,8 @@ from snakesteer.errors import UserError
 from snakesteer.models.loading import (
     describe_model,
     download_model,
+    load_causal_lm,
     load_config_of,
-    load_model,
     load_tokenizer,
     resolve_device,
     resolve_dtype,
@@ -99,14 +99,14 @@ class TestDownload:
 
 class TestGood:
     def test_spread_over_devices(self, tiny_llama_folder):
-        loaded = load_model(model_of(tiny_llama_folder, device_map="auto"))
+        loaded = load_causal_lm(model_of(tiny_llama_folder, device_map="auto"))
         assert loaded.device == next(loaded.model.parameters()).device
         ids = torch.tensor([prompt_ids()[3]])
         with torch.no_grad():
             assert loaded.model(ids.to(loaded.device)).logits.isfinite().all()
 
     def test_a_folder(self, tiny_llama_folder):
-        loaded = load_model(model_of(tiny_llama_folder, device="cpu"))
+        loaded = load_causal_lm(model_of(tiny_llama_folder, device="cpu"))
         assert (loaded.device, loaded.dtype) == (torch.device("cpu"), torch.float32)
         assert (loaded.eos_ids, loaded.pad_id, loaded.context) == ({2}, 0, CONTEXT)
         assert len(loaded.blocks) == NUM_LAYERS
@@ -117,7 +117,7 @@ class TestGood:
 
     @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
     def test_dtype(self, tiny_llama_folder, dtype):
-        loaded = load_model(model_of(tiny_llama_folder, device="cpu", dtype=dtype))
+        loaded = load_causal_lm(model_of(tiny_llama_folder, device="cpu", dtype=dtype))
         assert loaded.dtype == getattr(torch, dtype)
         assert {p.dtype for p in loaded.model.parameters()} == {loaded.dtype}
 
@@ -135,7 +135,7 @@ class TestGood:
 
     def test_end_tokens_of_generation_config_and_tokenizer(self, folder):
         edit(folder / "generation_config.json", eos_token_id=[7, 9])
-        assert load_model(model_of(folder, device="cpu")).eos_ids == {2, 7, 9}
+        assert load_causal_lm(model_of(folder, device="cpu")).eos_ids == {2, 7, 9}
 
     def test_padding_without_an_embedding_of_its_own(self, folder):
         """A padding token that was added to the tokenizer alone would be out of range."""
@@ -143,7 +143,7 @@ class TestGood:
         tokenizer.add_special_tokens({"pad_token": "<new pad>"})
         tokenizer.save_pretrained(folder)
         assert load_tokenizer(model_of(folder)).pad_token_id == len(VOCABULARY)
-        loaded = load_model(model_of(folder, device="cpu"))
+        loaded = load_causal_lm(model_of(folder, device="cpu"))
         assert loaded.pad_id == 0
         requests = [Request(prompt, 5) for prompt in prompt_ids()]
         assert len(ReferenceEngine(loaded, Decoding(), 4).generate(requests)) == 4
@@ -155,7 +155,7 @@ class TestGood:
         for token in ("pad_token", "bos_token", "unk_token"):
             settings.pop(token)
         path.write_text(json.dumps(settings))
-        loaded = load_model(model_of(folder, device="cpu"))
+        loaded = load_causal_lm(model_of(folder, device="cpu"))
         tokenizer = loaded.tokenizer
         assert (tokenizer.pad_token_id, tokenizer.bos_token_id) == (None, None)
         assert (loaded.pad_id, loaded.eos_ids) == (0, {2})
@@ -171,14 +171,14 @@ class TestGood:
     @pytest.mark.parametrize("threads", [1, 10_000])
     def test_threads_are_capped_at_the_cores(self, tiny_llama_folder, threads):
         try:
-            load_model(model_of(tiny_llama_folder, device="cpu"), threads=threads)
+            load_causal_lm(model_of(tiny_llama_folder, device="cpu"), threads=threads)
             assert torch.get_num_threads() == min(threads, len(os.sched_getaffinity(0)))
         finally:
             torch.set_num_threads(1)
 
     def test_unused_weights_are_mentioned(self, folder, caplog):
         edit(folder / "config.json", num_hidden_layers=2)
-        load_model(model_of(folder, device="cpu"))
+        load_causal_lm(model_of(folder, device="cpu"))
         assert "model.layers.2" in caplog.text
 
 
@@ -188,7 +188,7 @@ def test_the_models_own_generation_settings_do_not_leak(folder, file):
     settings = {"repetition_penalty": 5.0, "no_repeat_ngram_size": 2, "temperature": 0.1}
     edit(folder / file, **settings, do_sample=True, min_new_tokens=4, max_length=3)
     own = AutoModelForCausalLM.from_pretrained(folder)
-    loaded = load_model(model_of(folder, device="cpu"))
+    loaded = load_causal_lm(model_of(folder, device="cpu"))
     assert loaded.model.generation_config.repetition_penalty in (None, 1.0)
     requests = [Request(prompt, 20) for prompt in prompt_ids()]
     answers = [g.token_ids for g in ReferenceEngine(loaded, Decoding(), 4).generate(requests)]
@@ -246,12 +246,12 @@ class TestBad:
 
     @pytest.mark.parametrize("name", ["/no/such/folder", "./no/such", "../nothing"])
     def test_missing_folder(self, name):
-        for load in (describe_model, load_model, load_tokenizer):
+        for load in (describe_model, load_causal_lm, load_tokenizer):
             refused(lambda load=load: load(ModelConfig(name=name)), name, "no such folder")
 
     @pytest.mark.parametrize("name", ["no/such-model", "nosuchmodel", "a/b/c"])
     def test_unknown_hub_id(self, name):
-        for load in (load_config_of, load_model):
+        for load in (load_config_of, load_causal_lm):
             refused(lambda load=load: load(ModelConfig(name=name)), name, "model.name", "HF_HOME")
 
     def test_wrong_num_layers(self, folder):
@@ -265,38 +265,40 @@ class TestBad:
     @pytest.mark.parametrize("size", [0, 4, 5000])
     def test_truncated_weights(self, folder, size):
         os.truncate(folder / "model.safetensors", size)
-        refused(lambda: load_model(model_of(folder)), "cannot be loaded", "complete weight files")
+        refused(
+            lambda: load_causal_lm(model_of(folder)), "cannot be loaded", "complete weight files"
+        )
 
     def test_no_weights(self, folder):
         (folder / "model.safetensors").unlink()
-        refused(lambda: load_model(model_of(folder)), "cannot be loaded", "model.safetensors")
+        refused(lambda: load_causal_lm(model_of(folder)), "cannot be loaded", "model.safetensors")
 
     def test_missing_weights(self, folder):
         edit_weights(folder, lambda weights: weights.pop(WEIGHT))
-        refused(lambda: load_model(model_of(folder)), "lacks weights", WEIGHT, "random")
+        refused(lambda: load_causal_lm(model_of(folder)), "lacks weights", WEIGHT, "random")
 
     def test_a_config_with_more_layers_than_the_file(self, folder):
         edit(folder / "config.json", num_hidden_layers=5)
-        refused(lambda: load_model(model_of(folder)), "lacks weights", "model.layers.4")
+        refused(lambda: load_causal_lm(model_of(folder)), "lacks weights", "model.layers.4")
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
     def test_numbers_that_are_not_finite(self, folder, value):
         edit_weights(folder, lambda weights: weights[WEIGHT][0, 3:4].fill_(value))
-        refused(lambda: load_model(model_of(folder, device="cpu")), "not finite", WEIGHT)
+        refused(lambda: load_causal_lm(model_of(folder, device="cpu")), "not finite", WEIGHT)
 
     def test_numbers_too_large_for_the_dtype(self, folder):
         edit_weights(folder, lambda weights: weights[WEIGHT][0, 3:4].fill_(1e9))
-        load_model(model_of(folder, device="cpu"))
-        refused(lambda: load_model(model_of(folder, device="cpu", dtype="float16")), "float32")
+        load_causal_lm(model_of(folder, device="cpu"))
+        refused(lambda: load_causal_lm(model_of(folder, device="cpu", dtype="float16")), "float32")
 
     def test_weights_of_another_shape(self, folder):
         edit_weights(folder, lambda weights: weights.update({WEIGHT: torch.zeros(3, 3)}))
-        refused(lambda: load_model(model_of(folder)), "cannot be loaded")
+        refused(lambda: load_causal_lm(model_of(folder)), "cannot be loaded")
 
     @pytest.mark.parametrize("content", ["", "{", "[]", '{"hidden_size": 3}'])
     def test_bad_config(self, folder, content):
         (folder / "config.json").write_text(content)
-        for load in (describe_model, load_model):
+        for load in (describe_model, load_causal_lm):
             refused(lambda load=load: load(model_of(folder)), "cannot be loaded", "config.json")
 
     def test_config_values_of_a_wrong_type(self, folder):
@@ -318,7 +320,7 @@ class TestBad:
         refused(lambda: load_tokenizer(model_of(folder)), "cannot be loaded", "tokenizer")
 
     def test_missing_gguf_file(self, folder):
-        refused(lambda: load_model(model_of(folder, gguf_file="no.gguf")), "no.gguf")
+        refused(lambda: load_causal_lm(model_of(folder, gguf_file="no.gguf")), "no.gguf")
 
     def test_code_of_a_model_does_not_run(self, folder):
         edit(
@@ -330,17 +332,17 @@ class TestBad:
             f"open({str(folder / 'ran')!r}, 'w')\n"
             "from transformers import LlamaConfig as Own, LlamaForCausalLM as Model\n"
         )
-        for load in (describe_model, load_model):
+        for load in (describe_model, load_causal_lm):
             refused(lambda load=load: load(model_of(folder)), "model.trust_remote_code: true")
         assert not (folder / "ran").exists()
 
     def test_a_model_that_is_no_causal_lm(self, folder):
         edit(folder / "config.json", model_type="t5", num_layers=2)
-        refused(lambda: load_model(model_of(folder)), "AutoModelForCausalLM")
+        refused(lambda: load_causal_lm(model_of(folder)), "AutoModelForCausalLM")
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neo", "opt"])
 def test_other_families_load(family, tmp_path):
-    loaded = load_model(model_of(save_tiny_model(tmp_path, family), device="cpu"))
+    loaded = load_causal_lm(model_of(save_tiny_model(tmp_path, family), device="cpu"))
     assert loaded.context == CONTEXT
     assert describe_model(model_of(tmp_path))["num_layers"] == NUM_LAYERS

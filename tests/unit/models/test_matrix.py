@@ -19,9 +19,9 @@ from snakesteer.engine.select import make_engine
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.models.blocks import decoder_blocks, on_block_outputs
 from snakesteer.models.depth import depth_before_download
-from snakesteer.models.loading import describe_model, load_model
+from snakesteer.models.loading import describe_model, load_causal_lm
 from snakesteer.steering.dac import Dac
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 from snakesteer.vectors.capture import Text, capture
 from tests.loaded_models import blocks_path, direction, loaded_model, prompt_ids, slow_generate
 from tests.tiny_models import (
@@ -121,7 +121,7 @@ def family(request):
 def test_a_saved_model_loads(family, tmp_path):
     config = ModelConfig(name=str(save_tiny_model(tmp_path, family)), dtype="float32", device="cpu")
     assert depth_before_download(config) == describe_model(config)["num_layers"] == NUM_LAYERS
-    loaded = load_model(config)
+    loaded = load_causal_lm(config)
     assert (loaded.context, loaded.eos_ids, loaded.pad_id) == (CONTEXT, {EOS}, PAD)
     saved = loaded_model(family).model.state_dict()
     for name, weights in loaded.model.state_dict().items():
@@ -131,8 +131,8 @@ def test_a_saved_model_loads(family, tmp_path):
 def steerings():
     """All scopes, layers and methods, none included."""
     scopes = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k")
-    return [None, Steering(2, direction(7), 0.7, dac=DAC)] + [
-        Steering(index % NUM_LAYERS, direction(index), 1.5, scope, 3)
+    return [None, ResidualSteering(2, direction(7), 0.7, dac=DAC)] + [
+        ResidualSteering(index % NUM_LAYERS, direction(index), 1.5, scope, 3)
         for index, scope in enumerate(scopes)
     ]
 
@@ -187,7 +187,7 @@ def test_steering_adds_alpha_times_the_vector_exactly(family, scope):
         return torch.stack([seen[at] for at in LAYERS]), logits
 
     before, plain = outputs()
-    rows = [Steering(layer, vector, alpha, scope)] * 3 + [None]
+    rows = [ResidualSteering(layer, vector, alpha, scope)] * 3 + [None]
     with steered(loaded, rows, mask):
         after, changed = outputs()
     wanted = before[layer].clone()

@@ -13,9 +13,9 @@ from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.check import supports
 from snakesteer.errors import UserError
 from snakesteer.models import loading
-from snakesteer.models.loading import load_model
+from snakesteer.models.loading import load_causal_lm
 from snakesteer.steering.dac import Dac
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 from snakesteer.vectors.capture import Text, capture
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import save_tiny_model
@@ -44,7 +44,7 @@ def section(folder):
 
 
 def test_offloaded_layers_are_read_and_steered_like_others(tiny_llama_folder, places):
-    loaded, whole = load_model(section(tiny_llama_folder)), loaded_model("llama")
+    loaded, whole = load_causal_lm(section(tiny_llama_folder)), loaded_model("llama")
     assert {p.device.type for p in loaded.model.parameters()} == {"cpu", "meta"}
     assert loaded.device.type == "cpu"
     texts = [Text(ids, (0, len(ids)), (0, len(ids))) for ids in prompt_ids()]
@@ -56,7 +56,7 @@ def test_offloaded_layers_are_read_and_steered_like_others(tiny_llama_folder, pl
             assert all(map(torch.equal, one[1][layer], other[1][layer]))
     dac = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=3.0, probe_alpha=2.0)
     requests = [
-        Request(prompt, 6, Steering(layer, direction(layer), 1.5, dac=how))
+        Request(prompt, 6, ResidualSteering(layer, direction(layer), 1.5, dac=how))
         for prompt in prompt_ids()
         for layer in (0, 1, 2)
         for how in (None, dac)
@@ -73,4 +73,4 @@ def test_offloaded_numbers_that_are_not_finite_are_found(tmp_path, places):
     weights["lm_head.weight"][0, 0] = torch.nan
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"not finite.*lm_head\.weight"):
-        load_model(section(folder))
+        load_causal_lm(section(folder))

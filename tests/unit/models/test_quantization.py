@@ -12,9 +12,9 @@ from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.check import supports
 from snakesteer.errors import UserError
 from snakesteer.models import quantization
-from snakesteer.models.loading import load_model
+from snakesteer.models.loading import load_causal_lm
 from snakesteer.models.quantization import quantization_arguments
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import prompt_ids
 from tests.tiny_models import save_tiny_model
 
@@ -44,7 +44,7 @@ def test_without_the_package_it_is_explained(monkeypatch, tiny_llama_folder, kin
     monkeypatch.setattr(quantization, "find_spec", lambda _name: None)
     model = section(kind).model_copy(update={"name": str(tiny_llama_folder)})
     with pytest.raises(UserError, match=f"'{kind}'.*bitsandbytes.*pip install bitsandbytes"):
-        load_model(model)
+        load_causal_lm(model)
 
 
 def test_what_is_asked_for(monkeypatch):
@@ -69,7 +69,9 @@ def test_a_quantised_model_is_near_the_plain_one_and_can_be_steered(
 ):
     folder = save_tiny_model(tmp_path, "llama", hidden_size=64)  # blocks of 4-bit weights hold 64
     plain, small = (
-        load_model(ModelConfig(name=str(folder), dtype="float32", device=device, quantization=k))
+        load_causal_lm(
+            ModelConfig(name=str(folder), dtype="float32", device=device, quantization=k)
+        )
         for k in ("none", kind)
     )
     assert small.model.model.layers[0].mlp.up_proj.weight.dtype == dtype
@@ -81,7 +83,9 @@ def test_a_quantised_model_is_near_the_plain_one_and_can_be_steered(
 
     engine = ReferenceEngine(small, Decoding(), 4)
     requests = [Request(prompt, 6) for prompt in prompt_ids()]
-    steering = Steering(1, 3.0 * torch.randn(64, generator=torch.Generator().manual_seed(0)), 1.0)
+    steering = ResidualSteering(
+        1, 3.0 * torch.randn(64, generator=torch.Generator().manual_seed(0)), 1.0
+    )
     baseline = engine.generate(requests)
     steered = engine.generate([dataclasses.replace(r, steering=steering) for r in requests])
     zero = dataclasses.replace(steering, alpha=0.0)

@@ -12,11 +12,11 @@ from optuna.trial import TrialState
 from snakesteer.config import Config
 from snakesteer.config.params import leaves, nested
 from snakesteer.data.problem import Problem
-from snakesteer.data.splits import manifest
+from snakesteer.data.splits import splits_manifest
 from snakesteer.evaluation.answers import Answer, summary, write_answers
 from snakesteer.evaluation.controls import Control, controls_record, nothing_to_control
-from snakesteer.evaluation.final import generation_rows, read_generations
-from snakesteer.evaluation.paired import compare
+from snakesteer.evaluation.final import read_generations, side_by_side_rows
+from snakesteer.evaluation.paired import compare_paired
 from snakesteer.evaluation.statistics import wilson
 from snakesteer.records.files import sha256_text, write_json, write_jsonl, write_text
 from snakesteer.report.evidence import Evidence, read_evidence
@@ -247,7 +247,7 @@ def write_test(
         "best_validation_score": best["best_validation_score"],
         "baseline_validation_score": best["baseline_validation_score"],
         "why": best["why"],
-        **compare([one], [other], config.evaluation),
+        **compare_paired([one], [other], config.evaluation),
         "shrinkage": 0.021,
         "test_probe_metrics": {
             **{"auc": 0.71, "accuracy": 0.66, "precision": 0.66, "recall": 0.7, "f1": 0.68},
@@ -259,7 +259,9 @@ def write_test(
         | {"device": "cpu", "dtype": "bfloat16"},
     }
     write_json(folder / "test_final.json", record)
-    write_jsonl(folder / "test_generations.jsonl", generation_rows(Asked(), asked, [one], [other]))
+    write_jsonl(
+        folder / "test_generations.jsonl", side_by_side_rows(Asked(), asked, [one], [other])
+    )
 
 
 def write_records(folder: Path, config: Config, val: list[Problem], hostile: str) -> None:
@@ -277,7 +279,7 @@ def write_records(folder: Path, config: Config, val: list[Problem], hostile: str
     splits = {"train": problems("fit", 64), "val": val, "test": problems("test", TEST)}
     hashes = {name: sha256_text(name) for name in splits}
     write_json(
-        folder / "splits" / "manifest.json", manifest(splits, splits, ["test-99999"], hashes)
+        folder / "splits" / "manifest.json", splits_manifest(splits, splits, ["test-99999"], hashes)
     )
     write_json(
         folder / "provenance.json",

@@ -22,9 +22,9 @@ def options(key: str) -> set[str]:
 
 def test_there_are_words_for_every_choice():
     assert {module.name for module in pkgutil.iter_modules(methods.__path__)} == set(METHODS)
-    assert set(get_args(Scope)) == set(caa.SCOPES)
+    assert set(get_args(Scope)) == set(caa.SCOPE_WORDS)
     assert set(get_args(PairKind)) == set(words.PAIRS)
-    assert set(get_args(Operator)) == set(caa.OPERATORS)
+    assert set(get_args(Operator)) == set(caa.OPERATOR_WORDS)
     assert set(get_args(Schedule)) == set(dac_heads.SCHEDULES)
     assert set(get_args(After)) == set(dac_heads.AFTER)
     assert options("sampler") == set(module.SAMPLERS)
@@ -32,7 +32,7 @@ def test_there_are_words_for_every_choice():
 
 
 def test_every_source_is_known_and_complete():
-    choices = (words.DIRECTIONS, caa.OPERATORS, module.SAMPLERS, module.PRUNERS)
+    choices = (words.DIRECTION_WORDS, caa.OPERATOR_WORDS, module.SAMPLERS, module.PRUNERS)
     known = bibliography()
     assert set(cited(" ".join(text for each in choices for text in each.values()))) <= set(known)
     for key, entry in known.items():
@@ -181,7 +181,7 @@ def test_controls_are_at_the_heads_that_were_steered(report):
 
 
 def test_a_new_direction_is_described_by_its_module(monkeypatch):
-    monkeypatch.delitem(words.DIRECTIONS, "probe")
+    monkeypatch.delitem(words.DIRECTION_WORDS, "probe")
     summary = catalogue.DIRECTIONS["probe"]
     assert words.direction_words("probe") == summary[0].lower() + summary[1:]
 

@@ -7,7 +7,14 @@ import pytest
 
 from snakesteer.errors import UserError
 from snakesteer.records.files import write_json
-from snakesteer.report.runs import NOT_STEERED, Row, as_markdown, comparison, judged, write_csv
+from snakesteer.report.runs import (
+    NOT_STEERED,
+    RunRow,
+    as_markdown,
+    judged,
+    table_of_runs,
+    write_csv,
+)
 
 
 def write_run(folder, *, model="base", alpha=1.5, p=0.01, difference=0.1, **changes):
@@ -46,7 +53,7 @@ def test_rows_say_what_the_runs_found(tmp_path):
         write_run(tmp_path / "b", model="embedded", alpha=0.0, p=1.0, difference=0.0),
         write_run(tmp_path / "c", model="base", alpha=-2.0),
     ]
-    rows, confidence = comparison(folders)
+    rows, confidence = table_of_runs(folders)
     assert confidence == 0.95
     assert [(row.model, row.results) for row in rows] == [
         ("base", str(folders[0])),
@@ -66,9 +73,9 @@ def test_rows_say_what_the_runs_found(tmp_path):
 def row(p, difference=0.1):
     """A row with a p-value."""
     interval = (difference - 0.05, difference + 0.05)
-    numbers = dict.fromkeys(Row.__dataclass_fields__, 0)
+    numbers = dict.fromkeys(RunRow.__dataclass_fields__, 0)
     given = {"n": 50, "difference": difference, "low": interval[0], "high": interval[1]}
-    return replace(Row(**numbers), **given, p_value=p, p_holm=None, verdict=NOT_STEERED)
+    return replace(RunRow(**numbers), **given, p_value=p, p_holm=None, verdict=NOT_STEERED)
 
 
 def test_holm_by_hand():
@@ -85,7 +92,7 @@ def test_holm_by_hand():
 
 def test_tables(tmp_path):
     folders = [write_run(tmp_path / "a|b"), write_run(tmp_path / "c", alpha=0.0, difference=0.0)]
-    rows, confidence = comparison(folders)
+    rows, confidence = table_of_runs(folders)
     text = as_markdown(rows, confidence)
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(table) == 4
@@ -118,12 +125,12 @@ def test_tables(tmp_path):
 def test_runs_that_do_not_compare_are_refused(tmp_path, change, told):
     folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", **change)]
     with pytest.raises(UserError, match=f"b cannot be compared with .*a: {told}"):
-        comparison(folders)
+        table_of_runs(folders)
 
 
 def test_missing_and_doubled_runs_are_refused(tmp_path):
     folder = write_run(tmp_path / "a")
     with pytest.raises(UserError, match="named twice"):
-        comparison([folder, tmp_path / "b" / ".." / "a"])
+        table_of_runs([folder, tmp_path / "b" / ".." / "a"])
     with pytest.raises(UserError, match=r"test_final\.json does not exist"):
-        comparison([folder, tmp_path / "c"])
+        table_of_runs([folder, tmp_path / "c"])

@@ -4,7 +4,7 @@ import pytest
 
 from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.errors import UserError
-from snakesteer.search.grid import check_sampler, grid
+from snakesteer.search.grid import check_sampler, grid_points
 
 CAA = {"methods": ["caa"], "strength": (-0.5, 0.5)}
 EVEN, UNEVEN = (2, 4, 6), (2, 3, 6)
@@ -55,7 +55,7 @@ def test_a_grid_holds_no_more_trials_than_points():
 
 def test_the_grid_has_every_steered_point_once():
     steering = SteeringConfig(**{**CAA, "directions": ["caa", "probe"], "unit": "alpha"})
-    points = grid(SearchConfig(grid_points=5), steering, UNEVEN)
+    points = grid_points(SearchConfig(grid_points=5), steering, UNEVEN)
     found = {(p["steering_direction"], p["layer_id"], p["steering_alpha"]) for p in points}
     strengths = (-0.5, -0.25, 0.25, 0.5)
     assert found == {(d, n, s) for d in ("caa", "probe") for n in UNEVEN for s in strengths}
@@ -64,7 +64,7 @@ def test_the_grid_has_every_steered_point_once():
 
 def test_a_grid_of_operators_and_bands():
     steering = SteeringConfig(**{**CAA, "operators": ["add", "clamp"], "band": 2})
-    points = grid(SearchConfig(grid_points=2), steering, UNEVEN)
+    points = grid_points(SearchConfig(grid_points=2), steering, UNEVEN)
     found = {(p["operator"], p["layer_id"], p["steering_dose"]) for p in points}
     assert found == {(o, n, s) for o in ("add", "clamp") for n in (2, 3) for s in (-0.5, 0.5)}
     assert len(points) == 8
@@ -76,7 +76,7 @@ def test_a_grid_of_operators_and_bands():
 
 def test_a_grid_of_actadd_has_no_directions():
     prompts = {"methods": ["actadd"], "actadd_prompts": ("Think.", "Guess.")}
-    points = grid(SearchConfig(grid_points=2), SteeringConfig(**{**CAA, **prompts}), (1, 2))
+    points = grid_points(SearchConfig(grid_points=2), SteeringConfig(**{**CAA, **prompts}), (1, 2))
     assert {(p["layer_id"], p["steering_dose"]) for p in points} == {
         (layer, dose) for layer in (1, 2) for dose in (-0.5, 0.5)
     }
@@ -94,7 +94,7 @@ def test_a_zero_moved_by_rounding_is_no_point():
     # Seven steps from -0.7 to 0.8 meet at 1e-17 or so.
     for low, high, count in ((-0.7, 0.8, 16), (-0.3, 0.3, 7), (-0.1, 0.2, 4)):
         steering = SteeringConfig(**{**CAA, "strength": (low, high)})
-        points = grid(SearchConfig(grid_points=count), steering, (1,))
+        points = grid_points(SearchConfig(grid_points=count), steering, (1,))
         strengths = [point["steering_dose"] for point in points]
         assert len(strengths) == count - 1
         assert all(abs(strength) > 0.05 for strength in strengths)
@@ -105,7 +105,7 @@ def test_the_seed_shuffles_the_grid():
     steering = SteeringConfig(**CAA)
 
     def points(seed):
-        return grid(SearchConfig(grid_points=5, seed=seed), steering, EVEN)
+        return grid_points(SearchConfig(grid_points=5, seed=seed), steering, EVEN)
 
     assert points(0) == points(0) != points(1)
     assert sorted(map(str, points(0))) == sorted(map(str, points(1)))
@@ -113,7 +113,7 @@ def test_the_seed_shuffles_the_grid():
 
 def test_a_grid_of_dac_has_its_own_parameters():
     steering = SteeringConfig(**{**CAA, "methods": ["dac"], "dac_ptop": (0.4, 0.4)})
-    points = grid(SearchConfig(grid_points=2), steering, (1,))
+    points = grid_points(SearchConfig(grid_points=2), steering, (1,))
     assert {p["steering_dose"] for p in points} == {-0.5, 0.5}
     assert {p["entropy_threshold"] for p in points} == {0.0, 2.0}
     assert {p["ptop"] for p in points} == {0.4}

@@ -9,7 +9,7 @@ from optuna.samplers import GPSampler
 from optuna.trial import TrialState
 
 from snakesteer.config import SearchConfig, SteeringConfig
-from snakesteer.search.grid import check_sampler, grid
+from snakesteer.search.grid import check_sampler, grid_points
 from snakesteer.search.journal import open_study
 from snakesteer.search.samplers import make_pruner, make_sampler
 from snakesteer.search.study import Plan, run_study
@@ -99,7 +99,7 @@ def test_the_grid_covers_its_points_whatever_fails(tmp_path, fail_at):
             run(tmp_path / "j", "grid", "none", Evaluator(fail_at), **settings)
     study = run(tmp_path / "j", "grid", "none", Evaluator(), **settings)
     ended = [t.params for t in study.trials if t.state == TrialState.COMPLETE]
-    wanted = grid(SearchConfig(grid_points=5), CAA, LAYERS)
+    wanted = grid_points(SearchConfig(grid_points=5), CAA, LAYERS)
     assert len(ended) == 13
     assert ended[0]["steering_dose"] == 0.0 or fail_at == 1
     steered = [params for params in ended if params["steering_dose"] != 0.0]

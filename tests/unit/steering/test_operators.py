@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from snakesteer.steering.operators import OPERATORS, steer
+from snakesteer.steering.operators import OPERATORS, apply_operator
 
 HIDDEN = 8
 
@@ -48,7 +48,7 @@ def angle_between(a, b):
 def on_one(operator, h, v, alpha):
     """The operator on one position, as numpy."""
     alphas = torch.tensor(alpha, dtype=torch.float32)
-    return steer(operator, torch.from_numpy(h), torch.from_numpy(v), alphas).numpy()
+    return apply_operator(operator, torch.from_numpy(h), torch.from_numpy(v), alphas).numpy()
 
 
 def normal(seed, *shape):
@@ -66,7 +66,7 @@ def test_equals_numpy(operator):
     """A batch of rows and positions, each row with its own vector and each position its own α."""
     h, v = normal(0, 3, 5), normal(1, 3, 1)
     alpha = np.linspace(-2.0, 2.0, 15, dtype=np.float32).reshape(3, 5)  # one of them is 0
-    found = steer(operator, *map(torch.from_numpy, (h, v, alpha)))
+    found = apply_operator(operator, *map(torch.from_numpy, (h, v, alpha)))
     for row in range(3):
         for position in range(5):
             wanted = h[row, position]
@@ -82,7 +82,7 @@ def test_zero_is_off_bit_for_bit(operator, dtype):
     h[0] = 0.0
     h[1, 0] = -0.0
     v = torch.from_numpy(normal(1))
-    found = steer(operator, h, v, torch.tensor([0.0, -0.0, 0.0, 0.5]))
+    found = apply_operator(operator, h, v, torch.tensor([0.0, -0.0, 0.0, 0.5]))
     assert found.dtype == dtype
     bits = torch.int32 if dtype == torch.float32 else torch.int16
     assert torch.equal(found[:3].view(bits), h[:3].view(bits))
@@ -93,8 +93,8 @@ def test_zero_is_off_bit_for_bit(operator, dtype):
 def test_reduced_precision_is_the_rounded_float32_result(operator):
     h = torch.from_numpy(normal(0, 6)).bfloat16()
     v, alpha = torch.from_numpy(normal(1)), torch.tensor(0.7)
-    exact = steer(operator, h.float(), v, alpha)
-    difference = (steer(operator, h, v, alpha).float() - exact).abs()
+    exact = apply_operator(operator, h.float(), v, alpha)
+    difference = (apply_operator(operator, h, v, alpha).float() - exact).abs()
     one_rounding = exact.abs().clamp(min=v.abs().max().item()) * 2**-8
     assert (difference <= 1.01 * one_rounding).all()
 

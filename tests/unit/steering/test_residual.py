@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from snakesteer.steering.dac import dynamic_alpha, top_p_set
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 
 
 def softmax(logits):
@@ -67,12 +67,12 @@ class TestScope:
         ],
     )
     def test_steps(self, scope, steps):
-        steering = Steering(0, torch.ones(4), 1.0, scope, first_k=3)
+        steering = ResidualSteering(0, torch.ones(4), 1.0, scope, first_k=3)
         assert [steering.steers_step(step) for step in range(5)] == steps
         assert steering.steers_prompt == (scope == "all")
 
     def test_delta_is_alpha_times_vector_in_float32(self):
-        delta = Steering(0, torch.tensor([1.0, -2.0], dtype=torch.bfloat16), 0.3).delta()
+        delta = ResidualSteering(0, torch.tensor([1.0, -2.0], dtype=torch.bfloat16), 0.3).delta()
         assert delta.dtype == torch.float32
         assert torch.equal(delta, 0.3 * torch.tensor([1.0, -2.0]))
 

@@ -7,7 +7,7 @@ import torch
 
 from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.report.wording import configuration
-from snakesteer.search.grid import check_sampler, grid
+from snakesteer.search.grid import check_sampler, grid_points
 from snakesteer.steering.build import steered_layers, steering_of
 from snakesteer.steering.candidate import ALL_LAYERS, PARAM_NAMES, Candidate, candidate_from_params
 from snakesteer.steering.space import suggest, unsteered_start
@@ -115,11 +115,11 @@ def test_an_incomplete_configuration_is_a_bug():
 def test_the_grid_has_strengths_and_parameters_of_the_kl_alone():
     settings = SearchConfig(sampler="grid", grid_points=3, n_trials=3)
     steering = SteeringConfig(methods=["iti"], directions=["caa", "probe"])
-    points = grid(settings, steering, LAYERS)
+    points = grid_points(settings, steering, LAYERS)
     assert sorted(point["steering_dose"] for point in points) == [-0.2, 0.2]
     assert {tuple(sorted(point)) for point in points} == {("steering_dose", "steering_method")}
     dac = SteeringConfig(methods=["dac_heads"])
-    points = grid(settings, dac, LAYERS)
+    points = grid_points(settings, dac, LAYERS)
     assert len(points) == 2 * 3 * 3
     assert {key for p in points for key in p} == {*DAC}
     for point in points:

@@ -13,7 +13,7 @@ from snakesteer.engine.reference.engine import ReferenceEngine, steered
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.steering.prompt_start import PromptStartSteering
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 from snakesteer.steering.vector import Vector, read_vector
 from snakesteer.vectors.actadd import blank_id, prompt_differences, write_actadd
 from tests.loaded_models import blocks_of, direction, loaded_model, prompt_ids
@@ -122,6 +122,6 @@ def test_what_is_refused():
         SlotsEngine(loaded_model("llama"), Decoding(), 4).generate([Request((5,), 2, one)])
     with pytest.raises(ValueError, match="all steered alike"):
         alike([one, dataclasses.replace(one, alpha=2.0)])
-    assert alike([None, Steering(1, direction(), 1.0)]) is None
+    assert alike([None, ResidualSteering(1, direction(), 1.0)]) is None
     with pytest.raises(ValueError, match=r"is not \[positions, hidden\]"):
         PromptStartSteering(1, direction(), 1.0)

@@ -11,7 +11,7 @@ from snakesteer.engine.reference.dac import generate_dac
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.stopping import StopRule
 from snakesteer.steering.dac import Dac
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import direction, loaded_model, prompt_ids, slow_logits
 from tests.tiny_models import EOS, FAMILIES
 from tests.unit.steering.test_residual import numpy_alpha
@@ -55,7 +55,7 @@ def test_answers_equal_a_computation_without_cache(family):
         Request(
             prompt,
             10 + row,
-            Steering(
+            ResidualSteering(
                 layer=row % 3,
                 vector=direction(row),
                 alpha=(8.0, -6.0, 4.0)[row % 3],
@@ -98,7 +98,7 @@ def test_answers_equal_a_computation_without_cache(family):
 @pytest.mark.parametrize("family", ["llama", "gpt_neo"])
 def test_each_parameter_changes_the_answers(family, changed):
     def answers(dac, alpha):
-        how = Steering(1, direction(), alpha, dac=dac)
+        how = ResidualSteering(1, direction(), alpha, dac=dac)
         return run(family, [Request(prompt, 16, how) for prompt in prompt_ids()])
 
     dac = {key: value for key, value in changed.items() if key != "alpha"}
@@ -116,13 +116,17 @@ def test_no_steering_is_the_baseline():
             (1.0, dataclasses.replace(DAC, entropy_threshold=100.0)),
             (1.0, dataclasses.replace(DAC, max_alpha=0.0)),
         ]:
-            how = Steering(1, direction(), alpha, dac=dac)
+            how = ResidualSteering(1, direction(), alpha, dac=dac)
             assert run(family, [dataclasses.replace(r, steering=how) for r in plain]) == baseline
 
 
 def test_dac_and_other_rows_in_one_call():
     """Rows come back in their order, whatever loop they went through."""
-    kinds = [Steering(1, direction(), 1.0, dac=DAC), None, Steering(1, direction(), 1.0)]
+    kinds = [
+        ResidualSteering(1, direction(), 1.0, dac=DAC),
+        None,
+        ResidualSteering(1, direction(), 1.0),
+    ]
     requests = [Request(prompt, 8, how) for prompt in prompt_ids() for how in kinds]
     answers = run("gpt2", requests)
     assert answers == [run("gpt2", [request])[0] for request in requests]

@@ -16,7 +16,7 @@ from snakesteer.engine.sampling import uniforms
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.steering.dac import Dac
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import (
     MAIN_FAMILIES,
     blocks_of,
@@ -42,7 +42,7 @@ DAC = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=3.0, probe_alpha=2.0)
 
 def steering(scope, alpha=1.5, layer=1, seed=0):
     first_k = K if scope == "first_k" else None
-    return Steering(layer, direction(seed), alpha, scope, first_k)
+    return ResidualSteering(layer, direction(seed), alpha, scope, first_k)
 
 
 def run(family, requests, decoding=Decoding(), batch_size=4, **changes):  # noqa: B008
@@ -79,7 +79,7 @@ def test_patched_output_is_original_plus_alpha_v_exactly(family, scope):
     ids, mask = left_pad(loaded, prompts)
     layer, alpha, vector = 2, 1.5, direction()
     steerings = [
-        Steering(layer, vector, alpha, scope, K),
+        ResidualSteering(layer, vector, alpha, scope, K),
         None,
         *[steering(scope, layer=layer)] * 2,
     ]
@@ -181,7 +181,7 @@ def test_alpha_zero_is_the_baseline(family):
         plain = [Request(prompt, 10, seed=i) for i, prompt in enumerate(prompt_ids())]
         baseline = run(family, plain, decoding)
         zeros = [steering(scope, alpha=0.0) for scope in SCOPES]
-        zeros.append(Steering(1, direction(), 0.0, dac=DAC))
+        zeros.append(ResidualSteering(1, direction(), 0.0, dac=DAC))
         for zero in zeros:
             requests = [dataclasses.replace(request, steering=zero) for request in plain]
             assert run(family, requests, decoding) == baseline
@@ -222,7 +222,7 @@ def test_scopes_differ_from_each_other():
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_same_seed_same_text_whatever_the_batch(dynamic):
     decoding = Decoding(temperature=1.2, top_p=0.95, top_k=40)
-    how = Steering(1, direction(), 0.7, dac=DAC if dynamic else None)
+    how = ResidualSteering(1, direction(), 0.7, dac=DAC if dynamic else None)
     requests = [Request(prompt, 12, how, seed=i) for i, prompt in enumerate(prompt_ids() * 2)]
     answers = run("llama", requests, decoding, batch_size=8)
     assert run("llama", requests, decoding, batch_size=3) == answers
@@ -284,7 +284,10 @@ def test_hooks_are_gone_afterwards_even_after_an_error(monkeypatch):
     before = hooks()
     request = Request(prompt_ids()[1], 3, steering("all"))
     run("llama", [request])
-    run("llama", [dataclasses.replace(request, steering=Steering(1, direction(), 1.0, dac=DAC))])
+    run(
+        "llama",
+        [dataclasses.replace(request, steering=ResidualSteering(1, direction(), 1.0, dac=DAC))],
+    )
     assert hooks() == before
 
     def broken(*_args, **_kwargs):
@@ -299,7 +302,7 @@ def test_hooks_are_gone_afterwards_even_after_an_error(monkeypatch):
 @pytest.mark.parametrize("dac", [None, DAC])
 @pytest.mark.parametrize("layer", [NUM_LAYERS, -1])
 def test_a_missing_layer_is_refused(layer, dac):
-    request = Request(prompt_ids()[1], 3, Steering(layer, direction(), 1.0, dac=dac))
+    request = Request(prompt_ids()[1], 3, ResidualSteering(layer, direction(), 1.0, dac=dac))
     with pytest.raises(UserError, match=rf"layer {layer}: the model has {NUM_LAYERS} layers"):
         run("llama", [request])
 
@@ -328,14 +331,14 @@ def test_a_model_without_a_cache_is_refused(dac):
     with pytest.raises(UserError, match="KV cache"):
         run(
             "gpt2",
-            [dataclasses.replace(request, steering=Steering(0, direction(), 1.0, dac=dac))],
+            [dataclasses.replace(request, steering=ResidualSteering(0, direction(), 1.0, dac=dac))],
             **changes,
         )
 
 
 @pytest.mark.parametrize("dac", [None, DAC])
 def test_a_prompt_that_does_not_fit_is_refused(dac):
-    how = Steering(1, direction(), 1.0, dac=dac)
+    how = ResidualSteering(1, direction(), 1.0, dac=dac)
     fits = Request((5,) * (CONTEXT - 2), 2, how)
     assert len(run("gpt2", [fits], eos_ids=frozenset())[0].token_ids) == 2
     with pytest.raises(UserError, match=f"{CONTEXT - 2} tokens and 3 new tokens do not fit"):
@@ -357,7 +360,7 @@ def test_bfloat16_steering_keeps_the_dtype():
     )
     plain = [Request(prompt, 6) for prompt in prompt_ids()]
     for dac in (None, DAC):
-        zero = Steering(1, direction(), 0.0, dac=dac)
+        zero = ResidualSteering(1, direction(), 0.0, dac=dac)
         run("llama", [dataclasses.replace(r, steering=zero) for r in plain], **changes)
     handle.remove()
     assert set(seen) == {torch.bfloat16}

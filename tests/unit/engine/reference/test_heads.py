@@ -19,7 +19,7 @@ from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.heads import HeadSteering
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import EOS, NUM_LAYERS
 from tests.unit.steering.test_residual import numpy_alpha
@@ -191,7 +191,7 @@ def test_heads_and_other_rows_in_one_call():
         HeadSteering(ALL_LAYERS, DELTA, 2.0),
         None,
         HeadSteering(ALL_LAYERS, DELTA, 2.0, "dynamic", dac=DAC),
-        Steering(1, direction(), 1.0),
+        ResidualSteering(1, direction(), 1.0),
     ]
     requests = [Request(prompt, 8, how) for prompt in prompt_ids() for how in kinds]
     answers = run("gpt2", requests)

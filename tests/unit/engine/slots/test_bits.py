@@ -15,7 +15,7 @@ from snakesteer.engine.slots.scheduler import Scheduler
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.operators import OPERATORS
-from snakesteer.steering.residual import Place, Steering
+from snakesteer.steering.residual import Place, ResidualSteering
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import NUM_LAYERS
 
@@ -85,7 +85,7 @@ def equal(one, other):
 
 def steerings():
     caa = st.builds(
-        lambda layer, alpha, scope, seed: Steering(
+        lambda layer, alpha, scope, seed: ResidualSteering(
             layer, direction(seed), alpha, scope, 2 if scope == "first_k" else None
         ),
         st.integers(0, NUM_LAYERS - 1),
@@ -93,9 +93,11 @@ def steerings():
         st.sampled_from(["from_last_prompt_token", "all", "generated_only", "first_k"]),
         st.integers(0, 3),
     )
-    dac = st.builds(lambda layer: Steering(layer, direction(), 1.0, dac=DAC), st.integers(0, 3))
+    dac = st.builds(
+        lambda layer: ResidualSteering(layer, direction(), 1.0, dac=DAC), st.integers(0, 3)
+    )
     band = st.builds(
-        lambda operator, alpha, scope: Steering(
+        lambda operator, alpha, scope: ResidualSteering(
             0, direction(1), alpha, scope, operator=operator, more=(Place(2, direction(2), alpha),)
         ),
         st.sampled_from(OPERATORS),
@@ -135,13 +137,15 @@ def test_neighbours_and_order_change_no_bit(family, dtype, data):
 
 def zero_steerings():
     scopes = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token")
-    zeros = [Steering(2, direction(), 0.0, scope) for scope in scopes]
+    zeros = [ResidualSteering(2, direction(), 0.0, scope) for scope in scopes]
     bands = [
-        Steering(1, direction(), 0.0, scope, operator=operator, more=(Place(3, direction(), 0.0),))
+        ResidualSteering(
+            1, direction(), 0.0, scope, operator=operator, more=(Place(3, direction(), 0.0),)
+        )
         for operator in OPERATORS
         for scope in scopes[:2]
     ]
-    return [*zeros, *bands, Steering(1, direction(), 0.0, dac=DAC)]
+    return [*zeros, *bands, ResidualSteering(1, direction(), 0.0, dac=DAC)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -149,7 +153,7 @@ def zero_steerings():
 def test_zero_strength_is_the_unsteered_model(family, dtype):
     unsteered = [Request(prompt, 20) for prompt in PROMPTS]
     zeros = [Request(p, 20, zero) for zero in zero_steerings() for p in PROMPTS]
-    other = [Request(p, 20, Steering(1, direction(), 2.0)) for p in PROMPTS]
+    other = [Request(p, 20, ResidualSteering(1, direction(), 2.0)) for p in PROMPTS]
     results = record(family, dtype, [*unsteered, *other, *zeros])
     baseline = results[: len(unsteered)]
     for index, result in enumerate(results[len(unsteered) + len(other) :]):

@@ -12,7 +12,7 @@ from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.steering.dac import Dac
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import CONTEXT, FAMILIES, NUM_LAYERS, SLIDING_WINDOW
 
@@ -31,11 +31,11 @@ LONG = prompt_ids(["Mia reads 12 pages a day, and 20 on Sundays. How many pages 
 
 
 def steering(scope="from_last_prompt_token", alpha=1.5, layer=1, seed=0):
-    return Steering(layer, direction(seed), alpha, scope, K if scope == "first_k" else None)
+    return ResidualSteering(layer, direction(seed), alpha, scope, K if scope == "first_k" else None)
 
 
 def dac(alpha=1.0, layer=1, dac=DAC):
-    return Steering(layer, direction(2), alpha, dac=dac)
+    return ResidualSteering(layer, direction(2), alpha, dac=dac)
 
 
 def reference(family, requests, decoding=Decoding()):  # noqa: B008
@@ -181,7 +181,7 @@ def test_too_few_slots_are_refused():
 
 def test_a_huge_strength_ruins_no_other_row():
     """NaN from one row must not reach the next one in its slot, nor its neighbours."""
-    wild = Steering(0, torch.full_like(direction(), 1e38), 1e3, "all")
+    wild = ResidualSteering(0, torch.full_like(direction(), 1e38), 1e3, "all")
     clean = [Request(prompt, 6) for prompt in prompt_ids()]
     wild_requests = [Request(prompt, 9, wild) for prompt in prompt_ids() + FEW_SHOT]
     wild_requests += [

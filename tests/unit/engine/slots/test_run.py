@@ -19,7 +19,7 @@ from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.steering.dac import Dac
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import CONTEXT
 
@@ -37,7 +37,7 @@ def live_bytes():
 
 def test_memory_does_not_grow_over_a_thousand_requests():
     engine = SlotsEngine(loaded_model("llama"), GREEDY, 8)
-    steering = Steering(1, direction(), 1.0)
+    steering = ResidualSteering(1, direction(), 1.0)
     requests = [Request(prompt, 3, s) for prompt in PROMPTS[:25] for s in (None, steering)]
     engine.generate(requests)
     before = live_bytes()
@@ -55,7 +55,7 @@ def test_prompts_are_read_once_and_kept_within_the_limit(monkeypatch):
         return read(self, prompts)
 
     monkeypatch.setattr(slots_module.Prefill, "read", counting)
-    steerings = [None, *(Steering(1, direction(), alpha) for alpha in (0.5, 1.0, 2.0))]
+    steerings = [None, *(ResidualSteering(1, direction(), alpha) for alpha in (0.5, 1.0, 2.0))]
     requests = [Request(prompt, 3, steering) for steering in steerings for prompt in PROMPTS]
     engine = SlotsEngine(loaded_model("llama"), GREEDY, 8)
     reads.clear()  # of the engine's own check
@@ -104,11 +104,11 @@ def test_out_of_memory_with_the_fewest_slots_is_an_error(monkeypatch):
 
 def test_several_steps_between_two_looks_change_nothing():
     """What a GPU does: rows run on behind their end until the tokens are looked at."""
-    dac = Steering(1, direction(), 1.0, dac=Dac(0.5, 0.8, 3.0, 2.0))
+    dac = ResidualSteering(1, direction(), 1.0, dac=Dac(0.5, 0.8, 3.0, 2.0))
     requests = [
         Request(prompt, 5 + index % 7, steering)
         for index, prompt in enumerate(PROMPTS[:12])
-        for steering in (None, Steering(2, direction(), 1.0), dac)
+        for steering in (None, ResidualSteering(2, direction(), 1.0), dac)
     ]
     requests.append(Request(PROMPTS[0], CONTEXT - len(PROMPTS[0])))
     one = SlotsEngine(loaded_model("gpt2"), GREEDY, 9)
@@ -152,8 +152,13 @@ def on_gpu():
 @needs_cuda
 @pytest.mark.parametrize("compiled", [False, True])
 def test_captured_steps_equal_the_reference(on_gpu, compiled):
-    dac = Steering(1, direction(), 1.0, dac=Dac(0.5, 0.8, 3.0, 2.0))
-    kinds = (None, dac, Steering(1, direction(), 1.0), Steering(2, direction(), 1.0, "all"))
+    dac = ResidualSteering(1, direction(), 1.0, dac=Dac(0.5, 0.8, 3.0, 2.0))
+    kinds = (
+        None,
+        dac,
+        ResidualSteering(1, direction(), 1.0),
+        ResidualSteering(2, direction(), 1.0, "all"),
+    )
     requests = [Request(prompt, 70, kind) for prompt in PROMPTS[:10] for kind in kinds]
     wanted = ReferenceEngine(on_gpu, GREEDY, 8).generate(requests)
     engine = SlotsEngine(on_gpu, GREEDY, 16, compiled=compiled)
@@ -167,8 +172,10 @@ def test_neighbours_change_no_token_in_bfloat16_on_a_gpu(on_gpu):
     loaded = dataclasses.replace(on_gpu, model=model, dtype=torch.bfloat16)
     engine = SlotsEngine(loaded, GREEDY, 64)
     watched = [Request(prompt, 60) for prompt in PROMPTS[:10]]
-    zeros = [Request(prompt, 60, Steering(1, direction(), 0.0, "all")) for prompt in PROMPTS[:10]]
-    others = [Request(prompt, 30, Steering(2, direction(), 2.0)) for prompt in PROMPTS]
+    zeros = [
+        Request(prompt, 60, ResidualSteering(1, direction(), 0.0, "all")) for prompt in PROMPTS[:10]
+    ]
+    others = [Request(prompt, 30, ResidualSteering(2, direction(), 2.0)) for prompt in PROMPTS]
     alone = engine.generate(watched)
     assert engine.generate([*others, *watched])[-10:] == alone
     assert engine.generate([*zeros, *others])[:10] == alone

@@ -7,11 +7,11 @@ from snakesteer.engine.slots.capacity import Capacity
 from snakesteer.engine.slots.scheduler import Ends, Scheduler
 from snakesteer.engine.stopping import StopRule
 from snakesteer.steering.dac import Dac
-from snakesteer.steering.residual import Steering
+from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import direction
 from tests.tiny_models import EOS, tiny_tokenizer
 
-DAC = Steering(1, direction(), 1.0, dac=Dac(0.5, 0.8, 3.0, 2.0))
+DAC = ResidualSteering(1, direction(), 1.0, dac=Dac(0.5, 0.8, 3.0, 2.0))
 
 
 def scheduler_of(requests, slots, stop=()):

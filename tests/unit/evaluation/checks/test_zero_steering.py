@@ -18,7 +18,7 @@ from snakesteer.engine.slots.check import examine
 from snakesteer.engine.slots.prefill import Prefill
 from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.errors import UserError
-from snakesteer.evaluation.checks.zero_steering import check_zero_steering, kinds_of_steering
+from snakesteer.evaluation.checks.zero_steering import check_zero_steering, gate_cases
 from snakesteer.models.blocks import (
     block_output,
     decoder_blocks,
@@ -51,7 +51,7 @@ def steering_config(**changes) -> SteeringConfig:
 
 def gate(engine: str, loaded: LoadedModel, config: SteeringConfig | None = None, **arguments):
     """Run the gate on ragged prompts."""
-    kinds = kinds_of_steering(config or steering_config(), LAYERS, vectors())
+    kinds = gate_cases(config or steering_config(), LAYERS, vectors())
     prompts = prompt_ids()
     return check_zero_steering(
         lambda compiled: make_engine(
@@ -329,7 +329,7 @@ def test_kinds_take_turns_at_directions_and_layers():
         for name in ("caa", "probe")
         for layer in LAYERS
     }
-    first, second = kinds_of_steering(config, LAYERS, found)
+    first, second = gate_cases(config, LAYERS, found)
     assert (first.candidate.direction, first.candidate.layer) == ("caa", 1)
     assert (second.candidate.direction, second.candidate.layer) == ("probe", 2)
     assert first.candidate.dose == 0.2
@@ -356,7 +356,7 @@ def test_attention_heads_pass(schedule: str):
         lambda _: make_engine("reference", loaded, Decoding(), batch_size=3),
         loaded,
         requests,
-        kinds_of_steering(config, LAYERS, found),
+        gate_cases(config, LAYERS, found),
     )
     steered = {"dynamic": 2 * NEW_TOKENS, "fixed": NEW_TOKENS, "start": 1, "diminishing": 2}
     assert record["dac_heads"]["places_steered"] == steered[schedule] * (NUM_LAYERS - 1)
@@ -375,5 +375,5 @@ def test_broken_hooks_of_attention_heads(monkeypatch: pytest.MonkeyPatch):
             lambda _: make_engine("reference", loaded, Decoding(), batch_size=3),
             loaded,
             {"one": Request(prompt_ids()[-1], NEW_TOKENS)},
-            kinds_of_steering(config, LAYERS, found),
+            gate_cases(config, LAYERS, found),
         )

@@ -11,7 +11,7 @@ from snakesteer.records.files import read_json, sha256_file
 from snakesteer.records.tensors import read_tensors
 from snakesteer.report.exports.easysteer import apply_spec
 from snakesteer.report.exports.files import FILES
-from snakesteer.report.exports.formats import FORMATS, check, manifest
+from snakesteer.report.exports.formats import FORMATS, check, export_manifest
 from snakesteer.vectors.imported import read_user_vector
 from tests.tiny_models import HIDDEN
 from tests.unit.report.exports.chosen import BAND, LAYERS, RAW, candidate, make_chosen
@@ -155,7 +155,7 @@ def test_norms_are_kept_by_easysteer_where_they_were(tmp_path):
 )
 def test_what_a_format_cannot_hold_is_refused_with_the_reason(changes, held, reason):
     found = candidate(**changes)
-    listed = manifest({"best_trial_params": found.params()})
+    listed = export_manifest({"best_trial_params": found.params()})
     assert listed["configuration"] == found.params()
     assert set(listed["written"]) == held
     assert set(listed["refused"]) == ALL - held
