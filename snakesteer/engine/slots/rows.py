@@ -170,9 +170,9 @@ class RowSteering:
             self._alphas = scale[:, None] * rows.relative
             return
         delta = (scale[:, None] * rows.vectors[:, 0]).to(rows.dtype)
-        layers = torch.arange(len(self.blocks), device=delta.device)
-        where = layers[:, None] == rows.layers[:, 0]  # [layers, rows]
-        self._where = where.to(delta.dtype)[:, :, None, None]
+        layer = rows.layers[:, 0]
+        layers = torch.arange(len(self.blocks), device=layer.device)
+        self._where = (layers[:, None] == layer).to(delta.dtype)[:, :, None, None]
         self._delta = delta[:, None]
 
     @contextmanager
