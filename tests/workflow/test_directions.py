@@ -9,11 +9,10 @@ import pytest
 
 from snakesteer.steering.vector import read_vector
 from snakesteer.vectors.activations import read_activations
-from tests.workflow.project import CHECKOUT, LAYERS, Project
+from tests.workflow.documented import PAGE, save
+from tests.workflow.project import LAYERS, Project
 
 pytestmark = pytest.mark.workflow
-
-PAGE = (CHECKOUT / "docs" / "new_method.md").read_text(encoding="utf-8")
 
 
 def vector_path(project: Project, direction: str, layer: int) -> Path:
@@ -22,12 +21,8 @@ def vector_path(project: Project, direction: str, layer: int) -> Path:
 
 def test_the_documented_direction_is_one_file(finished_copy: Project):
     """Follows docs/new_method.md to the letter."""
-    name = re.search(r"Save it as `(snakesteer/vectors/directions/\w+\.py)`", PAGE)[1]
-    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.S)
-    [overlay] = re.findall(r"```yaml\n# median\.yaml\n(.*?)```", PAGE, re.S)
+    name = save(finished_copy, "median")
     assert "snakemake vectors --configfile median.yaml" in PAGE
-    (finished_copy.folder / name).write_text(code, encoding="utf-8")
-    (finished_copy.folder / "median.yaml").write_text(overlay, encoding="utf-8")
     arguments = ("vectors", "--cores", "2", "--configfile", "median.yaml")
     run = finished_copy.snakemake(*arguments)
     assert run.code == 0, run.text
