@@ -1,6 +1,7 @@
 """The documentation holds together: links lead somewhere, the site has every page."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,29 @@ def test_citation_and_catalog_are_valid_yaml():
     catalog = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text("utf-8"))
     assert catalog["usage"]["software-stack-deployment"]["conda"] is True
     assert catalog["usage"]["report"] is True
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_the_map_names_every_room_in_the_order_of_imports():
+    """The folder table is that of the layers that import-linter holds."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    rooms = [re.split(r" [|:] ", layer) for layer in layers]
+    table = re.search(r"\| Folder of `snakesteer/` .*?\n\n", CONTRIBUTING, re.S)[0]
+    lines = table.strip().splitlines()[2:]
+    named = [re.findall(r"`(\w+)(?:/|\.py)`", line.split("|")[1]) for line in lines]
+    place = {room: number for number, group in enumerate(rooms) for room in group}
+    order = [name for group in named for name in group]
+    assert set(order) == set(place)
+    assert [place[name] for name in order] == sorted(place.values())
+
+
+def test_what_the_map_names_is_there():
+    paths = re.findall(r"`((?:snakesteer|workflow|config|tests|docs)/[\w./]*)`", CONTRIBUTING)
+    on_the_way = re.search(r"One vector on its way:.*?\n\n", CONTRIBUTING, re.S)[0]
+    paths += [f"snakesteer/{path}" for path in re.findall(r"`(\w+/[\w/]+\.py)`", on_the_way)]
+    paths = [path for path in paths if not re.search(r"[A-Z]{4}", path)]
+    assert len(paths) > 45
+    assert [path for path in paths if not (ROOT / path).exists()] == []
