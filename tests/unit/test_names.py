@@ -1,7 +1,8 @@
-"""One word for one thing: no public name is defined in two modules."""
+"""One word for one thing, one idea a file: no name is defined twice, and no file is long."""
 
 import ast
 from collections import defaultdict
+from pathlib import Path
 
 from snakesteer.records.code_files import PACKAGE
 
@@ -31,3 +32,20 @@ def test_no_two_modules_define_the_same_name():
                 where[name].append(module)
     assert len(where) > 300
     assert {name: modules for name, modules in where.items() if len(modules) > 1} == {}
+
+
+def lines_of(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_files_are_short_and_scripts_are_thin():
+    root = PACKAGE.parent
+    code = [
+        *PACKAGE.rglob("*.py"),
+        *(root / "tests").rglob("*.py"),
+        *root.glob("workflow/**/*.smk"),
+    ]
+    assert len(code) > 200
+    assert {path.name: lines_of(path) for path in code if lines_of(path) > 400} == {}
+    scripts = [*(root / "workflow" / "scripts").glob("*.py")]
+    assert {path.name: lines_of(path) for path in scripts if lines_of(path) > 40} == {}

@@ -32,10 +32,6 @@ with script_log(snakemake.log[0]):
         ),
     )
     write_jsonl(snakemake.output.generations, generations)
-    record = {
-        **results,
-        "config": nested(dict(params.items())),
-        "run": run_record(engine, loaded),
-        "machine": machine(loaded.device),
-    }
+    run = {"run": run_record(engine, loaded), "machine": machine(loaded.device)}
+    record = {**results, "config": nested(dict(params.items())), **run}
     write_json(snakemake.output.results, record)
