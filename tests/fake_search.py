@@ -27,8 +27,7 @@ from snakesteer.engine.interface import Generation, Request
 from snakesteer.evaluation.answers import answer_all, write_answers
 from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.run import SearchInputs, search
-from snakesteer.steering.vector import Vector
-from snakesteer.vectors.estimate import Diagnostics, write_vector
+from snakesteer.steering.vector import Vector, write_vector
 
 LAYERS = (1, 3, 5)
 PROBLEMS, CHUNK = 24, 8
@@ -90,7 +89,7 @@ def make_inputs(folder: Path, workers: int = 1, **changes: Any) -> SearchInputs:
     for layer in LAYERS:
         files.append(str(folder / f"layer_{layer}.safetensors"))
         vector = Vector("caa", layer, np.ones(4, np.float32), 2.0)
-        write_vector(files[-1], vector, Diagnostics(4, 0.5, 0.7, 1.0), {})
+        write_vector(files[-1], vector, {})
     settings = {"chunk_size": CHUNK, "trials_per_round": 2, "workers": workers, **changes}
     return SearchInputs(
         problems=str(folder / "val.jsonl"),

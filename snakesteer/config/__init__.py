@@ -96,6 +96,23 @@ class Config(Section):
         return check_braces("results", value)
 
     @model_validator(mode="after")
+    def _methods_keys_are_keys(self) -> "Config":
+        known = {
+            f"{name}.{key}"
+            for name, section in self
+            if isinstance(section, Section)
+            for key in type(section).model_fields
+        }
+        for name, method in catalogue.METHODS.items():
+            if unknown := {*method.keys, *method.needs} - known:
+                raise ValueError(
+                    f"snakesteer/steering/methods/{name}.py names keys that the configuration "
+                    f"lacks: {', '.join(sorted(unknown))}. Add them to a section in "
+                    "snakesteer/config/, or correct KEYS and NEEDS there"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _sections_agree(self) -> "Config":
         needed = self.prompt.shots + self.pairs.min_pairs
         if self.data.train < needed:

@@ -20,6 +20,7 @@ _PACKAGE = Path(__file__).parents[1]
 _DIRECTIONS = _PACKAGE / "vectors" / "directions"
 _METHODS = _PACKAGE / "steering" / "methods"
 _SHARED = {"base"}  # what methods have in common
+_FUNCTIONS = ("suggest", "choices", "spans", "dynamic")
 
 
 @dataclass(frozen=True)
@@ -55,27 +56,50 @@ def _summary(module: ast.Module) -> str:
 
 
 def _method(name: str) -> MethodEntry:
-    module = _module(_METHODS, name)
-    constants: dict[str, Any] = {}
-    for node in module.body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.Tuple):
-            for target in node.targets:
-                if isinstance(target, ast.Name) and target.id.isupper():
-                    constants[target.id] = ast.literal_eval(node.value)
+    """What a method's module says of itself.
+
+    Raises:
+        ValueError: It says too little, or something that cannot be; names the file.
+    """
+    file, module = _METHODS / f"{name}.py", _module(_METHODS, name)
+    said = _constants(module, file)
     for constant, values in (("KIND", get_args(Kind)), ("ENGINE", get_args(EngineNeed))):
-        file = _METHODS / f"{name}.py"
-        if constant not in constants:
+        if constant not in said:
             raise ValueError(f"{file} has no {constant}: name one of {_quoted(values)}")
-        if constants[constant] not in values:
-            found = constants[constant]
+        if said[constant] not in values:
+            found = said[constant]
             raise ValueError(f"{file}: {constant} is {found!r}, not one of {_quoted(values)}")
-    return MethodEntry(
-        summary=_summary(module),
-        kind=constants["KIND"],
-        engine=constants["ENGINE"],
-        keys=constants.get("KEYS", ()),
-        needs=constants.get("NEEDS", ()),
-    )
+    for constant in ("KEYS", "NEEDS"):
+        keys = said.setdefault(constant, ())
+        if not isinstance(keys, tuple) or not all(isinstance(key, str) for key in keys):
+            raise ValueError(f"{file}: {constant} is {keys!r}, not a tuple of config keys")
+    if said["KIND"] != "residual" and said["ENGINE"] != "reference":
+        raise ValueError(
+            f"{file}: KIND {said['KIND']!r} needs ENGINE 'reference', which alone runs it"
+        )
+    functions = {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
+    if missing := [name for name in _FUNCTIONS if name not in functions]:
+        raise ValueError(f"{file} has no function {_quoted(missing)}")
+    return MethodEntry(_summary(module), said["KIND"], said["ENGINE"], said["KEYS"], said["NEEDS"])
+
+
+def _constants(module: ast.Module, file: Path) -> dict[str, Any]:
+    """Those constants of a method's module that are read without importing it."""
+    found = {}
+    for node in module.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                pass
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                pass
+            case _:
+                continue
+        if name in ("KIND", "ENGINE", "KEYS", "NEEDS"):
+            try:
+                found[name] = ast.literal_eval(value)
+            except ValueError:
+                raise ValueError(f"{file}: {name} must be written out, not computed") from None
+    return found
 
 
 def _quoted(values: Iterable[str]) -> str:

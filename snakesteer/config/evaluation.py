@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from snakesteer.config import catalogue
 from snakesteer.config.section import Section
 
-LAYERED = catalogue.of_kind("residual")
+LAYERED = [name for name in catalogue.of_kind("residual") if not catalogue.needs_reference([name])]
 
 
 def _layered(method: str) -> str:

@@ -108,8 +108,8 @@ class SteeringConfig(Section):
         1,
         ge=1,
         description="Number of consecutive entries of `layers` that are steered together, each "
-        "with its own vector at the same strength; the searched layer is the first. For `caa` and "
-        "`dac`, and not beside `actadd`.",
+        "with its own vector at the same strength; the searched layer is the first. For methods of "
+        "the residual stream, and not beside those of the prompt's start.",
     )
     operators: list[Operator] = Field(
         ["add"],

@@ -1,1 +1,1 @@
-"""Problems: where they come from, how they are split, and how a gold answer is read."""
+"""Problems: where they come from, how they are split, and how they become prompts."""

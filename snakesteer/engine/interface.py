@@ -43,7 +43,7 @@ class Request:
     seed: int = 0
 
     @property
-    def is_dac(self) -> bool:
+    def is_dynamic(self) -> bool:
         """Whether its strength is dynamic."""
         return self.steering is not None and self.steering.dac is not None
 

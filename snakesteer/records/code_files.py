@@ -72,7 +72,7 @@ def _imports(file: Path) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             named += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             # What is imported may be a module itself, as in `from snakesteer.data import embedded`.
             named += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return [name for name in named if name.split(".")[0] == PACKAGE.name and _file(name).exists()]

@@ -143,7 +143,7 @@ class Evidence:
 
     @property
     def dynamic(self) -> bool:
-        """Whether DAC sets the strength of the chosen configuration, token by token."""
+        """Whether the strength of the chosen configuration is set anew at every token."""
         return bool(self.params["scope"] == "dynamic")
 
     @property

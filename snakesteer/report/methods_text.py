@@ -128,7 +128,7 @@ def _result(evidence: Evidence) -> list[str]:
             f"{percent_interval(arms[0].accuracy_ci)}, {interval}); there was no steering to test."
         )
     if len(arms) > 2:
-        dose = "strength (DAC gives each an α_t of its own)" if evidence.dynamic else "dose"
+        dose = "strength (each has an α_t of its own)" if evidence.dynamic else "dose"
         kind = METHODS[evidence.params["steering_method"]].kind
         where = "heads" if kind == "heads" else "layer"
         where += "s" if "band_layers" in evidence.params else ""

@@ -18,6 +18,15 @@ DIRECTION_WORDS = {
     "pca": "the first principal component of the differences [@zou2023repe]",
     IMPORTED: "a vector read from a file",
 }
+# A searched parameter without a row here is called by its own name.
+PARAMETER_WORDS = {
+    "steering_direction": "direction",
+    "layer_id": "layer",
+    "operator": "operator",
+    "entropy_threshold": "entropy threshold",
+    "ptop": "top-p mass",
+    "max_alpha": "cap of the KL divergence",
+}
 PAIRS = {
     "gold_vs_corrupted": "the gold solution against itself with a wrong number carried to the end",
     "model_correct_vs_wrong": "a right against a wrong solution that the model itself had sampled",
@@ -49,7 +58,7 @@ def steering_sentences(config: RunConfig, layers: Sequence[int]) -> list[str]:
         sentences.append(
             f"{told[0].upper()}{told[1:]} was tried at the blocks {blocks} (counted from 0)."
         )
-    sentences += [method_sentence(method, config, blocks) for method in methods]
+    sentences += [method_sentence(name, config, blocks) for name in methods]
     if steering["band"] > 1:
         sentences.append(
             f"{steering['band']} consecutive ones of these blocks were steered together, each with "
@@ -72,27 +81,20 @@ def searched_words(steering: RunConfig, layers: Sequence[int]) -> str:
     choices = {name: method(name).choices(config, layers) for name in methods}
     spans = {name: method(name).spans(config) for name in methods}
 
-    def choosers(parameter: str) -> list[str]:
-        return [name for name in methods if parameter in choices[name]]
+    def chooses(name: str, parameter: str) -> bool:
+        low, high = spans[name].get(parameter, (0.0, 0.0))
+        return low < high or len(choices[name].get(parameter, ())) > 1
 
-    def varying(parameter: str) -> list[str]:
-        return [name for name in methods if _varies(spans[name].get(parameter, (0, 0)))]
-
-    parameters = [
-        ("method", methods, len(methods) > 1),
-        ("direction", choosers("steering_direction"), len(config.directions) > 1),
-        ("layer", choosers("layer_id"), len(layers) > 1),
-        ("operator", choosers("operator"), True),
-        ("entropy threshold", varying("entropy_threshold"), True),
-        ("top-p mass", varying("ptop"), True),
-        ("cap of the KL divergence", varying("max_alpha"), True),
-        ("strength", methods, True),
-    ]
-    found = []
-    for name, owners, several in parameters:
-        if owners and several:
+    own = [name for found in choices.values() for name in found]
+    own += [name for found in spans.values() for name in found]
+    found = ["method"] if len(methods) > 1 else []
+    for parameter in dict.fromkeys([*PARAMETER_WORDS, *own]):
+        owners = [name for name in methods if chooses(name, parameter)]
+        told = PARAMETER_WORDS.get(parameter, parameter.replace("_", " "))
+        if owners:
             whose = ", ".join(map(method_title, owners))
-            found.append(name if list(owners) == list(methods) else f"{name} ({whose})")
+            found.append(told if owners == list(methods) else f"{told} ({whose})")
+    found.append("strength")
     listed = " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
     return listed[0].upper() + listed[1:]
 
@@ -122,7 +124,3 @@ def strength_words(steering: RunConfig) -> str:
             else "for a turn, the angle in radians"
         )
     return "; ".join(words)
-
-
-def _varies(span: Sequence[float]) -> bool:
-    return span[0] < span[1]

@@ -1,1 +1,1 @@
-"""The Optuna search: spaces, rounds of trials, and the choice of the best configuration."""
+"""The Optuna search: rounds of trials, their journal, and the choice of the best configuration."""

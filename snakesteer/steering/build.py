@@ -39,6 +39,10 @@ def steered_layers(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector])
 
 
 def _residual(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> ResidualSteering:
+    if candidate.schedule not in (None, "dynamic"):
+        raise ValueError(f"the residual stream has no schedule {candidate.schedule!r}: {candidate}")
+    if candidate.dynamic and candidate.scope != "from_last_prompt_token":
+        raise ValueError(f"a dynamic strength has a scope of its own: {candidate}")
     alphas = candidate.band_alphas or (candidate.alpha,)
     first, *more = (
         _place(candidate, vectors[key], alpha)
@@ -78,8 +82,9 @@ def _place(candidate: Candidate, vector: AnyVector, alpha: float) -> Place:
 
 
 def _dac(candidate: Candidate) -> Dac:
-    # The published form, that of attention heads, has no threshold.
-    threshold = _NO_THRESHOLD if candidate.kind == "heads" else candidate.entropy_threshold
+    threshold = candidate.entropy_threshold
+    if threshold is None and candidate.kind == "heads":
+        threshold = _NO_THRESHOLD  # the published form has none
     values = (threshold, candidate.ptop, candidate.max_alpha, candidate.probe_alpha)
     given = [value for value in values if value is not None]
     if len(given) != len(values):

@@ -96,6 +96,27 @@ class HeadVector:
         return alpha * self.dose_at_alpha_1
 
 
+def write_vector(path: str | Path, vector: Vector, header: Mapping[str, Any]) -> None:
+    """Write a vector as safetensors, atomically; the header says what it is.
+
+    Args:
+        path: The file.
+        vector: The vector; kept raw and at unit length.
+        header: Where it comes from, and what is known of it.
+    """
+    rows = "" if vector.raw.ndim == 1 else ", row i at the prompt's position i"
+    told = {
+        **header,
+        "direction": vector.direction,
+        "layer": vector.layer,
+        "convention": f"added to the output of this 0-based block{rows}",
+        "norm": vector.norm,
+        "mean_residual_norm": vector.mean_residual_norm,
+    }
+    tensors = {"raw": vector.raw, "unit": (vector.raw / vector.norm).astype(np.float32)}
+    write_tensors(path, tensors, told)
+
+
 def write_head_vector(path: str | Path, vector: HeadVector, provenance: Mapping[str, Any]) -> None:
     """Write a vector as safetensors, atomically; the header says what it is.
 

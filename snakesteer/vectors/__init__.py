@@ -1,1 +1,1 @@
-"""How a steering vector is made: pairs, activations, probes, directions."""
+"""How a vector is made: pairs, activations, probes, directions; vectors of heads and prompts."""

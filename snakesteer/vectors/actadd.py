@@ -8,8 +8,7 @@ The paper reads and adds at a block's input. Here, as everywhere, layer L is the
 0-based block L: the paper's layer l is layer l − 1 here.
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,7 @@ from torch import Tensor
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
-from snakesteer.records.tensors import Array, write_tensors
-from snakesteer.steering.vector import Vector
+from snakesteer.records.tensors import Array
 
 
 @torch.inference_mode()
@@ -78,23 +76,3 @@ def blank_id(loaded: LoadedModel) -> int:
     """The token that stands for a blank; the padding token where the tokenizer has none."""
     ids = loaded.tokenizer(" ", add_special_tokens=False)["input_ids"]
     return int(ids[-1]) if ids else loaded.pad_id
-
-
-def write_actadd(path: str | Path, vector: Vector, provenance: Mapping[str, Any]) -> None:
-    """Write the vectors of a layer as safetensors, atomically; the header says what they are.
-
-    Args:
-        path: The file; `snakesteer.steering.vector.read_vector` reads it.
-        vector: ``raw`` is ``[positions, hidden]``.
-        provenance: Kept in the header.
-    """
-    tensors = {"raw": vector.raw, "unit": (vector.raw / vector.norm).astype(np.float32)}
-    header = {
-        **provenance,
-        "direction": vector.direction,
-        "layer": vector.layer,
-        "convention": "added to the output of this 0-based block, row i at the prompt's position i",
-        "norm": vector.norm,
-        "mean_residual_norm": vector.mean_residual_norm,
-    }
-    write_tensors(path, tensors, header)

@@ -22,10 +22,10 @@ from functools import cache
 from itertools import accumulate
 
 ANNOTATION = re.compile(r"<<([^<>]*)>>")
-_NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+")
+WRITTEN_NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+")
 FINAL_MARK = "####"
-FINAL = re.compile(rf"{FINAL_MARK}[^\d.]*(?:{_NUMBER.pattern})\D*$")
-_AFTER = re.compile(rf"[\s$]*({_NUMBER.pattern})")
+FINAL = re.compile(rf"{FINAL_MARK}[^\d.]*(?:{WRITTEN_NUMBER.pattern})\D*$")
+_AFTER = re.compile(rf"[\s$]*({WRITTEN_NUMBER.pattern})")
 DRAWS = 100  # wrong numbers tried per step
 _LONGEST = 1000  # characters of a number; Python writes no more than 4300 digits
 # So that pairs have as many equal numbers on either side, measured on GSM8K's train split.
@@ -139,7 +139,7 @@ def parse(answer: str) -> Solution | None:
     text = ANNOTATION.sub("", answer)
     if not FINAL.search(text):
         return None
-    found = list(_NUMBER.finditer(text))
+    found = list(WRITTEN_NUMBER.finditer(text))
     if any(len(number.group()) > _LONGEST for number in found):
         return None
     steps: list[Step] = []
@@ -292,7 +292,7 @@ def value(number: str) -> Fraction:
 def _parse_step(mark: re.Match[str], position: int, text: str) -> Step | None:
     """A calculation from its annotation; None if its result is not a number to work with."""
     calculation, _, stated = mark[1].rpartition("=")
-    if any(len(number) > _LONGEST for number in _NUMBER.findall(mark[1])):
+    if any(len(number) > _LONGEST for number in WRITTEN_NUMBER.findall(mark[1])):
         return None
     try:
         result = value(stated)
@@ -300,7 +300,7 @@ def _parse_step(mark: re.Match[str], position: int, text: str) -> Step | None:
         return None
     after = _AFTER.match(text, position)
     shown = after[1] if after and value(after[1]) == result else None
-    operands = frozenset(value(number) for number in _NUMBER.findall(calculation))
+    operands = frozenset(value(number) for number in WRITTEN_NUMBER.findall(calculation))
     expression, decimals = None, None
     try:
         expression = ast.parse(calculation.strip(), mode="eval").body
@@ -371,7 +371,7 @@ def _replace(text: str, replaced: Mapping[int, str]) -> str:
 
 def _distinct(text: str) -> int:
     """How many different numbers a text has."""
-    return len(set(_NUMBER.findall(text)))
+    return len(set(WRITTEN_NUMBER.findall(text)))
 
 
 def _fill(shape: str, digits: str) -> str:

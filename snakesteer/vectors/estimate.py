@@ -1,15 +1,12 @@
 """From activations of contrast pairs to a steering vector of one layer, with its diagnostics."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from snakesteer.config import Direction
 from snakesteer.errors import UserError
-from snakesteer.records.tensors import Array, write_tensors
+from snakesteer.records.tensors import Array
 from snakesteer.steering.vector import Vector
 from snakesteer.vectors.activations import Activations
 from snakesteer.vectors.directions import estimator
@@ -89,27 +86,3 @@ def diagnose(vector: Vector, activations: Activations) -> Diagnostics:
         norm_ratio=float(np.linalg.norm(differences.mean(axis=0)) / norms.mean()),
         dose_at_alpha_1=vector.dose(1.0),
     )
-
-
-def write_vector(
-    path: str | Path, vector: Vector, diagnostics: Diagnostics, provenance: Mapping[str, Any]
-) -> None:
-    """Write a vector as safetensors, atomically; the header says what it is.
-
-    Args:
-        path: The file.
-        vector: The vector; kept raw and at unit length.
-        diagnostics: Kept in the header.
-        provenance: Attributes of the activation file it comes from; kept in the header.
-    """
-    tensors = {"raw": vector.raw, "unit": (vector.raw / vector.norm).astype(np.float32)}
-    header = {
-        **provenance,
-        **asdict(diagnostics),
-        "direction": vector.direction,
-        "layer": vector.layer,
-        "convention": "added to the output of this 0-based block",
-        "norm": vector.norm,
-        "mean_residual_norm": vector.mean_residual_norm,
-    }
-    write_tensors(path, tensors, header)

@@ -2,15 +2,17 @@
 
 import modulefinder
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from snakesteer.config.catalogue import METHODS
 from snakesteer.records.code_files import PLUMBING
 from tests.workflow.graph import Job, graph
-from tests.workflow.project import CHECKOUT, Project
+from tests.workflow.project import CHECKOUT, CONFIG, Project
 
 pytestmark = pytest.mark.workflow
 
@@ -28,14 +30,19 @@ RUNS = {
         + [f"results/export/{file}" for file in EXPORTS],
         {
             "pairs": {"kind": "model_correct_vs_wrong"},
-            "steering": {"directions": ["caa", "file"], "vector_file": "problems/train.jsonl"},
+            "steering": {
+                "methods": ["dac"],
+                "directions": ["caa", "file"],
+                "vector_file": "problems/train.jsonl",
+            },
+            "sensitivity": {"methods": ["caa"]},  # not among those of the search
         },
     ),
     "all methods": (
         ["all"],
         {
             "steering": {
-                "methods": ["caa", "dac", "actadd", "dac_heads", "iti"],
+                "methods": [*METHODS],
                 "actadd_prompts": ["Good", "Bad"],
             },
             "heads": {"examples": 2},
@@ -65,15 +72,35 @@ def imported(script: str, chosen: frozenset[str] = frozenset()) -> set[str]:
 
     Args:
         script: Its name.
-        chosen: Modules that are imported by name at run time.
+        chosen: Modules that the run imports by name; they count where their package is reached.
     """
     finder = modulefinder.ModuleFinder([str(CHECKOUT)], excludes=sorted(PLUMBING))
     finder.run_script(str(CHECKOUT / "workflow" / "scripts" / f"{script}.py"))
-    for module in chosen:
-        finder.import_hook(module)
+    for module in sorted(chosen):
+        file = CHECKOUT.joinpath(*module.split(".")).with_suffix(".py")
+        if module.rpartition(".")[0] in finder.modules and file.exists():
+            finder.import_hook(module)
     files = [Path(m.__file__) for m in finder.modules.values() if m.__file__]
     inside = [path for path in files if CHECKOUT / "snakesteer" in path.parents]
     return library(path.relative_to(CHECKOUT).as_posix() for path in inside)
+
+
+def chosen_by(job: Job, overlay: Mapping[str, Any]) -> frozenset[str]:
+    """Modules that a job imports by name: of its direction, and of the run's methods."""
+    steering = {**CONFIG["steering"], **overlay.get("steering", {})}
+    methods = set(steering["methods"])
+    if job.rule == "sensitivity_grid":
+        methods |= set(overlay.get("sensitivity", {}).get("methods", ["caa"]))
+    directions = [
+        direction
+        for direction in steering["directions"]
+        if job.rule == "vector" and any(f"/vectors/{direction}/" in path for path in job.outputs)
+    ]
+    return frozenset(
+        [f"snakesteer.steering.methods.{name}" for name in methods]
+        + [f"snakesteer.report.methods.{name}" for name in methods]
+        + [f"snakesteer.vectors.directions.{name}" for name in directions]
+    )
 
 
 def library(paths: Iterable[str]) -> set[str]:
@@ -106,11 +133,7 @@ def test_every_rule_with_a_script_is_planned(jobs: dict[str, list[Job]]):
 
 def test_a_rule_has_the_code_that_its_script_imports_and_no_other(jobs: dict[str, list[Job]]):
     by_rule = scripts()
-    for job in (one for found in jobs.values() for one in found if one.rule in by_rule):
-        chosen = frozenset(
-            f"snakesteer.vectors.directions.{direction}"
-            for direction in ("caa", "probe")
-            if job.rule == "vector"
-            and any(f"/vectors/{direction}/" in path for path in job.outputs)
-        )
-        assert library(job.inputs) == imported(by_rule[job.rule], chosen), job.rule
+    for name, found in jobs.items():
+        for job in (one for one in found if one.rule in by_rule):
+            wanted = imported(by_rule[job.rule], chosen_by(job, RUNS[name][1]))
+            assert library(job.inputs) == wanted, job.rule

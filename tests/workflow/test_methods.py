@@ -73,6 +73,7 @@ def test_a_method_and_a_direction_are_one_file_each(finished_copy: Project):
     methods = (finished_copy.results / "methods.md").read_text(encoding="utf-8")
     assert "The method pulse was: add α·v at the first positions of the answer, and" in methods
     assert "as median difference of the pairs" in methods
+    assert "Layer, first k and strength (between -1 and 1" in methods
     assert "pulse" in (finished_copy.results / "report.html").read_text(encoding="utf-8")
 
     # Exports write the formats that can hold it, and refuse the others with a reason.

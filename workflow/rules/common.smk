@@ -37,9 +37,11 @@ except UserError as error:
 
 
 # The engine of all answers that are compared: one for the whole run.
-REFERENCE_INSTEAD = CONFIG.engine.name != "reference" and needs_reference(
-    CONFIG.steering.methods
-)
+METHODS = CONFIG.steering.methods
+GRID_METHODS = {
+    "steering.methods": [*dict.fromkeys([*METHODS, *CONFIG.sensitivity.methods])]
+}
+REFERENCE_INSTEAD = CONFIG.engine.name != "reference" and needs_reference(METHODS)
 # Compiled code may round differently where it has operators or bands to compute.
 PLAIN = (CONFIG.steering.operators, CONFIG.steering.band) == (["add"], 1)
 NOT_COMPILED = CONFIG.model.device != "cpu" and not PLAIN
@@ -105,8 +107,7 @@ def code_of(script, **chosen):
     what else is given.
     """
     path = Path(workflow.basedir, "workflow", "scripts", f"{script}.py")
-    methods = CONFIG.steering.methods
-    by_name = {"steering.methods": methods, "report.methods": methods, **chosen}
+    by_name = {"steering.methods": METHODS, "report.methods": METHODS, **chosen}
     files = code_files.imported_files(path, by_name)
     return [os.path.relpath(file) for file in files]
 
@@ -181,7 +182,6 @@ USER_VECTORS = (
 )
 ESTIMATED = [name for name in CONFIG.steering.directions if name != IMPORTED]
 # Methods of the residual stream share the directions' vectors; the others have vectors of their own.
-METHODS = CONFIG.steering.methods
 SEARCHED = CONFIG.steering.directions if of_kind("residual", METHODS) else []
 VECTOR_FILES = expand(
     "<results>/vectors/{direction}/layer_{layer}.safetensors",

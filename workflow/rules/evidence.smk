@@ -60,7 +60,7 @@ rule sensitivity_grid:
         ),
         info="<results>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("sensitivity_grid"),
+        code=code_of("sensitivity_grid", **GRID_METHODS),
     output:
         "<results>/sensitivity.csv",
     log:

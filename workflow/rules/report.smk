@@ -32,7 +32,7 @@ rule report:
             otherwise=[],
         ),
         assets=REPORT_ASSETS,
-        code=code_of("report"),
+        code=code_of("report", **(GRID_METHODS if CONFIG.sensitivity.in_report else {})),
     output:
         report=report(
             "<results>/report.html",

@@ -3,7 +3,8 @@
 from snakesteer.data.prompts import open_prompter
 from snakesteer.models.open import open_model
 from snakesteer.records.logs import script_log
-from snakesteer.vectors.actadd import prompt_differences, write_actadd
+from snakesteer.steering.vector import write_vector
+from snakesteer.vectors.actadd import prompt_differences
 from snakesteer.vectors.activations import read_activations
 from snakesteer.vectors.estimate import vector_at
 
@@ -17,4 +18,4 @@ with script_log(snakemake.log[0]):
     for layer, path, file in zip(params.layers, snakemake.output, inputs.activations, strict=True):
         activations = read_activations(file)
         vector = vector_at("actadd", found[layer], activations)
-        write_actadd(path, vector, {**activations.attributes, **provenance})
+        write_vector(path, vector, {**activations.attributes, **provenance})

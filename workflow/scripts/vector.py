@@ -1,8 +1,11 @@
 """One steering vector."""
 
+from dataclasses import asdict
+
 from snakesteer.records.logs import script_log
+from snakesteer.steering.vector import write_vector
 from snakesteer.vectors.activations import read_activations
-from snakesteer.vectors.estimate import diagnose, make_vector, write_vector
+from snakesteer.vectors.estimate import diagnose, make_vector
 from snakesteer.vectors.probes import read_probe
 
 with script_log(snakemake.log[0]):
@@ -10,4 +13,4 @@ with script_log(snakemake.log[0]):
     probe = read_probe(snakemake.input.probe)
     vector = make_vector(snakemake.wildcards.direction, activations, probe)
     diagnostics = diagnose(vector, activations)
-    write_vector(snakemake.output[0], vector, diagnostics, activations.attributes)
+    write_vector(snakemake.output[0], vector, {**activations.attributes, **asdict(diagnostics)})

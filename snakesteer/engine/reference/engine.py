@@ -16,9 +16,9 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from snakesteer.config.catalogue import Kind
 from snakesteer.engine.batching import alike, check_lengths, left_pad
 from snakesteer.engine.interface import Decoding, Finish, Generation, Request
-from snakesteer.engine.reference.actadd import start_steered
 from snakesteer.engine.reference.dac import generate_dac
 from snakesteer.engine.reference.heads import heads_steered, no_cache
+from snakesteer.engine.reference.prompt_start import start_steered
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched
@@ -75,7 +75,7 @@ class ReferenceEngine:
                 chosen = [requests[index] for index in batch]
                 if self.watch is not None:
                     self.watch.follow({index: [row] for row, index in enumerate(batch)})
-                if chosen[0].is_dac:
+                if chosen[0].is_dynamic:
                     rows = generate_dac(
                         self.loaded, chosen, self.decoding, self.stop_rule, self.watch
                     )
@@ -92,11 +92,11 @@ class ReferenceEngine:
         So a trial's batches are the baseline's, whatever other trials are in the call.
         """
         batches: list[list[int]] = []
-        alike: dict[object, list[int]] = {}
+        by_steering: dict[object, list[int]] = {}
         for index, request in enumerate(requests):
             key = None if request.steering is None else request.steering.key
-            alike.setdefault(key, []).append(index)
-        for members in alike.values():
+            by_steering.setdefault(key, []).append(index)
+        for members in by_steering.values():
             members.sort(key=lambda index: len(requests[index].prompt_ids))
             batches += [
                 members[start : start + self.batch_size]

@@ -74,7 +74,7 @@ def slot_starts(request: Request, slots: Sequence[int]) -> list[SlotStart]:
             seed=request.seed,
             steering=steering,
             factor=factor,
-            ticks_per_token=TICKS_PER_TOKEN if request.is_dac else 1,
+            ticks_per_token=TICKS_PER_TOKEN if request.is_dynamic else 1,
         )
 
     steering = residual_steering(request)
@@ -150,7 +150,7 @@ class SlotDecoder:
     def begin(self, steerings: Sequence[ResidualSteering | None]) -> None:
         """Make all slots idle, and the step compute what slots under these steerings need."""
         self.any_dac = any(one is not None and one.dac is not None for one in steerings)
-        self.rows.kinds = needed_operators(steerings)
+        self.rows.computed = needed_operators(steerings)
         self.stop(range(self.capacity.slots))
 
     def start(self, starts: Sequence[SlotStart], streams: Sequence[Streams]) -> None:
@@ -243,7 +243,7 @@ class SlotDecoder:
 
     def _captured(self, used: int) -> Callable[[], Tensor]:
         """The step as a CUDA graph, captured when it is first asked for."""
-        key = (used, self.any_dac, self.rows.kinds)
+        key = (used, self.any_dac, self.rows.computed)
         if key not in self._graphs:
             self._graphs[key] = self._capture(used)
         graph, result = self._graphs[key]

@@ -112,6 +112,6 @@ class Prefill:
             self.steering.clear()
             return
         steered = SteeredRows(self.loaded, rows, len(one.places))
-        steered.kinds = needed_operators([one])
+        steered.computed = needed_operators([one])
         steered.put(torch.arange(rows, device=self.loaded.device), [one] * rows, [one.alpha] * rows)
         self.steering.set(steered, steered.factor[:-1])

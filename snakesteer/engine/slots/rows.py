@@ -67,8 +67,8 @@ class SteeredRows:
         end_step: ``[rows]`` int64, the first step behind the last steered one.
         factor: ``[rows + 1]`` float32, the strength at the row's first layer; the last entry
             belongs to no row.
-        kinds: Operators that are computed, those of other kinds leave their rows alone; empty for
-            one addition at one layer per row.
+        computed: Operators that are computed, those of others leave their rows alone; empty for one
+            addition at one layer per row.
         dtype: Of the model's residual stream.
     """
 
@@ -82,7 +82,7 @@ class SteeredRows:
         self.first_step = torch.zeros_like(self.operators)
         self.end_step = torch.zeros_like(self.operators)
         self.factor = torch.zeros(rows + 1, device=device)
-        self.kinds: tuple[Operator, ...] = ()
+        self.computed: tuple[Operator, ...] = ()
         self.dtype = loaded.dtype
 
     def put(
@@ -127,9 +127,9 @@ class SteeredRows:
         alphas = torch.where(here, alphas, 0.0).sum(dim=1)  # [rows]
         rows = torch.arange(len(here), device=here.device)
         vectors = self.vectors[rows, here.long().argmax(dim=1)]  # [rows, hidden]
-        for kind in self.kinds:
-            own = torch.where(self.operators == OPERATORS.index(kind), alphas, 0.0)
-            hidden = apply_operator(kind, hidden, vectors[:, None], own[:, None])
+        for operator in self.computed:
+            own = torch.where(self.operators == OPERATORS.index(operator), alphas, 0.0)
+            hidden = apply_operator(operator, hidden, vectors[:, None], own[:, None])
         return hidden
 
 
@@ -165,7 +165,7 @@ class RowSteering:
             scale: ``[rows]`` float32, the strength at each row's first layer.
         """
         self.clear()
-        if rows.kinds:
+        if rows.computed:
             self._rows = rows
             self._alphas = scale[:, None] * rows.relative
             return

@@ -109,7 +109,7 @@ class Scheduler:
         while self._queue:
             index = self._queue[0]
             request = self.requests[index]
-            needed = SLOTS_PER_REQUEST if request.is_dac else 1
+            needed = SLOTS_PER_REQUEST if request.is_dynamic else 1
             if needed > len(self._free):
                 break
             self._queue.popleft()

@@ -139,7 +139,8 @@ def _closed(faults: Sequence[str]) -> UserError:
     return UserError(
         "The zero-steering gate is closed, as hooks do not do exactly what they should. "
         + "; ".join(faults),
-        "No search is run with such hooks: undo what was changed in snakesteer/engine, or set "
+        "No search is run with such hooks: undo what was changed in snakesteer/engine or "
+        "snakesteer/steering, or set "
         "engine.name: reference. The log names all prompts and places.",
     )
 

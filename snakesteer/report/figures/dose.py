@@ -148,7 +148,7 @@ def _dose_notes(evidence: Evidence, found: Sequence[Point]) -> str:
     steering = SteeringConfig.model_validate(evidence.config["steering"])
     dynamic = any(method(name).dynamic(steering) for name in {point.method for point in found})
     notes = [
-        *(["for DAC times its α_t"] if dynamic else []),
+        *(["where the strength is dynamic, times its α_t"] if dynamic else []),
         *(["for a band at every layer"] if steering.band > 1 else []),
         *(["for `angular` an angle"] if "angular" in steering.operators else []),
     ]

@@ -3,12 +3,14 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from snakesteer.config import After, Direction, Range, Schedule, SteeringConfig
 from snakesteer.steering.bands import band_from, band_starts
 from snakesteer.steering.candidate import ALL_LAYERS, Candidate, VectorKey
-from snakesteer.steering.vector import AnyVector
+
+if TYPE_CHECKING:  # numpy is not needed where the Snakefile is read
+    from snakesteer.steering.vector import AnyVector
 
 
 class Trial(Protocol):
@@ -38,7 +40,7 @@ class Space:
     method: str
     config: SteeringConfig
     layers: Sequence[int]
-    vectors: Mapping[VectorKey, AnyVector]
+    vectors: Mapping[VectorKey, "AnyVector"]
 
 
 def strength_name(config: SteeringConfig) -> str:

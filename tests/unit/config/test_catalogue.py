@@ -1,12 +1,19 @@
 """What can be chosen by name is found without importing it."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 
 from snakesteer.config import Config, SteeringConfig, catalogue
-from snakesteer.config.catalogue import METHODS, needs_reference, of_kind, users
+from snakesteer.config.catalogue import (
+    METHODS,
+    MethodEntry,
+    needs_reference,
+    of_kind,
+    users,
+)
 from snakesteer.records.code_files import PACKAGE
 
 
@@ -44,15 +51,12 @@ def test_kinds_and_keys():
     assert users("heads.iti_heads") == ["iti"]
 
 
-def test_the_keys_of_a_method_are_keys_of_the_config():
-    known = {
-        f"{name}.{key}"
-        for name, section in Config()
-        if not isinstance(section, str)
-        for key in type(section).model_fields
-    }
-    for method in METHODS.values():
-        assert set(method.needs) <= set(method.keys) <= known
+def test_the_keys_of_a_method_are_keys_of_the_config(monkeypatch):
+    assert all(set(method.needs) <= set(method.keys) for method in METHODS.values())
+    entry = MethodEntry("Half", "residual", "any", ("steering.haif",), ())
+    monkeypatch.setitem(METHODS, "half", entry)
+    with pytest.raises(ValueError, match=r"methods/half\.py .* lacks: steering\.haif"):
+        Config()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -68,11 +72,56 @@ def test_an_unknown_method_names_the_known_ones_and_the_file_to_add():
         SteeringConfig(methods=["caaa"])
 
 
-def test_a_method_that_does_not_say_what_it_is(tmp_path, monkeypatch):
-    (tmp_path / "half.py").write_text('"""Half of it."""\n\nKIND = "residual"\n')
+GOOD = """\
+\"\"\"Half of it.\"\"\"
+
+import math
+
+KIND: str = "heads"
+ENGINE = "reference"
+KEYS = ("heads.steps",)
+SPAN = (0.0, math.inf)
+
+
+def suggest(trial, space): ...
+def choices(config, layers): ...
+def spans(config): ...
+def dynamic(config): ...
+"""
+
+
+@pytest.fixture
+def entry(tmp_path, monkeypatch):
+    """What a method's module says, with some of its text replaced."""
     monkeypatch.setattr(catalogue, "_METHODS", tmp_path)
-    with pytest.raises(ValueError, match=r"half\.py has no ENGINE"):
-        catalogue._method("half")
-    (tmp_path / "half.py").write_text('"""Half."""\n\nKIND = "half"\nENGINE = "any"\n')
-    with pytest.raises(ValueError, match=r"half\.py: KIND is 'half', not one of 'residual'"):
-        catalogue._method("half")
+
+    def read(old="", new=""):
+        assert old in GOOD
+        (tmp_path / "half.py").write_text(GOOD.replace(old, new, 1) if old else GOOD)
+        return catalogue._method("half")
+
+    return read
+
+
+def test_a_module_is_read_without_importing_it(entry):
+    wanted = MethodEntry("Half of it", "heads", "reference", ("heads.steps",), ())
+    assert entry() == wanted
+    assert entry("KEYS =", "OTHERS =").keys == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("ENGINE", "MOTOR", "half.py has no ENGINE: name one of 'any', 'reference'"),
+        ('"heads"', '"half"', "half.py: KIND is 'half', not one of 'residual', 'heads'"),
+        ('("heads.steps",)', '["heads.steps"]', "not a tuple of config keys"),
+        ('("heads.steps",)', '("heads.steps")', "not a tuple of config keys"),
+        ('("heads.steps",)', '("heads.steps", 1)', "not a tuple of config keys"),
+        ('("heads.steps",)', "tuple(SPAN)", "half.py: KEYS must be written out, not computed"),
+        ('"reference"', '"any"', "half.py: KIND 'heads' needs ENGINE 'reference'"),
+        ("def spans", "def span", "half.py has no function 'spans'"),
+    ],
+)
+def test_a_method_that_says_something_else_is_named(entry, old, new, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        entry(old, new)

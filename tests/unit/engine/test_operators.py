@@ -147,15 +147,15 @@ def test_an_engine_goes_back_and_forth():
     plain = [Request(prompt, 7, one) for prompt in PROMPTS for one in (None, steering())]
     before = engine.generate(plain)
     decoder = engine._decoder
-    assert (decoder.rows.kinds, decoder.capacity.places) == ((), 1)
+    assert (decoder.rows.computed, decoder.capacity.places) == ((), 1)
     engine.generate([Request(PROMPTS[0], 7, steering("clamp"))])
     assert engine._decoder is decoder
-    assert decoder.rows.kinds == ("clamp",)
+    assert decoder.rows.computed == ("clamp",)
     engine.generate([Request(PROMPTS[0], 7, steering(band=(0, 1)))])
     decoder = engine._decoder
-    assert (decoder.rows.kinds, decoder.capacity.places) == (("add",), 2)
+    assert (decoder.rows.computed, decoder.capacity.places) == (("add",), 2)
     assert engine.generate(plain) == before
-    assert engine._decoder.rows.kinds == ()
+    assert engine._decoder.rows.computed == ()
 
 
 def test_what_makes_no_sense_is_refused():

@@ -15,9 +15,8 @@ from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import summary
 from snakesteer.evaluation.final import evaluate_test, probe_on_test, read_best, read_generations
 from snakesteer.records.files import write_json, write_jsonl
-from snakesteer.steering.vector import HeadVector, Vector, write_head_vector
+from snakesteer.steering.vector import HeadVector, Vector, write_head_vector, write_vector
 from snakesteer.vectors.capture import capture, texts_of_pairs
-from snakesteer.vectors.estimate import Diagnostics, write_vector
 from snakesteer.vectors.pairs import gold_vs_corrupted
 from snakesteer.vectors.probes import Probe, write_probe
 from tests.loaded_models import loaded_model
@@ -43,7 +42,7 @@ def files(tmp_path):
     raw = loaded.model.get_output_embeddings().weight[seven].detach().numpy()
     vector = Vector("caa", LAYER, np.ascontiguousarray(raw), 10.0)
     vectors = [str(tmp_path / "vectors" / "caa" / f"layer_{LAYER}.safetensors")]
-    write_vector(vectors[0], vector, Diagnostics(4, 0.5, 0.7, 1.0), {})
+    write_vector(vectors[0], vector, {})
     probes = [str(tmp_path / "probes" / f"layer_{LAYER}.safetensors")]
     weight = np.random.default_rng(0).normal(size=HIDDEN).astype(np.float32)
     write_probe(probes[0], Probe(weight, 0.5), {})

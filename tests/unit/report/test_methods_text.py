@@ -80,7 +80,7 @@ def test_controls_of_dac_are_not_at_equal_dose(report):
     params = {**evidence.params, "scope": "dynamic"}
     dynamic = replace(evidence, test={**evidence.test, "best_trial_params": params})
     assert "Controls at the same layer and dose: 5 random" in methods_text(evidence)
-    assert "strength (DAC gives each an α_t of its own): 5 random" in methods_text(dynamic)
+    assert "strength (each has an α_t of its own): 5 random" in methods_text(dynamic)
 
 
 def test_a_vector_from_a_file_was_not_estimated(report):

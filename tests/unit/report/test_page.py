@@ -187,7 +187,7 @@ def test_controls_of_dac_are_said_to_differ_in_dose(report):
     params = {**evidence.params, "scope": "dynamic"}
     dynamic = replace(evidence, test={**evidence.test, "best_trial_params": params})
     page = render_page(dynamic, make_figures(dynamic), "", "")
-    assert "equally long (but DAC scales each by an α_t of its own" in page
+    assert "equally long (but each is scaled by an α_t of its own" in page
     assert "equally long: random directions" in report("helps").html
 
 

@@ -17,8 +17,7 @@ from snakesteer.search.database import read_db
 from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.run import SearchInputs, search
 from snakesteer.search.tables import collect
-from snakesteer.steering.vector import Vector
-from snakesteer.vectors.estimate import Diagnostics, write_vector
+from snakesteer.steering.vector import Vector, write_vector
 from tests.loaded_models import direction, loaded_model
 from tests.unit.evaluation.test_final import PROBLEMS, PROMPTER
 
@@ -50,7 +49,7 @@ def inputs(tmp_path):
     for layer in LAYERS:
         files.append(str(folder / f"layer_{layer}.safetensors"))
         vector = Vector("caa", layer, direction(layer).numpy(), 10.0)
-        write_vector(files[-1], vector, Diagnostics(4, 0.5, 0.7, 1.0), {})
+        write_vector(files[-1], vector, {})
     (folder / "code.py").write_text("1\n")
     return SearchInputs(
         problems=str(folder / "val.jsonl"),

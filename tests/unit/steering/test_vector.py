@@ -3,8 +3,14 @@
 import numpy as np
 
 from snakesteer.steering.candidate import ALL_LAYERS
-from snakesteer.steering.vector import HeadVector, Vector, file_of, read_vectors, write_head_vector
-from snakesteer.vectors.estimate import Diagnostics, write_vector
+from snakesteer.steering.vector import (
+    HeadVector,
+    Vector,
+    file_of,
+    read_vectors,
+    write_head_vector,
+    write_vector,
+)
 
 
 def test_files_are_read_by_their_keys(tmp_path):
@@ -12,7 +18,7 @@ def test_files_are_read_by_their_keys(tmp_path):
     for direction, layer in (("caa", 1), ("caa", 11), ("pca", 1)):
         path = tmp_path.joinpath("vectors", *file_of((direction, layer)))
         vector = Vector(direction, layer, layer * raw, 2.0)
-        write_vector(path, vector, Diagnostics(4, 0.5, 0.7, 1.0), {})
+        write_vector(path, vector, {})
     for method, steps in (("dac_heads", 3), ("iti", 1)):
         path = tmp_path.joinpath(*file_of((method, ALL_LAYERS)))
         delta = np.ones((steps, 2, 4), np.float32)

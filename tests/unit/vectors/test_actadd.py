@@ -14,8 +14,8 @@ from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import ResidualSteering
-from snakesteer.steering.vector import Vector, read_vector
-from snakesteer.vectors.actadd import blank_id, prompt_differences, write_actadd
+from snakesteer.steering.vector import Vector, read_vector, write_vector
+from snakesteer.vectors.actadd import blank_id, prompt_differences
 from tests.loaded_models import blocks_of, direction, loaded_model, prompt_ids
 from tests.tiny_models import CONTEXT, EOS, NUM_LAYERS, PAD
 
@@ -60,7 +60,7 @@ def test_a_dose_is_the_mean_length_of_what_is_added(tmp_path):
     vector = Vector("actadd", 2, raw, mean_residual_norm=10.0)
     assert vector.norm == pytest.approx(np.sqrt((0 + 25 + 100) / 3))
     assert vector.alpha(vector.dose(1.3)) == pytest.approx(1.3)
-    write_actadd(tmp_path / "v.safetensors", vector, {"prompts": ["a", "b"]})
+    write_vector(tmp_path / "v.safetensors", vector, {"prompts": ["a", "b"]})
     again = read_vector(tmp_path / "v.safetensors")
     np.testing.assert_array_equal(again.raw, raw)
     assert (again.direction, again.layer, again.mean_residual_norm) == ("actadd", 2, 10.0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from snakesteer.data.problem import strip_calculator
 from snakesteer.vectors.corruption import (
-    NUMBER,
+    WRITTEN_NUMBER,
     corrupt,
     evaluate,
     parse,
@@ -42,7 +42,7 @@ def corruptions(answer: str, count: int = 200) -> list[str]:
 
 
 def numbers(text: str) -> list[Fraction]:
-    return [value(number) for number in NUMBER.findall(text)]
+    return [value(number) for number in WRITTEN_NUMBER.findall(text)]
 
 
 def solutions() -> st.SearchStrategy[str]:

@@ -1,4 +1,4 @@
-"""Directions equal what their papers say, computed otherwise; modules alone make the registry."""
+"""Directions equal what their papers say, computed otherwise; they are found as modules alone."""
 
 import dataclasses
 import subprocess

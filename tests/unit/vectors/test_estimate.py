@@ -3,14 +3,15 @@
 import dataclasses
 import itertools
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 
 from snakesteer.errors import UserError
-from snakesteer.steering.vector import read_vector
-from snakesteer.vectors.estimate import diagnose, make_vector, write_vector
+from snakesteer.steering.vector import read_vector, write_vector
+from snakesteer.vectors.estimate import diagnose, make_vector
 from snakesteer.vectors.probes import Probe, fit_probe
 from tests.unit.examples import activations
 
@@ -95,7 +96,7 @@ def test_a_probe_without_weights_gives_no_direction(data):
 
 def test_a_file_gives_back_the_vector_and_says_what_it_is(tmp_path, data, probe):
     vector, path = make_vector("caa", data, probe), tmp_path / "caa" / "layer_3.safetensors"
-    write_vector(path, vector, diagnose(vector, data), data.attributes)
+    write_vector(path, vector, {**data.attributes, **asdict(diagnose(vector, data))})
     found = read_vector(path)
     np.testing.assert_array_equal(found.raw, vector.raw)
     assert (found.direction, found.layer) == ("caa", 3)

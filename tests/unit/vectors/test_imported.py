@@ -1,6 +1,7 @@
 """A user's own vectors: every format gives the same numbers, and what is wrong is named."""
 
 import random
+from dataclasses import asdict
 
 import gguf
 import numpy as np
@@ -10,7 +11,8 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
 from snakesteer.errors import UserError
-from snakesteer.vectors.estimate import diagnose, make_vector, write_vector
+from snakesteer.steering.vector import write_vector
+from snakesteer.vectors.estimate import diagnose, make_vector
 from snakesteer.vectors.imported import read_user_vector
 from snakesteer.vectors.probes import fit_probe
 from tests.unit.examples import activations
@@ -63,7 +65,7 @@ def test_a_vector_file_of_a_run(tmp_path):
     data = activations()
     vector = make_vector("caa", data, fit_probe(data, c=1.0))
     path = tmp_path / "layer_3.safetensors"
-    write_vector(path, vector, diagnose(vector, data), {})
+    write_vector(path, vector, asdict(diagnose(vector, data)))
     np.testing.assert_array_equal(read_user_vector(path, 3, HIDDEN), vector.raw)
     with pytest.raises(UserError, match=r"no vector for layer 2 \(layers in it: 3\)"):
         read_user_vector(path, 2, HIDDEN)

@@ -13,8 +13,8 @@ from snakesteer.engine.stopping import StopRule
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import direction, loaded_model, prompt_ids, slow_logits
+from tests.numpy_dac import numpy_alpha
 from tests.tiny_models import EOS, FAMILIES
-from tests.unit.steering.test_residual import numpy_alpha
 
 DAC = Dac(entropy_threshold=0.5, ptop=0.7, max_alpha=1.5, probe_alpha=3.0)
 

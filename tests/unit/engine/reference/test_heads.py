@@ -13,7 +13,7 @@ import torch
 
 from snakesteer.engine.batching import alike
 from snakesteer.engine.interface import Decoding, Request
-from snakesteer.engine.reference import dac as dac_loop
+from snakesteer.engine.reference import dac as reference_dac
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
@@ -21,8 +21,8 @@ from snakesteer.steering.dac import Dac
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import direction, loaded_model, prompt_ids
+from tests.numpy_dac import numpy_alpha
 from tests.tiny_models import EOS, NUM_LAYERS
-from tests.unit.steering.test_residual import numpy_alpha
 
 FAMILIES = ("llama", "gpt2", "gpt_neox")
 PROJECTIONS = {
@@ -100,13 +100,13 @@ def slow_generate(family, request):
 @pytest.fixture
 def strengths(monkeypatch):
     """Every α of the dynamic loop, ``[calls][rows]``."""
-    seen, real = [], dac_loop.dynamic_alpha
+    seen, real = [], reference_dac.dynamic_alpha
 
     def spy(*args):
         seen.append(real(*args))
         return seen[-1]
 
-    monkeypatch.setattr(dac_loop, "dynamic_alpha", spy)
+    monkeypatch.setattr(reference_dac, "dynamic_alpha", spy)
     return seen
 
 

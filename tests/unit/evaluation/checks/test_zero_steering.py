@@ -10,8 +10,8 @@ from torch import Tensor
 from snakesteer.config import SteeringConfig
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import engine as reference
-from snakesteer.engine.reference import heads as head_hooks
-from snakesteer.engine.reference.actadd import start_steered
+from snakesteer.engine.reference import heads as reference_heads
+from snakesteer.engine.reference.prompt_start import start_steered
 from snakesteer.engine.select import make_engine
 from snakesteer.engine.slots import engine as slots
 from snakesteer.engine.slots.check import examine
@@ -368,8 +368,10 @@ def test_broken_hooks_of_attention_heads(monkeypatch: pytest.MonkeyPatch):
     found = {("iti", ALL_LAYERS): HeadVector("iti", delta.numpy(), torch.ones(NUM_LAYERS).numpy())}
     config = SteeringConfig(methods=["iti"], strength=[0.0, 0.7])
     loaded = loaded_model("llama")
-    right = head_hooks.add_at_last
-    monkeypatch.setattr(head_hooks, "add_at_last", lambda outputs, added: right(outputs, 2 * added))
+    right = reference_heads.add_at_last
+    monkeypatch.setattr(
+        reference_heads, "add_at_last", lambda outputs, added: right(outputs, 2 * added)
+    )
     with pytest.raises(UserError, match="2 times what was asked for"):
         check_zero_steering(
             lambda _: make_engine("reference", loaded, Decoding(), batch_size=3),

@@ -6,8 +6,7 @@ from snakesteer.config import ModelConfig, PairsConfig
 from snakesteer.records.files import write_json, write_jsonl
 from snakesteer.report.exports.chosen import read_chosen
 from snakesteer.steering.candidate import Candidate
-from snakesteer.steering.vector import Vector
-from snakesteer.vectors.estimate import Diagnostics, write_vector
+from snakesteer.steering.vector import Vector, write_vector
 from tests.tiny_models import HIDDEN, NUM_LAYERS, save_tiny_model
 
 LAYERS = (1, 3)
@@ -31,7 +30,7 @@ def make_chosen(folder, found, family="llama"):
     files = []
     for layer, raw in RAW.items():
         files.append(str(folder / "vectors" / "caa" / f"layer_{layer}.safetensors"))
-        write_vector(files[-1], Vector("caa", layer, raw, 10.0), Diagnostics(4, 0.5, 0.7, 1.0), {})
+        write_vector(files[-1], Vector("caa", layer, raw, 10.0), {})
     model = save_tiny_model(folder / "model", family)
     best = {
         "best_trial_params": found.params(),

@@ -59,7 +59,10 @@ def test_the_highest_that_is_read_out_is_no_trial_that_was_ended_early(report):
 
 def test_the_dose_is_explained_where_it_is_another(report):
     evidence = report("helps").evidence
-    assert "mean norm (for DAC times its α_t). The" in dose_figure(evidence).caption
+    assert (
+        "mean norm (where the strength is dynamic, times its α_t). The"
+        in dose_figure(evidence).caption
+    )
     caa = [point for point in evidence.trials if point.method == "caa"]
     assert "mean norm. The" in dose_figure(replace(evidence, trials=caa)).caption
 
