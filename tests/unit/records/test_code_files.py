@@ -72,7 +72,7 @@ def test_activations_do_not_depend_on_the_engine_or_the_search():
 @pytest.mark.parametrize(
     "text",
     [
-        "from snakesteer.data.embedded import generate",
+        "from snakesteer.data.embedded import generate_problems",
         "from snakesteer.data import embedded",
         "import snakesteer.data.embedded",
         "import snakesteer.data.embedded as one",
