@@ -123,7 +123,8 @@ rule vector:
     log:
         "<results>/logs/vector_{direction}_{layer}.log",
     wildcard_constraints:
-        direction="|".join(ESTIMATED),
+        # Without one, nothing: an empty constraint would be none at all.
+        direction="|".join(ESTIMATED) or "(?!)",
     conda:
         "../../envs/snakesteer.yaml"
     script:
