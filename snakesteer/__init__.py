@@ -4,7 +4,7 @@ The library behind the workflow. Nothing here imports Snakemake; the rules in ``
 these modules through thin scripts. From Python::
 
     from snakesteer import GSM8KOptimizationPipeline, OptimizationConfig
-    from snakesteer import generate, load_model, model_of, read_vector, steer
+    from snakesteer import generate, load_model, model_of, read_vector, steer, train_vector
 """
 
 import importlib
@@ -23,6 +23,7 @@ _MODULES = {
     "model_of": "evaluation.steered_text",
     "read_vector": "evaluation.steered_text",
     "steer": "evaluation.steered_text",
+    "train_vector": "evaluation.steered_text",
 }
 __all__ = list(_MODULES)
 

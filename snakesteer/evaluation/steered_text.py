@@ -13,6 +13,7 @@ import torch
 
 from snakesteer.config import Scope
 from snakesteer.config.load import load_config
+from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.models import loading
@@ -20,8 +21,9 @@ from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json
 from snakesteer.steering.residual import ResidualSteering
 from snakesteer.steering.vector import Vector, read_vector
+from snakesteer.vectors.training import Example, Recipe, train
 
-__all__ = ["generate", "load_model", "model_of", "read_vector", "steer"]
+__all__ = ["generate", "load_model", "model_of", "read_vector", "steer", "train_vector"]
 
 BATCH_SIZE = 16
 
@@ -106,3 +108,47 @@ def generate(
         for i, prompt in enumerate(prompts)
     ]
     return [generation.text for generation in engine.generate(requests)]
+
+
+def train_vector(
+    loaded: LoadedModel,
+    problems: Sequence[tuple[str, str]],
+    layer: int,
+    *,
+    scope: Scope = "from_last_prompt_token",
+    epochs: int = Recipe.epochs,
+    learning_rate: float = Recipe.learning_rate,
+    held_out: float = Recipe.held_out,
+    max_dose: float = Recipe.max_dose,
+    seed: int = Recipe.seed,
+) -> Vector:
+    """Train a steering vector to say solutions; the model's weights stay as they are.
+
+    Args:
+        loaded: The model.
+        problems: Prompts, each with what is to follow it: the solution and what ends it (a blank
+            line, the end token), all of which is learned.
+        layer: 0-based block whose output the vector is added to.
+        scope: Positions that are steered.
+        epochs: Passes over the problems.
+        learning_rate: How far a first step goes, in mean residual norms of the layer.
+        held_out: Share of the problems that are not learned; they choose the epoch.
+        max_dose: Longest vector, in mean residual norms of the layer.
+        seed: Draws the held-out problems and the order of batches.
+
+    Returns:
+        The vector; ``steer(vector, vector.dose(1.0))`` steers as it was trained.
+
+    Raises:
+        UserError: Nothing to learn, a text that does not fit into the model's context, or a loss
+            that is not finite.
+    """
+    examples = []
+    for prompt, solution in problems:
+        alone = tuple(loaded.tokenizer(prompt)["input_ids"])
+        whole = tuple(loaded.tokenizer(prompt + solution)["input_ids"])
+        # A tokenizer may join the prompt's end with the solution's start, or close a text.
+        examples.append(Example(whole, len(common_prefix([alone, whole]))))
+    recipe = Recipe(epochs, learning_rate, held_out=held_out, max_dose=max_dose, seed=seed)
+    vector, _ = train(loaded, examples, layer, recipe, scope, progress=True)
+    return vector

@@ -47,7 +47,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_the_python_blocks_run_as_written(folder, capfd):
     codes = blocks("python")
-    assert len(codes) == 4
+    assert len(codes) == 5
     namespace = {}
     for code in codes:
         exec(compile(code, "docs/tutorial.md", "exec"), namespace)
@@ -56,6 +56,8 @@ def test_the_python_blocks_run_as_written(folder, capfd):
     assert f"Improvement: {final['accuracy_improvement']:+.4f}" in said
     texts = re.findall(r"^dose ([+-]0\.[02]): (.*)$", said, re.M)
     assert [dose for dose, _ in texts] == ["-0.2", "+0.0", "+0.2"]
+    assert re.search(r"^trained, dose 0\.\d\d: ", said, re.M)
+    assert namespace["trained"].layer == 12
     assert (folder / "results/tutorial/config.yaml").is_file()
 
     _, problems, vector = configs()
@@ -69,10 +71,11 @@ def test_the_python_blocks_run_as_written(folder, capfd):
 
 
 def test_the_example_by_hand_has_ten_lines():
-    _, by_hand, *_ = blocks("python")
-    lines = [line for line in by_hand.splitlines() if line]
-    assert len(lines) <= 10
-    assert lines[0].startswith("from snakesteer import ")
+    _, by_hand, trained, *_ = blocks("python")
+    for block in (by_hand, trained):
+        lines = [line for line in block.splitlines() if line]
+        assert len(lines) <= 10
+        assert lines[0].startswith("from snakesteer import ")
 
 
 def test_the_commands_exist():

@@ -6,7 +6,13 @@ import torch
 
 from snakesteer.engine.interface import Request
 from snakesteer.errors import UserError
-from snakesteer.evaluation.steered_text import generate, load_model, model_of, steer
+from snakesteer.evaluation.steered_text import (
+    generate,
+    load_model,
+    model_of,
+    steer,
+    train_vector,
+)
 from snakesteer.records.files import write_json
 from snakesteer.steering.vector import Vector
 from tests.loaded_models import direction, loaded_model, prompt_ids, slow_generate
@@ -70,3 +76,19 @@ def test_models_by_name_and_of_a_run(tmp_path):
     assert model_of(tmp_path / "results").dtype == torch.bfloat16
     with pytest.raises(UserError, match=r"provenance\.json"):
         model_of(tmp_path)
+
+
+def test_a_trained_vector_says_what_it_learned():
+    loaded = loaded_model("llama")
+    prompts = [f"{n}+1=" for n in range(8)]
+    lessons = [(prompt, "y") for prompt in prompts] * 2
+    keys = {"epochs": 80, "learning_rate": 0.05, "held_out": 0.0, "max_dose": 5.0}
+    vector = train_vector(loaded, lessons, 1, **keys)
+    assert (vector.direction, vector.layer, vector.raw.dtype) == ("trained", 1, np.float32)
+    steering = steer(vector, vector.dose(1.0))
+    assert steering.alpha == pytest.approx(1.0)
+    assert generate(loaded, prompts, max_new_tokens=1) != ["y"] * 8
+    assert generate(loaded, prompts, steering, max_new_tokens=1) == ["y"] * 8
+    assert np.array_equal(train_vector(loaded, lessons, 1, **keys).raw, vector.raw)
+    with pytest.raises(UserError, match="nothing to learn"):
+        train_vector(loaded, [("9+1=", "")], 1)
