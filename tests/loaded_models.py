@@ -45,7 +45,11 @@ def blocks_of(family: str, model: nn.Module) -> nn.ModuleList:
 @functools.cache
 def loaded_model(family: str, seed: int = 0) -> LoadedModel:
     """A random-weight model in float32 on the CPU. Shared between tests: leave it as it is."""
-    model = tiny_model(family, seed)
+    return as_loaded(tiny_model(family, seed))
+
+
+def as_loaded(model: nn.Module) -> LoadedModel:
+    """A model with the tests' vocabulary, in float32 on the CPU."""
     model.generation_config = GenerationConfig(pad_token_id=PAD)
     return LoadedModel(
         model=model,

@@ -36,11 +36,12 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 
-# The engine of all answers that are compared: one for the whole run.
 METHODS = CONFIG.steering.methods
+# What the sensitivity grid imports by name: its methods need not be the search's.
 GRID_METHODS = {
     "steering.methods": [*dict.fromkeys([*METHODS, *CONFIG.sensitivity.methods])]
 }
+# The engine of all answers that are compared: one for the whole run.
 REFERENCE_INSTEAD = CONFIG.engine.name != "reference" and needs_reference(METHODS)
 # Compiled code may round differently where it has operators or bands to compute.
 PLAIN = (CONFIG.steering.operators, CONFIG.steering.band) == (["add"], 1)

@@ -5,7 +5,6 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from transformers import GenerationConfig as HfGenerationConfig
 
 from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig, PromptConfig
 from snakesteer.data.problem import Problem
@@ -25,8 +24,6 @@ from snakesteer.evaluation.controls import (
     shuffled_labels,
 )
 from snakesteer.evaluation.final import Best, evaluate_test, read_generations
-from snakesteer.models.blocks import decoder_blocks
-from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import write_jsonl
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate
@@ -38,9 +35,9 @@ from snakesteer.vectors.capture import texts_of_pairs, write_activations
 from snakesteer.vectors.estimate import make_vector
 from snakesteer.vectors.pairs import Pair
 from snakesteer.vectors.probes import Probe, fit_probe
-from tests.loaded_models import loaded_model
+from tests.loaded_models import as_loaded, loaded_model
 from tests.planted import HIDDEN, LAYER, is_right, planted_model, planted_rows
-from tests.tiny_models import EOS, PAD, tiny_tokenizer
+from tests.tiny_models import tiny_tokenizer
 from tests.unit.report.runs import answers
 
 RNG = np.random.default_rng(0)
@@ -209,18 +206,7 @@ RATES = ("invalid_rate", "truncated_rate", "mean_new_tokens", "repetition_rate")
 
 
 def planted(effect):
-    model = planted_model(effect)
-    model.generation_config = HfGenerationConfig(pad_token_id=PAD)
-    return LoadedModel(
-        model=model,
-        tokenizer=tiny_tokenizer(),
-        blocks=decoder_blocks(model),
-        device=torch.device("cpu"),
-        dtype=torch.float32,
-        eos_ids=frozenset({EOS}),
-        pad_id=PAD,
-        context=256,
-    )
+    return as_loaded(planted_model(effect))
 
 
 def problems_of(rows):

@@ -12,10 +12,9 @@ from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.residual import ResidualSteering
 from snakesteer.vectors.training import Example, Recipe, _Texts, train
-from tests.loaded_models import MAIN_FAMILIES, blocks_of, direction, loaded_model
-from tests.planted import EOS as PLANTED_EOS
+from tests.loaded_models import MAIN_FAMILIES, as_loaded, blocks_of, direction, loaded_model
 from tests.planted import LAYER, letter_of, planted_model, token
-from tests.tiny_models import EOS, HIDDEN, PAD, VOCABULARY, tiny_tokenizer
+from tests.tiny_models import EOS, HIDDEN, VOCABULARY
 
 START = (5, 9, 12, 7)
 STEP = 1e-5  # of finite differences
@@ -127,26 +126,12 @@ def test_no_weight_changes_and_no_graph_is_kept_below_the_block():
         assert parameter.grad is None
 
 
-def planted(effect) -> LoadedModel:
-    model = planted_model(effect)
-    return LoadedModel(
-        model=model,
-        tokenizer=tiny_tokenizer(),
-        blocks=decoder_blocks(model),
-        device=torch.device("cpu"),
-        dtype=torch.float32,
-        eos_ids=frozenset({PLANTED_EOS}),
-        pad_id=PAD,
-        context=256,
-    )
-
-
 def test_a_planted_model_learns_to_answer():
     """It says a wrong number a little louder; one vector turns every answer that it can turn."""
-    loaded = planted("helps")
+    loaded = as_loaded(planted_model("helps"))
     numbers = range(2, 10)
     examples = [
-        Example((token("x"), token(letter_of(n)), token(str(n)), PLANTED_EOS), 2)
+        Example((token("x"), token(letter_of(n)), token(str(n)), EOS), 2)
         for n in numbers
         for _ in range(4)
     ]
