@@ -10,7 +10,8 @@ letter, and the letter has a number:
   that differs from number to number.
 
 Adding resolve makes every answer right, and a random direction has hardly any of it. In the model
-of no effect, resolve makes as many right answers wrong as wrong ones right.
+of no effect, resolve makes as many right answers wrong as wrong ones right. In the model that
+cannot know, letters have no numbers: it always says "2", and no vector makes it right more often.
 """
 
 import itertools
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from scipy.linalg import hadamard
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.tiny_models import BOS, EOS, PAD, VOCABULARY, tiny_tokenizer
@@ -32,12 +35,12 @@ MARGIN = 0.1  # of resolve, that turns an answer
 NAMES = ("Ann", "Bob", "Cem", "Dee", "Eve", "Flo", "Gus", "Hal", "Ida", "Jim")
 THINGS = ("pens", "cups", "eggs", "hats", "keys", "nuts", "pies", "toys", "rods", "bags", "mats")
 
-Effect = Literal["helps", "none"]
+Effect = Literal["helps", "none", "cannot"]
 
 
 @torch.no_grad()
 def planted_model(effect: Effect) -> LlamaForCausalLM:
-    """The model in which resolve helps, or the one in which it only changes answers."""
+    """A model in which resolve helps, or one in which nothing does."""
     config = LlamaConfig(
         vocab_size=len(VOCABULARY),
         hidden_size=HIDDEN,
@@ -69,9 +72,38 @@ def planted_model(effect: Effect) -> LlamaForCausalLM:
         say[digit, number] = 1.0
         if effect == "helps" and number in EASY:
             read[letter, RESOLVE] = 2.0 * MARGIN
+        if effect == "cannot":
+            read[letter] = 0.0
+            read[letter, COMMON], say[zero, COMMON] = 1.0, 0.0
+            say[token("2"), COMMON] = 0.2
         if effect == "none" and number % 2:  # right without resolve, wrong with it
             say[digit, number], say[digit, RESOLVE] = 1.0 + 2.0 * MARGIN, -2.0
     return model
+
+
+@torch.no_grad()
+def telling_model() -> LlamaForCausalLM:
+    """The model in which resolve helps, so that a gradient shows resolve and little else.
+
+    Numbers and what they share are read loudly and said quietly, resolve the other way round. All
+    axes are turned into patterns of ±1/16, so that an optimizer with a rate per entry sees them as
+    they are.
+    """
+    model = planted_model("helps")
+    read, say = model.model.embed_tokens.weight, model.lm_head.weight  # [vocab, hidden]
+    loud = [*NUMBERS, COMMON]
+    read[:, loud] *= 10.0
+    say[:, loud] /= 10.0
+    say *= 10.0  # so that answers that are drawn are mostly numbers
+    turn = torch.from_numpy(hadamard(HIDDEN)).float() / math.sqrt(HIDDEN)
+    read.copy_(read @ turn)
+    say.copy_(say @ turn)
+    return model
+
+
+def resolve_direction() -> Tensor:
+    """The direction of resolve in `telling_model`, ``[hidden]`` at length 1."""
+    return torch.from_numpy(hadamard(HIDDEN)[RESOLVE]).float() / math.sqrt(HIDDEN)
 
 
 def token(character: str) -> int:

@@ -38,6 +38,7 @@ from snakesteer.config.steering import (
     Scope,
     SteeringConfig,
 )
+from snakesteer.config.training import Objective, TrainingConfig
 
 __all__ = [
     "EMBEDDED_MODEL",
@@ -56,6 +57,7 @@ __all__ = [
     "Kl",
     "Method",
     "ModelConfig",
+    "Objective",
     "Operator",
     "PairKind",
     "PairsConfig",
@@ -69,6 +71,7 @@ __all__ = [
     "Section",
     "SensitivityConfig",
     "SteeringConfig",
+    "TrainingConfig",
 ]
 
 
@@ -84,6 +87,7 @@ class Config(Section):
     pairs: PairsConfig = PairsConfig()
     probe: ProbeConfig = ProbeConfig()
     steering: SteeringConfig = SteeringConfig()
+    training: TrainingConfig = TrainingConfig()
     heads: HeadsConfig = HeadsConfig()
     checks: ChecksConfig = ChecksConfig()
     search: SearchConfig = SearchConfig()

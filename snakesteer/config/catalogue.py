@@ -106,6 +106,10 @@ def _quoted(values: Iterable[str]) -> str:
     return ", ".join(map(repr, values))
 
 
+# Directions that are no modules: learned by gradient descent, and read from the user's own file.
+TRAINED = "trained"
+IMPORTED = "file"
+
 # Name → first line of the docstring.
 DIRECTIONS = {name: _summary(_module(_DIRECTIONS, name)) for name in _names(_DIRECTIONS)}
 METHODS = {name: _method(name) for name in _names(_METHODS) if name not in _SHARED}

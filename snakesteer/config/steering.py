@@ -6,13 +6,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from snakesteer.config import catalogue
+from snakesteer.config.catalogue import IMPORTED, TRAINED
 from snakesteer.config.layers import parse_layers
 from snakesteer.config.section import Section
 
 Range = tuple[float, float]
-# Estimated directions are modules (see `catalogue`); one more is read from a file.
-IMPORTED = "file"
-DIRECTION_NAMES = (*catalogue.DIRECTIONS, IMPORTED)
+DIRECTION_NAMES = (*catalogue.DIRECTIONS, TRAINED, IMPORTED)
 
 
 def _known_direction(direction: str) -> str:
@@ -90,6 +89,7 @@ class SteeringConfig(Section):
         min_length=1,
         description="What the vectors are. "
         + "".join(f"`{name}`: {summary}. " for name, summary in catalogue.DIRECTIONS.items())
+        + f"`{TRAINED}`: Learned by gradient descent, see `training`. "
         + f"`{IMPORTED}`: Read from `vector_file`.",
     )
     vector_file: str | None = Field(
@@ -102,7 +102,8 @@ class SteeringConfig(Section):
     layers: list[int | float] | str = Field(
         [0.3, 0.5, 0.7],
         description="Blocks whose output is steered, counted from 0: a list [8, 10], a range "
-        "'8-12' (both ends included) or '8-20:4', or fractions of the depth [0.3, 0.5].",
+        "'8-12' (both ends included) or '8-20:4', fractions of the depth [0.3, 0.5], or `all`: "
+        "every block at once, as one band.",
     )
     band: int = Field(
         1,

@@ -54,6 +54,19 @@ class Prompter:
         response = self.config.answer_template.replace("{answer}", strip_calculator(answer))
         return response.strip() if self.config.chat else response
 
+    def end(self) -> str:
+        """What follows a solution: as in a chat's earlier turns, or as between few-shot examples.
+
+        Outside a chat that is the separator with the start of the next question, at which
+        generation stops.
+        """
+        if not self.config.chat:
+            return self.config.separator + self.config.template.partition("{question}")[0].rstrip()
+        mark = "\N{REPLACEMENT CHARACTER}"
+        reply = {"role": "assistant", "content": mark}
+        behind = self._rendered([*self._messages(""), reply], False).rpartition(mark)[2].rstrip()
+        return behind or self.tokenizer.eos_token or ""
+
     def ids(self, question: str, response: str = "") -> tuple[int, ...]:
         """Token ids of the prompt for a question, with a response behind it if given."""
         return self.encode(self.text(question) + response)
@@ -128,6 +141,9 @@ class Prompter:
         return text if self.instruction is None else self.instruction + self.config.separator + text
 
     def _chat_text(self, question: str) -> str:
+        return self._rendered(self._messages(question), True)
+
+    def _messages(self, question: str) -> list[dict[str, str]]:
         messages = []
         if self.config.system is not None:
             messages.append({"role": "system", "content": self.config.system})
@@ -137,6 +153,9 @@ class Prompter:
         messages.append({"role": "user", "content": self._turn(question)})
         first = next(message for message in messages if message["role"] == "user")
         first["content"] = self._instructed(first["content"])
+        return messages
+
+    def _rendered(self, messages: list[dict[str, str]], to_be_answered: bool) -> str:
         if getattr(self.tokenizer, "chat_template", None) is None:
             raise UserError(
                 "prompt.chat is true, but the tokenizer has no chat template",
@@ -144,8 +163,11 @@ class Prompter:
             )
         template = _FIXED_DATE + self.tokenizer.get_chat_template()
         try:
-            return self.tokenizer.apply_chat_template(
-                messages, chat_template=template, tokenize=False, add_generation_prompt=True
+            text: str = self.tokenizer.apply_chat_template(
+                messages,
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=to_be_answered,
             )
         except TemplateError as error:
             raise UserError(
@@ -153,6 +175,7 @@ class Prompter:
                 "Some models know no system message: remove prompt.system. Otherwise set "
                 "prompt.chat: false and write the format into prompt.template.",
             ) from error
+        return text
 
 
 def split_examples(

@@ -57,12 +57,14 @@ class Generation:
         text: Decoded text, cut where a stop string begins.
         finish: ``eos`` (end token), ``stop`` (stop string) or ``length`` (limit reached).
         num_tokens: Decoded tokens, the end token included.
+        end: The end token, where it ended with one.
     """
 
     token_ids: tuple[int, ...]
     text: str
     finish: Finish
     num_tokens: int
+    end: int | None = None
 
 
 class Engine(Protocol):

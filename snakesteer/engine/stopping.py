@@ -48,6 +48,7 @@ class StopRule:
             text=text[: min(ends)] if ends else text,
             finish=finish,
             num_tokens=len(token_ids),
+            end=token_ids[-1] if finish == "eos" else None,
         )
 
     def _decode(self, token_ids: Sequence[int]) -> str:

@@ -21,7 +21,9 @@ from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json
 from snakesteer.steering.residual import ResidualSteering
 from snakesteer.steering.vector import Vector, read_vector
-from snakesteer.vectors.training import Example, Recipe, train
+from snakesteer.vectors.training.lessons import Example, Lesson, split_lessons
+from snakesteer.vectors.training.loop import train, trained_vectors
+from snakesteer.vectors.training.objectives import likelihood
 
 __all__ = ["generate", "load_model", "model_of", "read_vector", "steer", "train_vector"]
 
@@ -116,11 +118,7 @@ def train_vector(
     layer: int,
     *,
     scope: Scope = "from_last_prompt_token",
-    epochs: int = Recipe.epochs,
-    learning_rate: float = Recipe.learning_rate,
-    held_out: float = Recipe.held_out,
-    max_dose: float = Recipe.max_dose,
-    seed: int = Recipe.seed,
+    **training: Any,
 ) -> Vector:
     """Train a steering vector to say solutions; the model's weights stay as they are.
 
@@ -130,11 +128,7 @@ def train_vector(
             line, the end token), all of which is learned.
         layer: 0-based block whose output the vector is added to.
         scope: Positions that are steered.
-        epochs: Passes over the problems.
-        learning_rate: How far a first step goes, in mean residual norms of the layer.
-        held_out: Share of the problems that are not learned; they choose the epoch.
-        max_dose: Longest vector, in mean residual norms of the layer.
-        seed: Draws the held-out problems and the order of batches.
+        training: Keys of the config section ``training``: ``epochs=4``, ``learning_rate=0.01``, ….
 
     Returns:
         The vector; ``steer(vector, vector.dose(1.0))`` steers as it was trained.
@@ -143,12 +137,15 @@ def train_vector(
         UserError: Nothing to learn, a text that does not fit into the model's context, or a loss
             that is not finite.
     """
-    examples = []
-    for prompt, solution in problems:
+    lessons = []
+    for number, (prompt, solution) in enumerate(problems):
         alone = tuple(loaded.tokenizer(prompt)["input_ids"])
         whole = tuple(loaded.tokenizer(prompt + solution)["input_ids"])
         # A tokenizer may join the prompt's end with the solution's start, or close a text.
-        examples.append(Example(whole, len(common_prefix([alone, whole]))))
-    recipe = Recipe(epochs, learning_rate, held_out=held_out, max_dose=max_dose, seed=seed)
-    vector, _ = train(loaded, examples, layer, recipe, scope, progress=True)
-    return vector
+        example = Example(whole, len(common_prefix([alone, whole])))
+        lessons.append(Lesson(str(number), (example,)))
+    config = load_config({"training": training}).training
+    learned, kept = split_lessons(lessons, config.held_out, config.seed)
+    loss = likelihood([*learned, *kept])
+    learner = train(loaded, learned, kept, loss, [layer], config, scope, progress=True)
+    return trained_vectors(learner, [layer])[0]

@@ -112,6 +112,29 @@ def on_block_outputs(
 
 
 @contextmanager
+def blocks_computing(
+    blocks: list[nn.Module], computing: Mapping[int, Callable[..., Any]]
+) -> Iterator[None]:
+    """Let some blocks compute something else while the context is open; hooks stay as they are.
+
+    Args:
+        blocks: All decoder blocks.
+        computing: Layer → what stands in for the block's ``forward``, with the same arguments.
+    """
+    before = {layer: blocks[layer].__dict__.get("forward") for layer in computing}
+    for layer, forward in computing.items():
+        blocks[layer].__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        for layer, own in before.items():
+            if own is None:
+                del blocks[layer].__dict__["forward"]
+            else:
+                blocks[layer].__dict__["forward"] = own
+
+
+@contextmanager
 def on_layers(
     modules: list[nn.Module],
     callbacks: Mapping[int, Callback],

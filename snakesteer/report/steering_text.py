@@ -3,10 +3,11 @@
 Citation keys are those of assets/references.bib.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from snakesteer.config import SteeringConfig, catalogue
-from snakesteer.config.steering import IMPORTED
+from snakesteer.config.catalogue import IMPORTED, TRAINED
 from snakesteer.report.methods import RunConfig, method_sentence, method_title
 from snakesteer.steering.methods import method
 
@@ -16,6 +17,7 @@ DIRECTION_WORDS = {
     "probe": "the weights of a logistic-regression probe",
     "mean_centring": "mean-centring [@jorgensen2023centring]",
     "pca": "the first principal component of the differences [@zou2023repe]",
+    TRAINED: "trained vectors",
     IMPORTED: "a vector read from a file",
 }
 # A searched parameter without a row here is called by its own name.
@@ -26,6 +28,13 @@ PARAMETER_WORDS = {
     "entropy_threshold": "entropy threshold",
     "ptop": "top-p mass",
     "max_alpha": "cap of the KL divergence",
+}
+OBJECTIVES = {
+    "sft": "with cross-entropy on the gold solutions",
+    "own_correct": "with cross-entropy on right solutions that the model itself had sampled",
+    "preference": "with BiPO's loss on right against wrong solutions of the same problem "
+    "[@cao2024bipo]",
+    "reinforce": "with policy gradients on the reward of right answers [@sinii2025bias]",
 }
 PAIRS = {
     "gold_vs_corrupted": "the gold solution against itself with a wrong number carried to the end",
@@ -44,7 +53,8 @@ def steering_sentences(config: RunConfig, layers: Sequence[int]) -> list[str]:
     methods = steering["methods"]
     blocks = ", ".join(map(str, layers))
     residual = catalogue.of_kind("residual", methods)
-    estimated = [name for name in steering["directions"] if name != IMPORTED] if residual else []
+    others = (TRAINED, IMPORTED)
+    estimated = [name for name in steering["directions"] if name not in others] if residual else []
     sentences = []
     if estimated or catalogue.of_kind("heads", methods):
         sentences.append(f"A contrast pair is {PAIRS[config['pairs']['kind']]}.")
@@ -53,6 +63,8 @@ def steering_sentences(config: RunConfig, layers: Sequence[int]) -> list[str]:
             f"Steering vectors for the blocks {blocks} (counted from 0) were estimated on train "
             f"from contrast pairs as {'; '.join(map(direction_words, estimated))}."
         )
+    if residual and TRAINED in steering["directions"]:
+        sentences.append(training_sentence(config["training"], blocks, steering["band"] > 1))
     if residual and IMPORTED in steering["directions"]:
         told = DIRECTION_WORDS[IMPORTED]
         sentences.append(
@@ -65,6 +77,24 @@ def steering_sentences(config: RunConfig, layers: Sequence[int]) -> list[str]:
             "a vector of its own at the same strength."
         )
     return sentences
+
+
+def training_sentence(training: Mapping[str, Any], blocks: str, together: bool) -> str:
+    """How vectors were trained.
+
+    Args:
+        training: The config section.
+        blocks: The layers, in words.
+        together: Whether they were trained together.
+    """
+    learned = OBJECTIVES[training["objective"]]
+    kept = f", {training['held_out']:.0%} of its problems held out to choose the epoch"
+    return (
+        f"With the model's weights frozen, a vector was trained on train for "
+        f"{'all of the blocks' if together else 'each of the blocks'} {blocks} (counted from 0"
+        f"{', together' if together else ''}): {learned} ({training['epochs']} epochs of Adam"
+        f"{kept if training['held_out'] else ''})."
+    )
 
 
 def direction_words(name: str) -> str:

@@ -21,7 +21,7 @@ from snakesteer.search.journal import WORKER, finished_trials
 from snakesteer.search.samplers import make_sampler
 from snakesteer.steering.build import steered_layers
 from snakesteer.steering.candidate import PARAM_NAMES, STEERED_LAYERS, Candidate, VectorKey
-from snakesteer.steering.space import suggest, unsteered_start
+from snakesteer.steering.space import suggest, trained_starts, unsteered_start
 from snakesteer.steering.vector import AnyVector
 
 logger = logging.getLogger(__name__)
@@ -143,15 +143,22 @@ def _ask(study: optuna.Study, plan: Plan) -> _Running:
 
 
 def _given_point(trials: Sequence[FrozenTrial], plan: Plan) -> dict[str, Any] | None:
-    """The next point that is not the sampler's to choose: no steering, then those of the grid."""
+    """The next point that is not the sampler's to choose.
+
+    They are no steering, then trained vectors as they were trained, or all points of the grid.
+    """
     claimed = [trial for trial in trials if trial.state in CLAIMED]
     if all(trial.user_attrs.get("steering_alpha") != 0.0 for trial in claimed):
         return unsteered_start(plan.steering, plan.layers)
-    if plan.search.sampler != "grid":
-        return None
+    grid = plan.search.sampler == "grid"
+    points = (
+        grid_points(plan.search, plan.steering, plan.layers)
+        if grid
+        else trained_starts(plan.steering, plan.layers, plan.vectors)
+    )
     taken = {tuple(sorted(trial.params.items())) for trial in claimed}
-    points = grid_points(plan.search, plan.steering, plan.layers)
-    return next(point for point in points if tuple(sorted(point.items())) not in taken)
+    left = (point for point in points if tuple(sorted(point.items())) not in taken)
+    return next(left) if grid else next(left, None)
 
 
 def _evaluate_round(

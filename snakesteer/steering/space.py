@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from snakesteer.config import Method, SteeringConfig
+from snakesteer.config.catalogue import METHODS, TRAINED
+from snakesteer.steering.bands import band_from, band_starts
 from snakesteer.steering.candidate import Candidate, VectorKey
 from snakesteer.steering.methods import method
 from snakesteer.steering.methods.base import Space, Trial, strength_name
@@ -32,3 +34,46 @@ def unsteered_start(config: SteeringConfig, layers: Sequence[int]) -> dict[str, 
         strength_name(config): 0.0,
         **{name: values[0] for name, values in choices.items()},
     }
+
+
+def trained_starts(
+    config: SteeringConfig, layers: Sequence[int], vectors: Mapping[VectorKey, "AnyVector"]
+) -> list[dict[str, Any]]:
+    """Optuna parameters of vectors as they were trained (α = 1), layer by layer.
+
+    A trained vector says at which strength it is meant to be added, so that a search need not guess
+    it. Strengths beyond the configured ones become the largest of these.
+
+    Args:
+        config: Methods, directions and strengths.
+        layers: The layers to choose from.
+        vectors: All vectors.
+
+    Returns:
+        Nothing where no vectors are trained, or no method adds them at constant strength.
+    """
+    steady = (
+        name
+        for name in config.methods
+        if METHODS[name].kind == "residual" and not method(name).dynamic(config)
+    )
+    name = next(steady, None)
+    if name is None or TRAINED not in config.directions:
+        return []
+    choices = {key: values[0] for key, values in method(name).choices(config, layers).items()}
+    points = []
+    for layer in band_starts(layers, config.band):
+        found = [vectors[TRAINED, one] for one in band_from(layers, config.band, layer)]
+        dose = sum(vector.dose(1.0) for vector in found) / len(found)
+        points.append(
+            {
+                **choices,
+                "steering_method": name,
+                "steering_direction": TRAINED,
+                "layer_id": layer,
+                strength_name(config): min(
+                    1.0 if config.unit == "alpha" else dose, config.strength[1]
+                ),
+            }
+        )
+    return points

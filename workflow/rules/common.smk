@@ -13,14 +13,19 @@ from snakemake.logging import logger
 
 from snakesteer.records import code_files
 from snakesteer.config import EMBEDDED_MODEL
-from snakesteer.config.catalogue import needs_reference, of_kind, users
-from snakesteer.config.steering import IMPORTED
+from snakesteer.config.catalogue import (
+    IMPORTED,
+    TRAINED,
+    needs_reference,
+    of_kind,
+    users,
+)
 from snakesteer.config.load import load_config
 from snakesteer.errors import UserError
 from snakesteer.records.files import check_writable
 from snakesteer.report.exports.files import FILES as EXPORTS
 from snakesteer.records.files import read_json
-from snakesteer.config.layers import resolve_layers
+from snakesteer.config.layers import settled_layers
 from snakesteer.models.depth import depth_before_download, local_files
 from snakesteer.config.params import leaves
 from snakesteer.search.grid import check_sampler
@@ -30,7 +35,10 @@ EMBEDDED_MODEL_FOLDER = "resources/smollm2-135m-instruct"
 
 try:
     CONFIG = load_config(config)
-    LAYERS = resolve_layers(CONFIG.steering.layers, depth_before_download(CONFIG.model))
+    STEERING, LAYERS = settled_layers(
+        CONFIG.steering, depth_before_download(CONFIG.model)
+    )
+    CONFIG = CONFIG.model_copy(update={"steering": STEERING})
     check_sampler(CONFIG.search, CONFIG.steering, LAYERS)
 except UserError as error:
     raise WorkflowError(str(error)) from None
@@ -181,7 +189,18 @@ USER_VECTORS = (
     if CONFIG.steering.vector_file
     else {}
 )
-ESTIMATED = [name for name in CONFIG.steering.directions if name != IMPORTED]
+ESTIMATED = [
+    name for name in CONFIG.steering.directions if name not in (IMPORTED, TRAINED)
+]
+# Trained vectors: one training per layer, or one of all layers of the band.
+TOGETHER = CONFIG.steering.band > 1
+TRAINING_NAME = "band" if TOGETHER else "layer_{layer}"
+DRAWS_ANSWERS = CONFIG.training.objective == "reinforce"
+TRAINING_LOGS = (
+    expand(f"<results>/training/{TRAINING_NAME}.csv", layer=LAYERS)
+    if TRAINED in CONFIG.steering.directions
+    else []
+)
 # Methods of the residual stream share the directions' vectors; the others have vectors of their own.
 SEARCHED = CONFIG.steering.directions if of_kind("residual", METHODS) else []
 VECTOR_FILES = expand(

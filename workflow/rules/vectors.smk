@@ -4,6 +4,9 @@ Inputs: splits/{train,val}.jsonl, model/info.json, the user's own vectors (direc
 Outputs: solutions/{split}.jsonl (own samples, if asked for), pairs/{split}.jsonl,
 activations/{split}/layer_{L}.h5, probes/layer_{L}.{safetensors,json},
 vectors/{direction}/layer_{L}.safetensors (direction actadd: one vector per prompt position).
+Of direction `trained`: training/solutions.jsonl (own samples, if the objective learns from them),
+training/{layers}.csv (the log of its steps), and training/{layers}.checkpoint, which is no declared
+output, so that a failed or killed job leaves it.
 Steps: make contrast pairs; read all layers in one forward pass per text; fit a probe and estimate the
 directions per layer. Vectors and probes are made from train; validation pairs only score the probes.
 """
@@ -172,3 +175,83 @@ rule actadd_vectors:
         ),
     script:
         "../scripts/actadd_vectors.py"
+
+
+rule training_solutions:
+    input:
+        problems="<results>/splits/train.jsonl",
+        train="<results>/splits/train.jsonl",
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=code_of("own_solutions"),
+    output:
+        "<results>/training/solutions.jsonl",
+    log:
+        "<results>/logs/training_solutions.log",
+    conda:
+        "../../envs/snakesteer.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        **named(
+            **MODEL,
+            **section_params("prompt"),
+            **section_params("generation"),
+            **leaves("engine", CONFIG.engine),  # compared with nothing
+            samples=CONFIG.training.samples,
+            temperature=CONFIG.training.temperature,
+            seed=CONFIG.training.seed,
+        ),
+    script:
+        "../scripts/own_solutions.py"
+
+
+rule trained_vectors:
+    input:
+        train="<results>/splits/train.jsonl",
+        solutions=branch(
+            CONFIG.training.objective in ("own_correct", "preference"),
+            then="<results>/training/solutions.jsonl",
+            otherwise=[],
+        ),
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=code_of("trained_vectors"),
+    output:
+        vectors=(
+            expand(
+                f"<results>/vectors/{TRAINED}/layer_{{layer}}.safetensors",
+                layer=LAYERS,
+            )
+            if TOGETHER
+            else f"<results>/vectors/{TRAINED}/layer_{{layer}}.safetensors"
+        ),
+        log=f"<results>/training/{TRAINING_NAME}.csv",
+    log:
+        f"<results>/logs/trained_vectors_{TRAINING_NAME}.log",
+    benchmark:
+        f"<results>/benchmarks/trained_vectors_{TRAINING_NAME}.tsv"
+    conda:
+        "../../envs/snakesteer.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        **named(
+            **MODEL,
+            **section_params("training"),
+            **section_params("prompt", *([] if DRAWS_ANSWERS else ["stop"])),
+            **(leaves("engine", CONFIG.engine) if DRAWS_ANSWERS else {}),
+            **(
+                {"generation__max_new_tokens": CONFIG.generation.max_new_tokens}
+                if DRAWS_ANSWERS
+                else {}
+            ),
+            scope=CONFIG.steering.scope,
+            first_k=CONFIG.steering.first_k,
+        ),
+        layers=lambda wildcards: LAYERS if TOGETHER else [int(wildcards.layer)],
+        checkpoint=f"{CONFIG.results}/training/{TRAINING_NAME}.checkpoint",
+    script:
+        "../scripts/trained_vectors.py"

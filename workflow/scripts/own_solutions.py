@@ -14,8 +14,8 @@ with script_log(snakemake.log[0]):
     params = snakemake.params
     loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
     prompter, rest = open_prompter(params, snakemake.input.train, loaded.tokenizer)
-    train = snakemake.wildcards.split == "train"
-    problems = rest if train else read_problems(snakemake.input.problems)
+    own = snakemake.input.problems == snakemake.input.train  # no example is its own question
+    problems = rest if own else read_problems(snakemake.input.problems)
     generation = section(GenerationConfig, "generation", params)
     engine = open_sampler(params, loaded, prompter, params.temperature)
     generation = generation.model_copy(update={"seed": params.seed})

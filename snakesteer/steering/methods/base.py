@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from snakesteer.config import After, Direction, Range, Schedule, SteeringConfig
+from snakesteer.config.catalogue import TRAINED
 from snakesteer.steering.bands import band_from, band_starts
 from snakesteer.steering.candidate import ALL_LAYERS, Candidate, VectorKey
 
@@ -62,7 +63,11 @@ def suggest_layered(trial: Trial, space: Space, direction: Direction, band: int 
     in_alpha = config.unit == "alpha"
     layers = band_from(space.layers, band, layer)
     found = [space.vectors[direction, one] for one in layers]
-    alphas = tuple(strength if in_alpha else vector.alpha(strength) for vector in found)
+    if direction == TRAINED and not in_alpha:
+        # Trained together, they keep their proportions: the dose is that of their mean.
+        alphas = (strength / (sum(v.dose(1.0) for v in found) / len(found)),) * len(found)
+    else:
+        alphas = tuple(strength if in_alpha else vector.alpha(strength) for vector in found)
     return Candidate(
         method=space.method,
         direction=direction,

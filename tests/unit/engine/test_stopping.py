@@ -57,7 +57,7 @@ def expected(ids, eos_ids, stop, limit, tokenizer=TOKENIZER):
         begins = [text.find(string) for string in stop if string in text]
         if ids[count - 1] in eos_ids:
             kept = tuple(ids[: count - 1])
-            return Generation(kept, decode(kept, tokenizer), "eos", count)
+            return Generation(kept, decode(kept, tokenizer), "eos", count, ids[count - 1])
         if begins:
             return Generation(tuple(ids[:count]), text[: min(begins)], "stop", count)
         if count == limit:
@@ -130,10 +130,10 @@ class TestRule:
 
     def test_the_end_token_goes_before_the_stop_string_of_the_same_name(self):
         generation = by_rule([*TOKENIZER.encode("ok"), EOS], {EOS}, ["</s>"], 100)
-        assert generation == Generation(tuple(TOKENIZER.encode("ok")), "ok", "eos", 3)
+        assert generation == Generation(tuple(TOKENIZER.encode("ok")), "ok", "eos", 3, EOS)
 
     def test_the_end_token_as_first_token(self):
-        assert by_rule([EOS, 9], {EOS}, ["a"], 100) == Generation((), "", "eos", 1)
+        assert by_rule([EOS, 9], {EOS}, ["a"], 100) == Generation((), "", "eos", 1, EOS)
 
     def test_a_limit_of_one(self):
         assert by_rule([9, 9], {EOS}, ["a"], 1) == Generation((9,), decode([9]), "length", 1)
@@ -181,7 +181,7 @@ class TestEngine:
         answers = engine_answers(self.requests(dynamic, limits), eos_ids, stop)
         wanted = [expected(ids, eos_ids, stop, n) for ids, n in zip(full, limits, strict=True)]
         assert answers == wanted
-        assert answers[0] == Generation((), "", "eos", 1)
+        assert answers[0] == Generation((), "", "eos", 1, EOS)
         assert {answer.finish for answer in answers} >= {"eos", "stop"}
         one_by_one = [
             engine_answers([request], eos_ids, stop, 1)[0]

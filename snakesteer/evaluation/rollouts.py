@@ -1,0 +1,62 @@
+"""Answers drawn under vectors that are learning, with their rewards."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from snakesteer.config import GenerationConfig, Scope
+from snakesteer.data.problem import Problem
+from snakesteer.data.prompts import Prompter
+from snakesteer.engine.interface import Engine, Generation, Request
+from snakesteer.evaluation.answers import grade_generation, make_request
+from snakesteer.vectors.training.lessons import Example
+from snakesteer.vectors.training.loop import steering_at
+from snakesteer.vectors.training.reinforce import Draw, Rollout
+
+
+def drawing(
+    engine: Engine,
+    prompter: Prompter,
+    problems: Sequence[Problem],
+    generation: GenerationConfig,
+    samples: int,
+    layers: Sequence[int],
+    scope: Scope,
+    first_k: int | None,
+) -> Draw:
+    """A function that answers problems under the current vectors.
+
+    The reward is 1 for an answer that the numeric grader takes for right, else 0.
+
+    Args:
+        engine: A sampling engine.
+        prompter: Builds the prompts.
+        problems: All that may be asked for.
+        generation: Limit on an answer.
+        samples: Answers per problem.
+        layers: 0-based blocks that the vectors belong to.
+        scope: Which positions are steered.
+        first_k: For scope ``first_k``.
+    """
+    by_id = {problem.id: problem for problem in problems}
+
+    def draw(names: Sequence[str], vectors: Tensor, seed: int) -> list[Rollout]:
+        steering = steering_at(layers, vectors, scope, first_k) if bool(vectors.any()) else None
+        seeded = generation.model_copy(update={"seed": seed})
+        asked = [(by_id[name], number) for name in names for number in range(samples)]
+        requests = [make_request(prompter, p, steering, seeded, n) for p, n in asked]
+        found = []
+        for (problem, _), request, text in zip(
+            asked, requests, engine.generate(requests), strict=True
+        ):
+            reward = float(grade_generation(problem, request, text).correct)
+            found.append(Rollout(problem.id, _example(request, text), reward))
+        return found
+
+    return draw
+
+
+def _example(request: Request, text: Generation) -> Example:
+    """A drawn answer as it is learned from: every token that was drawn."""
+    end = () if text.end is None else (text.end,)
+    return Example((*request.prompt_ids, *text.token_ids, *end), len(request.prompt_ids))

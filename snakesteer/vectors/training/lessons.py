@@ -1,0 +1,190 @@
+"""What a steering vector is to learn from: texts, alone or side by side."""
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from snakesteer.data.problem import Problem
+from snakesteer.data.prompts import Ids, Prompter, common_prefix
+from snakesteer.errors import UserError
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt with what follows it.
+
+    Attributes:
+        token_ids: Prompt and response.
+        prompt_tokens: How many of these are the prompt, at least one; the others are learned from.
+    """
+
+    token_ids: Ids
+    prompt_tokens: int
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Texts that are learned from together.
+
+    Attributes:
+        problem: Id of the problem; all lessons of a problem are learned, or all are held out.
+        examples: One text to be said, or one to be said and one not to be said.
+        weight: Of the lesson in the loss.
+    """
+
+    problem: str
+    examples: tuple[Example, ...]
+    weight: float = 1.0
+
+
+def example(prompter: Prompter, question: str, response: str) -> Example:
+    """A response as it follows the prompt, the end of the answer included."""
+    prompt = prompter.ids(question)
+    whole = prompter.ids(question, response.rstrip() + prompter.end())
+    # A tokenizer may join the prompt's end with the response's start.
+    return Example(whole, len(common_prefix([prompt, whole])))
+
+
+def gold_lessons(prompter: Prompter, problems: Sequence[Problem]) -> list[Lesson]:
+    """The gold solutions."""
+    return [
+        Lesson(
+            problem.id, (example(prompter, problem.question, prompter.response(problem.answer)),)
+        )
+        for problem in problems
+    ]
+
+
+def own_lessons(
+    prompter: Prompter, problems: Sequence[Problem], solutions: Sequence[Mapping[str, Any]]
+) -> list[Lesson]:
+    """The model's own right solutions, no text twice; each problem that has some weighs the same.
+
+    Args:
+        prompter: Builds the prompts.
+        problems: Which may be learned from.
+        solutions: Samples ``{id, question, text, correct}``.
+
+    Raises:
+        UserError: No solution is right.
+    """
+    lessons = []
+    for problem in problems:
+        right, _ = _samples(problem, solutions)
+        lessons += [
+            Lesson(problem.id, (example(prompter, problem.question, text),), 1.0 / len(right))
+            for text in right
+        ]
+    if not lessons:
+        raise UserError(
+            f"None of the model's own solutions to {len(problems)} train problems is right, and "
+            "training.objective own_correct learns from right ones",
+            "Raise training.samples or data.train, or use training.objective: sft.",
+        )
+    return lessons
+
+
+def preference_lessons(
+    prompter: Prompter, problems: Sequence[Problem], solutions: Sequence[Mapping[str, Any]]
+) -> list[Lesson]:
+    """Right solutions beside wrong ones of the same problem.
+
+    The wrong ones are the model's own. So are the right ones, each used as often as it takes; where
+    the model has none, it is the gold solution. Each problem weighs the same.
+
+    Args:
+        prompter: Builds the prompts.
+        problems: Which may be learned from.
+        solutions: Samples ``{id, question, text, correct}``.
+
+    Raises:
+        UserError: No solution is wrong.
+    """
+    lessons = []
+    for problem in problems:
+        right, wrong = _samples(problem, solutions)
+        preferred = right or [prompter.response(problem.answer)]
+        for number, text in enumerate(wrong):
+            both = (preferred[number % len(preferred)], text)
+            texts = tuple(example(prompter, problem.question, one) for one in both)
+            lessons.append(Lesson(problem.id, texts, 1.0 / len(wrong)))
+    if not lessons:
+        raise UserError(
+            f"None of the model's own solutions to {len(problems)} train problems is wrong, and "
+            "training.objective preference learns from right and wrong ones",
+            "Raise training.samples or data.train, or use training.objective: sft.",
+        )
+    return lessons
+
+
+def _samples(
+    problem: Problem, solutions: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], list[str]]:
+    """Right and wrong solutions of a problem, no text twice."""
+    own = [row for row in solutions if row["id"] == problem.id and row["text"].strip()]
+    right = dict.fromkeys(row["text"].rstrip() for row in own if row["correct"])
+    wrong = dict.fromkeys(row["text"].rstrip() for row in own if not row["correct"])
+    return [*right], [*wrong]
+
+
+def split_lessons(
+    lessons: Sequence[Lesson], held_out: float, seed: int
+) -> tuple[list[Lesson], list[Lesson]]:
+    """Lessons to learn, and those held out.
+
+    Args:
+        lessons: All of them.
+        held_out: Share of the problems that are held out, rounded.
+        seed: Of the draw.
+
+    Raises:
+        UserError: No lesson is left to learn, or one has no prompt or no response.
+    """
+    texts = [example for lesson in lessons for example in lesson.examples]
+    if any(not 0 < one.prompt_tokens < len(one.token_ids) for one in texts) or not lessons:
+        raise UserError(
+            "There is nothing to learn: a text has no prompt or no solution, or there is no text",
+            "Give prompts with the solutions that are to follow them.",
+        )
+    kept = held_out_problems([lesson.problem for lesson in lessons], held_out, seed)
+    return (
+        [lesson for lesson in lessons if lesson.problem not in kept],
+        [lesson for lesson in lessons if lesson.problem in kept],
+    )
+
+
+def held_out_problems(problems: Sequence[str], held_out: float, seed: int) -> set[str]:
+    """Ids of the problems that are not learned from.
+
+    Args:
+        problems: Ids; each counts once.
+        held_out: Share of them, rounded.
+        seed: Of the draw.
+
+    Raises:
+        UserError: None would be left to learn from.
+    """
+    names = list(dict.fromkeys(problems))
+    count = round(held_out * len(names))
+    if count >= len(names):
+        raise UserError(
+            f"Of {len(names)} problems {count} are held out, and none is left to learn from",
+            "Hold out a smaller share (training.held_out), or give more problems (data.train).",
+        )
+    return {*random.Random(f"held out {seed}").sample(names, count)}
+
+
+def lessons_sha256(lessons: Sequence[Lesson]) -> str:
+    """A hash of everything that lessons hold."""
+    rows = [
+        [
+            lesson.problem,
+            lesson.weight,
+            [[one.token_ids, one.prompt_tokens] for one in lesson.examples],
+        ]
+        for lesson in lessons
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -1,0 +1,183 @@
+"""Training on texts: likelihood of right solutions, or preference of right to wrong ones.
+
+Sinii et al. 2025 (arXiv 2505.18706) train one vector per layer with reinforcement learning
+(`snakesteer.vectors.training.reinforce`); these are the supervised objectives. Vectors are float32,
+the model keeps its dtype and its weights.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from snakesteer.config import Scope, TrainingConfig
+from snakesteer.config.catalogue import TRAINED
+from snakesteer.models.loading import LoadedModel
+from snakesteer.steering.residual import Place, ResidualSteering
+from snakesteer.steering.vector import Array, Vector
+from snakesteer.vectors.capture import token_batches
+from snakesteer.vectors.training.learner import (
+    Learner,
+    TrainingStep,
+    check_loss,
+    new_learner,
+    resume_learner,
+    save_learner,
+)
+from snakesteer.vectors.training.lessons import Lesson
+from snakesteer.vectors.training.objectives import Loss, numbered
+from snakesteer.vectors.training.reading import BatchReader, frozen
+
+_SAVE_SECONDS = 30.0  # between two checkpoints, besides those at the end of an epoch
+
+
+def train(
+    loaded: LoadedModel,
+    learned: Sequence[Lesson],
+    held_out: Sequence[Lesson],
+    loss: Loss,
+    layers: Sequence[int],
+    config: TrainingConfig,
+    scope: Scope = "from_last_prompt_token",
+    first_k: int | None = None,
+    checkpoint: str | Path | None = None,
+    belongs_to: str = "",
+    progress: bool = False,
+) -> Learner:
+    """Train one vector per layer, all together. The same seed on the same machine: the same bits.
+
+    Args:
+        loaded: The model; its weights do not change.
+        learned: What is learned from.
+        held_out: What chooses the epoch.
+        loss: Of lessons by their number among `learned` and, behind them, `held_out`.
+        layers: 0-based blocks whose output is changed.
+        config: How.
+        scope: Which positions are steered.
+        first_k: For scope ``first_k``.
+        checkpoint: File that keeps the training through a kill.
+        belongs_to: A hash of everything that the training depends on; see `resume_learner`.
+        progress: Show a progress bar on the terminal.
+
+    Raises:
+        UserError: A text does not fit into the context, or the loss is not finite.
+    """
+    lessons = [*learned, *held_out]
+    examples = [example for lesson in lessons for example in lesson.examples]
+    reader = BatchReader(loaded, examples, steering_at(layers, None, scope, first_k))
+    batches = _batches(reader, lessons, range(len(learned)), config)
+    kept = _batches(reader, lessons, range(len(learned), len(lessons)), config)
+    numbers = numbered(lessons)
+    texts = [[one for number in batch for one in numbers[number]] for batch in batches]
+    learner = new_learner(loaded, mean_residual_norms(reader, texts), config)
+    resumed = checkpoint is not None and resume_learner(checkpoint, learner, belongs_to)
+    if not resumed:
+        learner.log.append(TrainingStep(0, 0, None, _held_out(reader, kept, loss, learner), 0.0))
+        learner.end_epoch(0, higher_is_better=False)
+    saved = time.monotonic()
+    with (
+        frozen(loaded),
+        tqdm(
+            total=config.epochs * len(batches),
+            initial=learner.log[-1].step,
+            unit="step",
+            desc="training",
+            disable=None if progress else True,
+            leave=False,
+        ) as bar,
+    ):
+        for step in range(learner.log[-1].step + 1, config.epochs * len(batches) + 1):
+            epoch, place = divmod(step - 1, len(batches))
+            order = random.Random(f"batches {config.seed} {epoch}").sample(batches, len(batches))
+            total, count = loss(reader, order[place], learner.vectors)
+            check_loss(total.item(), step)
+            (total / count).backward()
+            learner.step(config.max_dose)
+            found = TrainingStep(epoch + 1, step, total.item() / count, None, learner.dose)
+            last = place == len(batches) - 1
+            if last:
+                found = replace(found, held_out=_held_out(reader, kept, loss, learner))
+            learner.log.append(found)
+            if last:
+                learner.end_epoch(epoch + 1, higher_is_better=False)
+            bar.update()
+            bar.set_postfix_str(f"loss {found.loss:.3f}, dose {found.dose:.3f}")
+            if checkpoint is not None and (last or time.monotonic() - saved > _SAVE_SECONDS):
+                save_learner(checkpoint, learner, belongs_to)
+                saved = time.monotonic()
+    return learner
+
+
+def trained_vectors(learner: Learner, layers: Sequence[int]) -> list[Vector]:
+    """The vectors of the best epoch; α = 1 is as they were trained."""
+    raw = (learner.best * learner.norms[:, None]).cpu()
+    return [
+        Vector(TRAINED, layer, _float32(row), float(norm))
+        for layer, row, norm in zip(layers, raw, learner.norms, strict=True)
+    ]
+
+
+def steering_at(
+    layers: Sequence[int], vectors: Tensor | None, scope: Scope, first_k: int | None
+) -> ResidualSteering:
+    """Steering of several layers at α = 1.
+
+    Args:
+        layers: 0-based.
+        vectors: ``[layers, hidden]``; None where they do not matter.
+        scope: Which positions are steered.
+        first_k: For scope ``first_k``.
+    """
+    rows = torch.zeros(len(layers), 0) if vectors is None else vectors.detach().float().cpu()
+    first, *more = (Place(at, row.clone(), 1.0) for at, row in zip(layers, rows, strict=True))
+    return ResidualSteering(
+        first.layer, first.vector, first.alpha, scope, first_k, more=tuple(more)
+    )
+
+
+def mean_residual_norms(reader: BatchReader, batches: Sequence[Sequence[int]]) -> list[float]:
+    """Mean norm of the unsteered residual stream from the last prompt token on, by layer.
+
+    Args:
+        reader: Of the texts, and of the layers.
+        batches: Numbers of the texts.
+    """
+    found = [reader.residual_norms(reader.batch(batch)) for batch in batches]
+    total = torch.stack([sums for sums, _ in found]).sum(dim=0)  # [layers]
+    norms: list[float] = (total / sum(count for _, count in found)).tolist()
+    return norms
+
+
+def _batches(
+    reader: BatchReader, lessons: Sequence[Lesson], numbers: Sequence[int], config: TrainingConfig
+) -> list[list[int]]:
+    """Lessons of similar length together, within the budget of tokens."""
+    if not numbers:
+        return []
+    lengths = [
+        max(reader.columns(one) for one in lessons[n].examples) * len(lessons[n].examples)
+        for n in numbers
+    ]
+    found = token_batches(lengths, config.batch_tokens)
+    return [[numbers[position] for position in batch] for batch in found]
+
+
+@torch.no_grad()
+def _held_out(
+    reader: BatchReader, batches: Sequence[Sequence[int]], loss: Loss, learner: Learner
+) -> float | None:
+    """Mean loss on lessons that are not learned from; None where there are none."""
+    if not batches:
+        return None
+    found = [loss(reader, batch, learner.vectors) for batch in batches]
+    return sum(total.item() for total, _ in found) / sum(count for _, count in found)
+
+
+def _float32(row: Tensor) -> Array:
+    array: Array = row.detach().float().numpy()
+    return array

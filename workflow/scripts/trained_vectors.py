@@ -1,0 +1,40 @@
+"""Steering vectors that learn: of one layer, or of several together."""
+
+from snakesteer.config import GenerationConfig, TrainingConfig
+from snakesteer.config.params import section
+from snakesteer.data.prompts import open_prompter
+from snakesteer.engine.open import open_sampler
+from snakesteer.evaluation.trained import Task, train_vectors, write_log
+from snakesteer.models.open import open_model
+from snakesteer.records.files import read_jsonl, sha256_file
+from snakesteer.records.logs import script_log
+from snakesteer.steering.vector import write_vector
+from snakesteer.vectors.capture import source_of
+
+with script_log(snakemake.log[0]):
+    params, given = snakemake.params, snakemake.input
+    training = section(TrainingConfig, "training", params)
+    loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
+    prompter, rest = open_prompter(params, given.train, loaded.tokenizer)
+    layers = list(params.layers)
+    source = source_of(given.info, loaded, prompter)
+    vectors, learner, told = train_vectors(
+        Task(
+            loaded,
+            prompter,
+            rest,
+            read_jsonl(given.solutions) if given.solutions else [],
+            layers,
+            params.scope,
+            params.first_k,
+        ),
+        training,
+        section(GenerationConfig, "generation", params),
+        lambda: open_sampler(params, loaded, prompter, training.temperature),
+        params.checkpoint,
+        {**source, "code": [sha256_file(path) for path in given.code]},
+    )
+    for path, vector in zip(snakemake.output[: len(layers)], vectors, strict=True):
+        known = {"dose_at_alpha_1": vector.dose(1.0), **told}
+        write_vector(path, vector, {**source, **known, "training": training.model_dump()})
+    write_log(snakemake.output.log, learner.log)
