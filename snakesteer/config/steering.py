@@ -85,7 +85,7 @@ class SteeringConfig(Section):
         ),
     )
     directions: list[Direction] = Field(
-        ["caa"],
+        ["caa", TRAINED],
         min_length=1,
         description="What the vectors are. "
         + "".join(f"`{name}`: {summary}. " for name, summary in catalogue.DIRECTIONS.items())

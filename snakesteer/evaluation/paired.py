@@ -44,7 +44,8 @@ def compare_paired(
 
     Returns:
         Both summaries with intervals, the difference with its paired bootstrap interval, the test,
-        the smallest effect it would find, and the verdict in words.
+        the smallest effect it would find, and the verdict in words. ``gained_from`` says what
+        stood in place of gained answers, ``lost_to`` what stands in place of lost ones.
     """
     before, after = outcomes(baseline), outcomes(steered)
     n, confidence = len(before), evaluation.confidence
@@ -67,6 +68,8 @@ def compare_paired(
         "accuracy_improvement_ci": [interval.low, interval.high],
         "confidence": confidence,
         "mcnemar": asdict(test),
+        "gained_from": _wrong_answers(steered, baseline),
+        "lost_to": _wrong_answers(baseline, steered),
         "test": name,
         "minimum_detectable_effect": least,
         "verdict": verdict(interval, test.p_value, n, confidence),
@@ -99,6 +102,16 @@ def _metrics(answers: Samples, evaluation: EvaluationConfig) -> dict[str, Any]:
         "accuracy_ci": [low, high],
         "evaluation_method": "numeric match of the final answer",
     }
+
+
+def _wrong_answers(right: Samples, wrong: Samples) -> dict[str, int]:
+    """What answers that only ``right`` has right are like in ``wrong``, counted."""
+    found = {"wrong_number": 0, "no_number": 0}
+    for ones, others in zip(right, wrong, strict=True):
+        for one, other in zip(ones, others, strict=True):
+            if one.correct and not other.correct:
+                found["no_number" if other.extracted is None else "wrong_number"] += 1
+    return found
 
 
 def _seeds(baseline: Samples, steered: Samples) -> dict[str, Any]:

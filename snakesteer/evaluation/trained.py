@@ -1,10 +1,9 @@
 """From problems to trained vectors, whatever the objective."""
 
-import csv
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.evaluation.rollouts import drawing
 from snakesteer.models.loading import LoadedModel
-from snakesteer.records.files import atomic_path, sha256_text
+from snakesteer.records.files import sha256_text
 from snakesteer.steering.vector import Vector
-from snakesteer.vectors.training.learner import Learner, TrainingStep, new_learner
+from snakesteer.vectors.training.learner import Learner, new_learner
 from snakesteer.vectors.training.lessons import (
     Lesson,
     gold_lessons,
@@ -191,12 +190,3 @@ def _reinforced(
         belongs_to,
         progress=True,
     )
-
-
-def write_log(path: str | Path, log: Sequence[TrainingStep]) -> None:
-    """Write a training's steps as CSV, atomically; what a step has not is empty."""
-    names = [field.name for field in fields(TrainingStep)]
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(asdict(step) for step in log)

@@ -3,7 +3,7 @@
 import csv
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from snakesteer.evaluation.statistics import wilson
 from snakesteer.evaluation.strengths import read_strengths
 from snakesteer.records.files import read_json, read_jsonl
 from snakesteer.search.database import read_db
+from snakesteer.vectors.training.steps import TrainingStep, read_steps
 
 # Controls by kind; random directions keep their own labels.
 CONTROLS = {
@@ -109,6 +110,7 @@ class Evidence:
         zero_steering: checks/zero_steering.json.
         controls: controls.json.
         strengths: Rows of sensitivity.csv; None where the report does without.
+        training: Steps of every training of vectors, by the name of what was trained.
     """
 
     test: Record
@@ -125,6 +127,7 @@ class Evidence:
     zero_steering: Record
     controls: Record
     strengths: Sequence[Record] | None = None
+    training: Mapping[str, Sequence[TrainingStep]] = field(default_factory=dict)
 
     @property
     def config(self) -> Record:
@@ -207,6 +210,7 @@ def read_evidence(
     zero_steering: str | Path,
     controls: str | Path,
     sensitivity: str | Path | None = None,
+    training: Sequence[str | Path] = (),
 ) -> Evidence:
     """Read the files of a run; the names are those of `Evidence`, ``db`` is the study.
 
@@ -230,6 +234,7 @@ def read_evidence(
         zero_steering=read_json(zero_steering),
         controls=read_json(controls),
         strengths=read_strengths(sensitivity) if sensitivity else None,
+        training={Path(path).stem.replace("_", " "): read_steps(path) for path in training},
     )
 
 

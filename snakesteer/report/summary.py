@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.records.files import read_json
-from snakesteer.report.wording import configuration
+from snakesteer.report.wording import configuration, gained_from
 
 
 def final_summary(results_folder: str | Path, since: float = 0.0) -> str:
@@ -43,11 +43,18 @@ def describe(results: Mapping[str, Any], path: str | Path) -> str:
             f"{results['confidence']:.0%} interval [{low:+.1%}, {high:+.1%}]; "
             f"{test['gained']} gained, {test['lost']} lost, "
             f"{results['test']} p = {test['p_value']:.2g}",
+            *_kinds(results),
             *_limits(results),
             f"Verdict: {results['verdict']}",
             f"Details: {path}",
         ]
     )
+
+
+def _kinds(results: Mapping[str, Any]) -> list[str]:
+    """What the gained answers were before."""
+    words = gained_from(results)
+    return [words[0].upper() + words[1:]] if words else []
 
 
 def _limits(results: Mapping[str, Any]) -> list[str]:

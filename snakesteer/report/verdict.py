@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from snakesteer.report.evidence import Arm, Evidence
 from snakesteer.report.wording import (
     configuration,
+    gained_from,
     model_name,
     p_value,
     percent,
     percent_interval,
     points,
     points_interval,
+    trained_on,
 )
 
 
@@ -65,8 +67,11 @@ def _steered(evidence: Evidence) -> tuple[str, str, str]:
         f"{percent(unsteered.accuracy)}. The difference is {points(steered.difference)} "
         f"({confidence:.0%} interval {points_interval(steered.difference_ci)}); problems "
         f"gained: {steered.gained}, lost: {steered.lost} ({evidence.test['test']} test, "
-        f"{p_value(steered.p_value)})."
+        f"{p_value(steered.p_value)})"
+        + (f"; {kinds}." if (kinds := gained_from(evidence.test)) else ".")
     )
+    if taught := trained_on(evidence.config, evidence.params):
+        text += f" The vector was {taught}, with the model's weights frozen."
     size = points(abs(steered.difference)).lstrip("+")
     match evidence.test["verdict"]:
         case "helps":

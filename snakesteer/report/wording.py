@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.config import EMBEDDED_MODEL
-from snakesteer.config.catalogue import METHODS
+from snakesteer.config.catalogue import METHODS, TRAINED
 
 
 def percent(fraction: float) -> str:
@@ -44,6 +44,23 @@ def p_value(p: float) -> str:
 def p_number(p: float) -> str:
     """0.0312 → 0.031."""
     return "<\N{NO-BREAK SPACE}0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def gained_from(results: Mapping[str, Any]) -> str:
+    """What stood in place of the answers that steering gained, in words; empty without any."""
+    before = results["gained_from"]
+    wrong, none = before["wrong_number"], before["no_number"]
+    if not wrong + none:
+        return ""
+    return f"of the gained answers, {wrong} gave a wrong number before and {none} gave none"
+
+
+def trained_on(config: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+    """What a trained vector learned from, in words; empty for other directions."""
+    if params["steering_direction"] != TRAINED or not params["steering_alpha"]:
+        return ""
+    count = config["data"]["train"] - config["prompt"]["shots"]
+    return f"trained on {count} train problems, objective {config['training']['objective']}"
 
 
 def configuration(params: Mapping[str, Any]) -> str:

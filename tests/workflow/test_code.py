@@ -48,6 +48,10 @@ RUNS = {
             "heads": {"examples": 2},
         },
     ),
+    "trained vectors": (
+        ["all"],
+        {"steering": {"directions": ["trained"]}, "training": {"objective": "preference"}},
+    ),
     "the embedded model": (["all"], {"model": {"name": "embedded"}}),
 }
 

@@ -42,6 +42,49 @@ def test_own_solutions_leave_the_test_part_alone(fresh: Project):
     assert "test_split" not in run.jobs
 
 
+@pytest.mark.parametrize("objective", ["sft", "own_correct", "preference", "reinforce"])
+def test_vectors_are_trained_on_the_train_split_alone(fresh: Project, objective: str):
+    overlay = {"steering": {"directions": ["trained"]}, "training": {"objective": objective}}
+    jobs = graph(fresh, overlay=overlay)
+    vector = "results/vectors/trained/layer_1.safetensors"
+    found = ancestors(jobs, vector)
+    assert "results/splits/train.jsonl" in found
+    samples = objective in ("own_correct", "preference")
+    assert ("results/training/solutions.jsonl" in found) == samples
+    assert "trained_vectors" not in readers(jobs, "results/splits/val.jsonl")
+    assert not seen_of_others(jobs, vector)
+
+
+def seen_of_others(jobs, vector: str) -> set[str]:
+    """What a vector depends on besides the train split: files of validation and test problems.
+
+    The rule that splits makes all splits at once; what it reads and makes is not read on that way.
+    """
+    made_by = {path: job for job in jobs for path in job.outputs}
+    others = ("splits/val.jsonl", "splits/test.jsonl", "baseline/val", "solutions/val", "pairs/val")
+    waiting, found = [vector], set()
+    while waiting:
+        path = waiting.pop()
+        if path in found or path.endswith("splits/train.jsonl"):
+            continue
+        found.add(path)
+        waiting += made_by[path].inputs if path in made_by else ()
+    return {path for path in found if any(other in path for other in others)}
+
+
+@pytest.mark.parametrize("rule", ["trained_vectors", "training_solutions"])
+def test_a_training_that_reads_validation_would_be_seen(fresh_copy: Project, rule: str):
+    path = fresh_copy.folder / "workflow" / "rules" / "vectors.smk"
+    text = path.read_text(encoding="utf-8")
+    head = f"rule {rule}:\n    input:\n"
+    assert head in text
+    leak = f'{head}        leak="<results>/splits/val.jsonl",\n'
+    path.write_text(text.replace(head, leak), encoding="utf-8")
+    overlay = {"steering": {"directions": ["trained"]}, "training": {"objective": "preference"}}
+    jobs = graph(fresh_copy, overlay=overlay)
+    assert seen_of_others(jobs, "results/vectors/trained/layer_1.safetensors")
+
+
 @pytest.mark.parametrize(
     ("file", "rule"),
     [("search", "search"), ("vectors", "contrast_pairs"), ("data", "train_val_split")],

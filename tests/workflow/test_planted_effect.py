@@ -110,3 +110,61 @@ def test_without_steering_there_is_nothing_to_control(finished: Finished, tmp_pa
     assert (made["chosen"], made["controls"]) == (None, [])
     assert "no steering" in made["reason"]
     assert (project.results / "control_generations.jsonl").read_bytes() == b""
+
+
+@pytest.fixture(scope="module")
+def reinforced(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Whole runs with vectors that learn from rewards, all layers together, by effect."""
+    found = {}
+    for effect in ("helps", "cannot"):
+        project = fresh.copy(tmp_path_factory.mktemp(effect) / "a project")
+        save_planted_model(project.folder / "planted model", effect)
+        rows = planted_rows()
+        write_rows(project.folder / "problems" / "train.jsonl", rows[:TRAIN_ROWS])
+        write_rows(project.folder / "problems" / "test.jsonl", rows[TRAIN_ROWS:])
+        overlay = {
+            **OVERLAY,
+            "pairs": {},
+            "steering": {
+                "methods": ["caa"],
+                "directions": ["trained"],
+                "layers": "all",
+                "strength": [-0.3, 0.3],
+            },
+            "training": {
+                "objective": "reinforce",
+                "epochs": 8,
+                "samples": 12,
+                "learning_rate": 0.1,
+                "max_dose": 0.3,
+            },
+            "search": {"n_trials": 4, "chunk_size": 12},
+        }
+        run = project.snakemake(overlay=overlay)
+        assert run.code == 0, run.text
+        assert run.jobs["trained_vectors"] == 1
+        found[effect] = project.results
+    return found
+
+
+def test_rewards_teach_what_helps(reinforced: dict[str, Path]):
+    final = load(reinforced["helps"] / "test_final.json")
+    assert final["verdict"] == "helps"
+    assert final["best_trial_params"]["steering_direction"] == "trained"
+    assert final["best_trial_params"]["band_layers"] == [0, 1, 2]
+    # Trained together, they keep their proportions.
+    assert len(set(final["best_trial_params"]["band_alphas"])) == 1
+    assert sum(final["gained_from"].values()) == final["mcnemar"]["gained"] > 10
+    record = load(reinforced["helps"] / "controls.json")
+    words = {entry["name"]: entry["verdict"] for entry in record["controls"]}
+    assert {words[f"random_{n}"] for n in range(1, 6)} == {"no detectable effect at n = 60"}
+    with (reinforced["helps"] / "training" / "band.csv").open(encoding="utf-8") as stream:
+        ends = [float(row["held_out"]) for row in csv.DictReader(stream) if row["held_out"]]
+    assert max(ends) > ends[0]
+
+
+def test_where_nothing_can_be_learned_the_verdict_says_so(reinforced: dict[str, Path]):
+    final = load(reinforced["cannot"] / "test_final.json")
+    assert final["verdict"] == "no detectable effect at n = 60"
+    page = (reinforced["cannot"] / "report.html").read_text(encoding="utf-8")
+    assert "does not help detectably" in page or "did not help" in page

@@ -47,6 +47,7 @@ TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "pairs.read": ("last_token", ACTIVATIONS),
     "pairs.seed": (1, PAIRS),
     "pairs.samples": (4, RECORD),
+    "training.epochs": (2, RECORD),
     "prompt.stop": (["Q"], ANSWERS),
     "prompt.template": ("Q {question}\nA", Counter(baseline=1) + ACTIVATIONS),
     "prompt.shots_seed": (1, Counter(baseline=1) + PAIRS),
@@ -144,3 +145,56 @@ def test_deleted_files_are_made_anew_where_they_are_needed(finished_copy: Projec
     wanted = "results/vectors/caa/layer_2.safetensors"
     planned = finished_copy.snakemake("-n", wanted).jobs
     assert planned == {"contrast_pairs": 1, "activations": 1, "probe": 1, "vector": 1}
+
+
+# With trained vectors in a run, what its keys affect.
+TRAINED = Counter(trained_vectors=2) + GATE
+TRAINED_TABLE: dict[str, tuple[Any, Counter[str]]] = {
+    "training.epochs": (2, TRAINED),
+    "training.seed": (1, TRAINED),
+    "training.learning_rate": (0.02, TRAINED),
+    "training.objective": ("preference", Counter(training_solutions=1) + TRAINED),
+    "steering.scope": ("all", TRAINED),
+    "steering.strength": ([-0.4, 0.4], GATE),
+    "pairs.seed": (1, PAIRS),
+    "prompt.stop": (["Q"], ANSWERS),
+    "generation.max_new_tokens": (5, ANSWERS),
+    "engine.slots": (4, ANSWERS),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A finished run with trained vectors."""
+    project = finished.project.copy(tmp_path_factory.mktemp("trained") / "a project")
+    path = project.folder / "config" / "config.yaml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config["steering"]["directions"] = ["caa", "trained"]
+    config["training"] = {"epochs": 1}
+    path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+    run = project.snakemake("--cores", "2", "--resources", "gpu=1")
+    assert run.code == 0, run.text
+    assert run.jobs == Counter(trained_vectors=2) + GATE
+    return project
+
+
+@pytest.mark.parametrize("leaf", TRAINED_TABLE)
+def test_a_leaf_reruns_the_training_that_it_affects(trained: Project, leaf: str):
+    value, rules = TRAINED_TABLE[leaf]
+    section, key = leaf.split(".")
+    if leaf == "pairs.seed":
+        rules = rules - Counter(vector=2)  # one direction fewer is estimated
+    run = trained.snakemake("-n", overlay={section: {key: value}})
+    assert run.code == 0, run.text
+    assert run.jobs == rules
+
+
+def test_a_training_tells_what_it_did(trained: Project):
+    for layer in (1, 2):
+        log = trained.results / "training" / f"layer_{layer}.csv"
+        assert log.read_text(encoding="utf-8").startswith("epoch,step,loss,held_out,dose")
+    page = (trained.results / "report.html").read_text(encoding="utf-8")
+    assert "How the vectors were trained" in page
+    assert (trained.results / "figures" / "training.svg").exists()
+    text = (trained.results / "methods.md").read_text(encoding="utf-8")
+    assert "cross-entropy on the gold solutions" in text

@@ -195,6 +195,7 @@ ESTIMATED = [
 # Trained vectors: one training per layer, or one of all layers of the band.
 TOGETHER = CONFIG.steering.band > 1
 TRAINING_NAME = "band" if TOGETHER else "layer_{layer}"
+LEARNS_FROM_SAMPLES = CONFIG.training.objective in ("own_correct", "preference")
 DRAWS_ANSWERS = CONFIG.training.objective == "reinforce"
 TRAINING_LOGS = (
     expand(f"<results>/training/{TRAINING_NAME}.csv", layer=LAYERS)

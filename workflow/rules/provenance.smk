@@ -41,6 +41,12 @@ rule provenance:
             then=expand("<results>/heads/activations/{split}", split=["train", "val"]),
             otherwise=[],
         ),
+        training=TRAINING_LOGS
+        + (
+            ["<results>/training/solutions.jsonl"]
+            if TRAINING_LOGS and LEARNS_FROM_SAMPLES
+            else []
+        ),
         vectors=VECTOR_FILES,
         baseline=expand("<results>/baseline/val.{kind}", kind=["json", "jsonl"]),
         study=expand("<results>/study/{file}", file=["study.db", "trials.csv"]),

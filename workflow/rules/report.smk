@@ -31,6 +31,7 @@ rule report:
             then="<results>/sensitivity.csv",
             otherwise=[],
         ),
+        training=TRAINING_LOGS,
         assets=REPORT_ASSETS,
         code=code_of("report", **(GRID_METHODS if CONFIG.sensitivity.in_report else {})),
     output:
@@ -52,6 +53,7 @@ rule report:
                 "history",
                 "importance",
                 "probes",
+                *(["training"] if TRAINING_LOGS else []),
             ],
         ),
         accuracy=report(
@@ -95,6 +97,16 @@ rule report:
             caption="../report/probes.rst",
             category="Probes",
             labels={"shows": "AUC by layer"},
+        ),
+        training=(
+            report(
+                "<results>/figures/training.svg",
+                caption="../report/training.rst",
+                category="Search",
+                labels={"shows": "training of the vectors"},
+            )
+            if TRAINING_LOGS
+            else []
         ),
     log:
         "<results>/logs/report.log",

@@ -211,7 +211,7 @@ rule trained_vectors:
     input:
         train="<results>/splits/train.jsonl",
         solutions=branch(
-            CONFIG.training.objective in ("own_correct", "preference"),
+            LEARNS_FROM_SAMPLES,
             then="<results>/training/solutions.jsonl",
             otherwise=[],
         ),

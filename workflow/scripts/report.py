@@ -26,6 +26,7 @@ with script_log(snakemake.log[0]):
         zero_steering=given.zero_steering,
         controls=given.controls,
         sensitivity=given.sensitivity or None,
+        training=given.training,
     )
     figures = make_figures(evidence)
     for figure in figures.values():

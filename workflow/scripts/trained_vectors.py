@@ -4,12 +4,13 @@ from snakesteer.config import GenerationConfig, TrainingConfig
 from snakesteer.config.params import section
 from snakesteer.data.prompts import open_prompter
 from snakesteer.engine.open import open_sampler
-from snakesteer.evaluation.trained import Task, train_vectors, write_log
+from snakesteer.evaluation.trained import Task, train_vectors
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_jsonl, sha256_file
 from snakesteer.records.logs import script_log
 from snakesteer.steering.vector import write_vector
 from snakesteer.vectors.capture import source_of
+from snakesteer.vectors.training.steps import write_steps
 
 with script_log(snakemake.log[0]):
     params, given = snakemake.params, snakemake.input
@@ -37,4 +38,4 @@ with script_log(snakemake.log[0]):
     for path, vector in zip(snakemake.output[: len(layers)], vectors, strict=True):
         known = {"dose_at_alpha_1": vector.dose(1.0), **told}
         write_vector(path, vector, {**source, **known, "training": training.model_dump()})
-    write_log(snakemake.output.log, learner.log)
+    write_steps(snakemake.output.log, learner.log)

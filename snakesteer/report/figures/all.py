@@ -6,6 +6,7 @@ from snakesteer.report.figures.figure import Figure
 from snakesteer.report.figures.final import accuracy_figure, difference_figure
 from snakesteer.report.figures.search import history_figure, importance_figure, probe_figure
 from snakesteer.report.figures.sensitivity import sensitivity_figure
+from snakesteer.report.figures.training import training_figure
 
 MAKERS = (
     accuracy_figure,
@@ -19,8 +20,11 @@ MAKERS = (
 
 
 def make_figures(evidence: Evidence) -> dict[str, Figure]:
-    """All figures of a run by name: the same ones in every run."""
+    """All figures of a run by name: the same ones in every run, but for that of a training."""
     figures = [maker(evidence) for maker in MAKERS]
+    if evidence.training:
+        objective = evidence.config["training"]["objective"]
+        figures.append(training_figure(evidence.training, objective))
     return {figure.name: figure for figure in figures}
 
 

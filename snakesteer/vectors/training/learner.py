@@ -16,32 +16,9 @@ from snakesteer.config import TrainingConfig
 from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.tensors import Array, Tensors, read_tensors, write_tensors
+from snakesteer.vectors.training.steps import TrainingStep
 
 _ADAM = ("exp_avg", "exp_avg_sq")
-
-
-@dataclass(frozen=True)
-class TrainingStep:
-    """One line of a training's log.
-
-    Attributes:
-        epoch: From 1; 0 is before the training.
-        step: From 1, counted through all epochs; 0 is before the training.
-        loss: Mean loss per token, pair or rollout of the step; None in step 0, and in a step whose
-            rollouts were all as good as each other.
-        held_out: The same on what is held out, at the end of an epoch; mean reward for `reinforce`.
-        dose: Length of the vector in mean residual norms; of several, the mean.
-        reward: Mean reward of the step's rollouts, for `reinforce`.
-        kl: Mean KL to the unsteered model per token (nats), where it is part of the loss.
-    """
-
-    epoch: int
-    step: int
-    loss: float | None
-    held_out: float | None
-    dose: float
-    reward: float | None = None
-    kl: float | None = None
 
 
 @dataclass(eq=False)

@@ -23,7 +23,6 @@ from snakesteer.steering.vector import Array, Vector
 from snakesteer.vectors.capture import token_batches
 from snakesteer.vectors.training.learner import (
     Learner,
-    TrainingStep,
     check_loss,
     new_learner,
     resume_learner,
@@ -32,6 +31,7 @@ from snakesteer.vectors.training.learner import (
 from snakesteer.vectors.training.lessons import Lesson
 from snakesteer.vectors.training.objectives import Loss, numbered
 from snakesteer.vectors.training.reading import BatchReader, frozen
+from snakesteer.vectors.training.steps import TrainingStep
 
 _SAVE_SECONDS = 30.0  # between two checkpoints, besides those at the end of an epoch
 

@@ -82,7 +82,8 @@ def log_likelihood(logits: Tensor, batch: Batch, temperature: float = 1.0) -> Te
         batch: Whose they are.
         temperature: At which tokens are drawn.
     """
-    flat = (logits / temperature).flatten(0, 1)  # [rows · columns, vocabulary]
+    scaled = logits if temperature == 1.0 else logits / temperature
+    flat = scaled.flatten(0, 1)  # [rows · columns, vocabulary]
     lost = cross_entropy(flat, batch.labels.flatten(), reduction="none", ignore_index=NOT_LEARNED)
     return -lost.unflatten(0, batch.labels.shape).sum(dim=1)  # [rows]
 

@@ -23,7 +23,6 @@ from snakesteer.steering.residual import ResidualSteering
 from snakesteer.vectors.capture import token_batches
 from snakesteer.vectors.training.learner import (
     Learner,
-    TrainingStep,
     check_loss,
     resume_learner,
     save_learner,
@@ -32,6 +31,7 @@ from snakesteer.vectors.training.lessons import Example
 from snakesteer.vectors.training.loop import steering_at
 from snakesteer.vectors.training.objectives import divergence, log_likelihood
 from snakesteer.vectors.training.reading import BatchReader, frozen
+from snakesteer.vectors.training.steps import TrainingStep
 
 logger = logging.getLogger(__name__)
 

@@ -181,7 +181,7 @@ class TestEngine:
         answers = engine_answers(self.requests(dynamic, limits), eos_ids, stop)
         wanted = [expected(ids, eos_ids, stop, n) for ids, n in zip(full, limits, strict=True)]
         assert answers == wanted
-        assert answers[0] == Generation((), "", "eos", 1, EOS)
+        assert answers[0] == Generation((), "", "eos", 1, full[0][0])
         assert {answer.finish for answer in answers} >= {"eos", "stop"}
         one_by_one = [
             engine_answers([request], eos_ids, stop, 1)[0]

@@ -29,8 +29,8 @@ def test_one_answer_per_problem():
     assert found["baseline_benchmark_metrics"]["accuracy"] == 0.3
     assert found["steered_benchmark_metrics"]["correct"] == 14
     assert found["accuracy_improvement"] == pytest.approx(0.4)
-    assert found["mcnemar"]["gained"] == 9
-    assert found["mcnemar"]["lost"] == 1
+    assert found["mcnemar"]["gained"] == sum(found["gained_from"].values()) == 9
+    assert found["mcnemar"]["lost"] == sum(found["lost_to"].values()) == 1
     p_value = 2 * sum(math.comb(10, k) for k in (0, 1)) / 2**10
     assert found["mcnemar"]["p_value"] == pytest.approx(p_value)
     assert found["test"] == "exact McNemar"

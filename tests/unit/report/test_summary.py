@@ -21,6 +21,7 @@ RESULTS = {
     "accuracy_improvement_ci": [-0.09, 0.02],
     "confidence": 0.95,
     "mcnemar": {"gained": 2, "lost": 5, "p_value": 0.4531},
+    "gained_from": {"wrong_number": 1, "no_number": 1},
     "test": "exact McNemar",
     "minimum_detectable_effect": 0.0876,
     "shrinkage": 0.155,
