@@ -18,7 +18,11 @@ from snakesteer.models.depth import depth_before_download
 from snakesteer.search.grid import check_sampler, grid_points
 
 FOLDER = Path(__file__).parents[3] / "config"
-OVERLAYS = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name != "config.yaml")
+OVERLAYS = sorted(
+    path.relative_to(FOLDER).as_posix()
+    for path in FOLDER.rglob("*.yaml")
+    if path.name != "config.yaml"
+)
 
 
 def merged(name: str) -> dict:
