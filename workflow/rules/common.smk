@@ -14,6 +14,7 @@ from snakemake.logging import logger
 from snakesteer.records import code_files
 from snakesteer.config import EMBEDDED_MODEL
 from snakesteer.config.catalogue import needs_reference, of_kind, users
+from snakesteer.config.pairs import SAMPLED
 from snakesteer.config.steering import IMPORTED
 from snakesteer.config.load import load_config
 from snakesteer.errors import UserError
@@ -191,6 +192,20 @@ VECTOR_FILES = expand(
 ) + expand(
     "<results>/heads/{method}.safetensors",
     method=of_kind("heads", METHODS),
+)
+# What probes and directions are made from: activations as read, or without what tokens predict.
+ADJUSTED = CONFIG.pairs.remove_token_means
+ACTIVATIONS = "<results>/without_token_means" if ADJUSTED else "<results>/activations"
+TOKEN_EFFECTS = (
+    expand("<results>/token_effects/layer_{layer}.safetensors", layer=LAYERS)
+    if ADJUSTED
+    else []
+)
+# Those vectors that pairs were set beside, with what was found.
+DIAGNOSED = expand(
+    "<results>/vectors/{direction}/layer_{layer}.safetensors",
+    direction=SEARCHED,
+    layer=LAYERS,
 )
 JOURNAL = f"{CONFIG.results}/study/journal.log"
 PROBE_METRICS = expand("<results>/probes/layer_{layer}.json", layer=LAYERS)
