@@ -6,7 +6,7 @@ from tests.workflow.project import Project, read_rows
 
 pytestmark = pytest.mark.workflow
 
-KIND = {"kind": "model_correct_vs_wrong", "min_pairs": 2}
+KIND = {"kind": "model_correct_vs_wrong", "read": "last_token", "min_pairs": 2}
 
 
 def test_pairs_of_a_models_own_right_and_wrong_solutions(finished_copy: Project):
@@ -21,8 +21,8 @@ def test_pairs_of_a_models_own_right_and_wrong_solutions(finished_copy: Project)
     pairs = read_rows(finished_copy.results / "pairs" / "train.jsonl")
     assert len(pairs) >= 2
     for pair in pairs:
-        assert (pair["id"], pair["positive"], True) in told
-        assert (pair["id"], pair["negative"], False) in told
+        assert (pair["id"], *pair["positive"], True) in told
+        assert (pair["id"], *pair["negative"], False) in told
 
 
 def test_too_few_pairs_are_refused(finished_copy: Project):

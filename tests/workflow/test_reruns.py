@@ -45,6 +45,7 @@ TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "steering.layers": ([1, 3], MODEL),
     "probe.c": (0.5, VECTORS),
     "pairs.read": ("last_token", ACTIVATIONS),
+    "pairs.remove_token_means": (True, Counter(token_means=2) + VECTORS),
     "pairs.seed": (1, PAIRS),
     "pairs.samples": (4, RECORD),
     "prompt.stop": (["Q"], ANSWERS),

@@ -160,8 +160,12 @@ def probe_figure(evidence: Evidence) -> Figure:
         caption=(
             "Area under the ROC curve of a linear probe for right against wrong solutions, by "
             "layer, on pairs that it was not fitted on. The dashed line, 0.5, is chance. "
-            f"The probe of layer {evidence.params['layer_id']} reaches {test['auc']:.2f} on "
-            f"{test['pairs']} pairs of the test split."
+            + (
+                f"The probe of layer {evidence.params['layer_id']} reaches {test['auc']:.2f} on "
+                f"{test['pairs']} pairs of the test split."
+                if test["pairs"]
+                else "No pair of the test split can be read where the probes were."
+            )
         ),
         alt="AUC of a linear probe by layer. "
         + listing((f"layer {v['layer']}", f"{v['auc']:.2f}") for v in values),
