@@ -71,6 +71,10 @@ def test_two_instructions_make_a_vector_without_solutions(finished_copy: Project
     final = json.loads((finished_copy.results / "test_final.json").read_text(encoding="utf-8"))
     assert final["test_probe_metrics"]["pair_kind"] == "prompt_contrast"
     assert final["test_probe_metrics"]["pairs"] == 8
+    assert finished_copy.snakemake("-n", "results/test_final.json", overlay=overlay).idle
+    overlay["pairs"]["prompts"] = ["Good.", "Bad."]
+    planned = finished_copy.snakemake("-n", "results/test_final.json", overlay=overlay).jobs
+    assert planned["contrast_pairs"] == planned["activations"] == 2
 
 
 def test_bare_numbers_are_told_what_to_set(finished_copy: Project):
@@ -78,7 +82,8 @@ def test_bare_numbers_are_told_what_to_set(finished_copy: Project):
         path = finished_copy.folder / "problems" / f"{name}.jsonl"
         rows = [{**row, "answer": row["answer"].rpartition("#### ")[2]} for row in read_rows(path)]
         write_rows(path, rows)
-    run = finished_copy.snakemake("results/activations/train/layer_1.h5")
+    overlay = {"pairs": {"read": "before_last_number"}}
+    run = finished_copy.snakemake("results/activations/train/layer_1.h5", overlay=overlay)
     assert run.code != 0
     assert "0 differ in more than one number" in run.text
     assert "pairs.read: first_difference" in run.text

@@ -74,6 +74,14 @@ def test_a_leaf_reruns_what_it_affects(finished: Finished, leaf: str):
     assert run.jobs == rules
 
 
+def test_another_kind_of_pairs_makes_pairs_anew(finished: Finished):
+    overlay = {"pairs": {"kind": "prompt_contrast", "read": "last_prompt_token"}}
+    assert finished.project.snakemake("-n", overlay=overlay).jobs == PAIRS
+    overlay = {"pairs": {"kind": "own_right_vs_wrong", "read": "response_mean"}}
+    jobs = finished.project.snakemake("-n", overlay=overlay).jobs
+    assert jobs == Counter(own_solutions=2) + PAIRS
+
+
 def test_equal_configs_rerun_nothing(finished: Finished):
     one_for_one = {
         "evaluation": {"confidence": 0.95, "bootstrap_resamples": 200.0},

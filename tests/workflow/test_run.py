@@ -113,7 +113,7 @@ def test_activations_say_where_they_come_from(results: Path):
             assert attributes["layer"] == layer
             assert attributes["model"] == "tiny model"
             assert attributes["dtype"] == "torch.float32"
-            assert attributes["read"] == "before_last_number"
+            assert attributes["read"] == "first_difference"
             assert re.fullmatch(r"[0-9a-f]{64}", attributes["template_sha256"])
 
 
