@@ -21,6 +21,7 @@ from snakesteer.config.model import (
     Dtype,
     ModelConfig,
 )
+from snakesteer.config.pairs import PairKind, PairsConfig, ReadPosition
 from snakesteer.config.search import SearchConfig
 from snakesteer.config.section import Section, check_braces
 from snakesteer.config.steering import (
@@ -29,11 +30,8 @@ from snakesteer.config.steering import (
     Kl,
     Method,
     Operator,
-    PairKind,
-    PairsConfig,
     ProbeConfig,
     Range,
-    ReadPosition,
     Schedule,
     Scope,
     SteeringConfig,
@@ -138,6 +136,13 @@ class Config(Section):
                     f"({self.data.train}) leaves {left} problems beside the {self.prompt.shots} of "
                     "prompt.shots, and one is the question. Lower heads.examples or raise "
                     "data.train"
+                )
+            if self.pairs.kind == "prompt_contrast":
+                raise ValueError(
+                    f"pairs.kind is 'prompt_contrast' and steering.methods is "
+                    f"{self.steering.methods}: such pairs hold no solutions, and dac_heads shows "
+                    "right and wrong ones as examples. Take another pairs.kind, or leave dac_heads "
+                    "out"
                 )
         if self.evaluation.samples > 1 and not self.generation.do_sample:
             raise ValueError(

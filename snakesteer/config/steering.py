@@ -1,4 +1,4 @@
-"""Contrast pairs, probes, and what the search may steer with."""
+"""Probes, and what the search may steer with."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
@@ -42,30 +42,9 @@ Direction = Annotated[str, AfterValidator(_known_direction), _one_of(DIRECTION_N
 Method = Annotated[str, AfterValidator(_known_method), _one_of(catalogue.METHODS)]
 Operator = Literal["add", "clamp", "norm_preserving", "angular"]
 Scope = Literal["from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k"]
-PairKind = Literal["gold_vs_corrupted", "model_correct_vs_wrong"]
 Schedule = Literal["dynamic", "fixed", "start", "diminishing"]
 After = Literal["zero", "hold", "mean"]
 Kl = Literal["true_kl", "per_token"]
-ReadPosition = Literal["first_difference", "last_token", "response_mean"]
-
-
-class PairsConfig(Section):
-    """Contrast pairs: a right and a wrong solution of the same train problem."""
-
-    kind: PairKind = Field(
-        "gold_vs_corrupted",
-        description="`gold_vs_corrupted`: the gold solution against itself with a wrong number "
-        "carried to the end; `model_correct_vs_wrong`: the model's own samples.",
-    )
-    read: ReadPosition = Field(
-        "first_difference",
-        description="Where activations are read: the first token at which the pair differs, the "
-        "last token, or the mean over the response.",
-    )
-    seed: int = Field(0, ge=0, description="Draws corruptions and samples.")
-    samples: int = Field(8, ge=2, le=256, description="The model's own samples per question.")
-    temperature: float = Field(0.7, gt=0.0, le=2.0, description="Temperature of those samples.")
-    min_pairs: int = Field(4, ge=2, description="Fewer pairs in a split are an error.")
 
 
 class ProbeConfig(Section):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig
+from snakesteer.config import EvaluationConfig, GenerationConfig, PairKind, PairsConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
@@ -20,9 +20,11 @@ from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, candidate_from_params
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.vector import file_of, read_vectors
-from snakesteer.vectors.capture import capture, texts_of_pairs
-from snakesteer.vectors.pairs import gold_vs_corrupted
+from snakesteer.vectors.capture import capture, read_tokens
+from snakesteer.vectors.pairs import make_pairs
 from snakesteer.vectors.probes import Probe, label_metrics, read_probe
+from snakesteer.vectors.reads import texts_of_pairs
+from snakesteer.vectors.token_means import TokenEffects, read_token_effects
 
 _TOLD = ("text", "extracted", "correct", "strict", "flexible", "finish", "new_tokens")
 
@@ -36,15 +38,22 @@ class Best:
         candidate: The configuration.
         steering: What the engine needs; None for no steering.
         probe: The probe of the chosen layer; of the first one where attention heads are steered.
+        token_effects: What is taken off that probe's activations; None for nothing.
     """
 
     record: Mapping[str, Any]
     candidate: Candidate
     steering: Steering | None
     probe: Probe
+    token_effects: TokenEffects | None = None
 
 
-def read_best(path: str | Path, vectors: Sequence[str], probes: Sequence[str]) -> Best:
+def read_best(
+    path: str | Path,
+    vectors: Sequence[str],
+    probes: Sequence[str],
+    token_effects: Sequence[str] = (),
+) -> Best:
     """Read best_config.json with the vectors and the probe that it names.
 
     Args:
@@ -52,6 +61,7 @@ def read_best(path: str | Path, vectors: Sequence[str], probes: Sequence[str]) -
         vectors: All vector files, ``…/{direction}/layer_{L}.safetensors``, and those of attention
             heads, ``…/heads/{method}.safetensors``.
         probes: All probe files, ``…/layer_{L}.safetensors``.
+        token_effects: Files of the same names, where probes were made without them.
 
     Raises:
         UserError: It holds no configuration.
@@ -71,6 +81,7 @@ def read_best(path: str | Path, vectors: Sequence[str], probes: Sequence[str]) -
         candidate=candidate,
         steering=steering_of(candidate, needed),
         probe=read_probe(_ending(probes, name)),
+        token_effects=read_token_effects(_ending(token_effects, name)) if token_effects else None,
     )
 
 
@@ -130,9 +141,7 @@ def evaluate_test(
         # The winner's curse: what won on validation won partly by chance.
         "shrinkage": on_validation - compared["accuracy_improvement"],
         **({"minimum_detectable_effect": None} if best.steering is None else {}),
-        "test_probe_metrics": probe_on_test(
-            loaded, prompter, problems, pairs, best.candidate.layer, best.probe
-        ),
+        "test_probe_metrics": probe_on_test(loaded, prompter, problems, pairs, best),
         "num_test_samples": len(problems),
     }
     return results, side_by_side_rows(prompter, problems, baseline, steered)
@@ -192,21 +201,32 @@ def probe_on_test(
     prompter: Prompter,
     problems: Sequence[Problem],
     config: PairsConfig,
-    layer: int,
-    probe: Probe,
+    best: Best,
 ) -> dict[str, Any]:
     """How well the probe of the chosen layer tells right from wrong on test problems.
 
     It is scored on gold against corrupted solutions of the test problems, also where it was trained
-    on the model's own solutions: those would have to be sampled on the test split.
+    on the model's own solutions: those would have to be sampled on the test split. A probe of two
+    instructions is scored on these.
 
     Returns:
-        AUC, accuracy, precision, recall, F1, and the number and kind of pairs.
+        The number and kind of pairs, and where some can be read AUC, accuracy, precision, recall
+        and F1.
     """
-    pairs = gold_vs_corrupted(problems, config.seed)
-    texts = [text for pair in texts_of_pairs(prompter, pairs, config.read) for text in pair]
-    scores = np.zeros(len(texts), dtype=np.float32)
-    for batch, found in capture(loaded, texts, [layer]):
-        scores[batch] = probe.scores(found[layer][0].numpy())
-    labels = np.tile([1, 0], len(pairs))
-    return {**label_metrics(scores, labels), "pairs": len(pairs), "pair_kind": "gold_vs_corrupted"}
+    kind: PairKind = "prompt_contrast" if config.kind == "prompt_contrast" else "gold_vs_corrupted"
+    pairs = make_pairs(kind, problems, (), config.prompts, config.seed)
+    found = texts_of_pairs(prompter, pairs, config.read)
+    told = {"pairs": len(found), "pair_kind": kind}
+    if not found:
+        return told
+    layer, texts = best.candidate.layer, [text for pair in found for text in pair.texts]
+    outputs = np.zeros((len(texts), len(best.probe.weight)), dtype=np.float32)
+    for batch, readings in capture(loaded, texts, [layer]):
+        outputs[batch] = readings[layer].activation.numpy()
+    if best.token_effects is not None:
+        outputs[::2], outputs[1::2] = (
+            outputs[side::2] - part
+            for side, part in enumerate(best.token_effects.part(read_tokens(found), len(found)))
+        )
+    labels = np.tile([1, 0], len(found))
+    return {**label_metrics(best.probe.scores(outputs), labels), **told}

@@ -11,9 +11,11 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
+from snakesteer.config.catalogue import METHODS
 from snakesteer.evaluation.statistics import wilson
 from snakesteer.evaluation.strengths import read_strengths
 from snakesteer.records.files import read_json, read_jsonl
+from snakesteer.records.tensors import read_tensors
 from snakesteer.search.database import read_db
 from snakesteer.vectors.training.steps import TrainingStep, read_steps
 
@@ -104,6 +106,7 @@ class Evidence:
         importance: Importance of each searched parameter, the largest first; None where there are
             too few trials, or their accuracies do not differ.
         probes: Validation metrics of each layer's probe.
+        vectors: Headers of the vectors that were set beside contrast pairs.
         model: model/info.json.
         manifest: splits/manifest.json.
         provenance: provenance.json.
@@ -121,6 +124,7 @@ class Evidence:
     failures: Mapping[int, str]
     importance: Mapping[str, float] | None
     probes: Sequence[Record]
+    vectors: Sequence[Record]
     model: Record
     manifest: Record
     provenance: Record
@@ -158,6 +162,20 @@ class Evidence:
     def answered(self) -> str:
         """How often the test problems were answered, in words."""
         return "answered once" if self.samples == 1 else f"answered {self.samples} times each"
+
+    @property
+    def chosen_warnings(self) -> list[str]:
+        """What speaks against the vectors that the chosen configuration steers with."""
+        params = self.params
+        layers = params.get("band_layers") or [params["layer_id"]]
+        return [
+            f"The {header['direction']} vector of layer {header['layer']} is {warning}."
+            for header in self.vectors
+            for warning in header["warnings"]
+            if METHODS[params["steering_method"]].kind == "residual"
+            and header["direction"] == params["steering_direction"]
+            and header["layer"] in layers
+        ]
 
     @property
     def steered_trials(self) -> int:
@@ -204,6 +222,7 @@ def read_evidence(
     trials: str | Path,
     db: str | Path,
     probes: Sequence[str | Path],
+    vectors: Sequence[str | Path],
     model: str | Path,
     manifest: str | Path,
     provenance: str | Path,
@@ -228,6 +247,11 @@ def read_evidence(
         failures={int(row["number"]): row["error"] for row in rows if row["state"] == "FAIL"},
         importance=importance(read_db(db)),
         probes=sorted(map(read_json, probes), key=lambda probe: probe["layer"]),
+        vectors=sorted(
+            # Others were not made from contrast pairs.
+            (header for path in vectors if "token_cosine" in (header := read_tensors(path)[1])),
+            key=lambda header: (header["direction"], header["layer"]),
+        ),
         model=read_json(model),
         manifest=read_json(manifest),
         provenance=read_json(provenance),

@@ -39,6 +39,20 @@ OBJECTIVES = {
 PAIRS = {
     "gold_vs_corrupted": "the gold solution against itself with a wrong number carried to the end",
     "model_correct_vs_wrong": "a right against a wrong solution that the model itself had sampled",
+    "own_right_vs_wrong": "all right against all wrong solutions of a question that the model "
+    "itself had sampled, averaged on either side",
+    "gold_vs_own_wrong": "the gold solution against the mean of all wrong ones that the model "
+    "itself had sampled",
+    "prompt_contrast": "a question behind one instruction against itself behind another, after "
+    "[@zhang2024cot]",
+}
+READ_WORDS = {
+    "before_last_number": "at the token before the last number in which the two differ, which is "
+    "the same token on either side",
+    "first_difference": "at the first token that differs",
+    "last_token": "at the last token",
+    "response_mean": "as the mean over the response",
+    "last_prompt_token": "at the last token of the prompt",
 }
 
 
@@ -57,7 +71,12 @@ def steering_sentences(config: RunConfig, layers: Sequence[int]) -> list[str]:
     estimated = [name for name in steering["directions"] if name not in others] if residual else []
     sentences = []
     if estimated or catalogue.of_kind("heads", methods):
-        sentences.append(f"A contrast pair is {PAIRS[config['pairs']['kind']]}.")
+        pairs = config["pairs"]
+        adjusted = ", less what the read tokens alone predict" * pairs["remove_token_means"]
+        sentences.append(
+            f"A contrast pair is {PAIRS[pairs['kind']]}; activations were read "
+            f"{READ_WORDS[pairs['read']]}{adjusted}."
+        )
     if estimated:
         sentences.append(
             f"Steering vectors for the blocks {blocks} (counted from 0) were estimated on train "

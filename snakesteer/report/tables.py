@@ -2,7 +2,7 @@
 
 from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.figures.figure import Table
-from snakesteer.report.wording import percent, points
+from snakesteer.report.wording import percent, points, signed
 
 RATE_LABELS = (
     ("Numeric match (the measure)", "accuracy"),
@@ -20,6 +20,7 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
     return {
         "answers": answers_table(evidence),
         "gate": gate_table(evidence),
+        "vectors": vectors_table(evidence),
         "splits": Table(
             "Sizes of the splits",
             ("Split", "Problems", "SHA-256 of the file"),
@@ -58,6 +59,29 @@ def answers_table(evidence: Evidence) -> Table:
         "How the answers to the test split look",
         ("Share of answers", "Unsteered", "Steered")[: 1 + len(metrics)],
         (*rows, ("Mean length in tokens", *lengths)),
+    )
+
+
+def vectors_table(evidence: Evidence) -> Table:
+    """How far the pairs agree on each vector, and how much of it the read tokens predict."""
+    return Table(
+        "What the vectors are worth",
+        (
+            *("Vector", "Pairs", "Split-half cosine", "95% of splits", "Token cosine"),
+            *("Token share", "Warnings"),
+        ),
+        tuple(
+            (
+                f"{header['direction']}, layer {header['layer']}",
+                str(header["pairs"]),
+                signed(header["split_half_cosine"], 2),
+                " to ".join(signed(end, 2) for end in header["split_half_interval"]),
+                signed(header["token_cosine"], 2),
+                signed(header["token_share"], 2),
+                "; ".join(warning.partition(":")[0] for warning in header["warnings"]) or "none",
+            )
+            for header in evidence.vectors
+        ),
     )
 
 

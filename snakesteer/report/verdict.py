@@ -114,6 +114,8 @@ def _cautions(evidence: Evidence) -> Iterator[str]:
                 "Controls that should not help do as well or better "
                 f"({', '.join(alike)}): it may not be the direction that helps."
             )
+    if evidence.steered:
+        yield from evidence.chosen_warnings
     baseline = evidence.test["baseline_benchmark_metrics"]
     if baseline["invalid_rate"] > 0.2:
         yield (

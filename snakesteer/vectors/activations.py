@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from snakesteer.errors import UserError
 
+# A token that was read of a pair's side (0 is right), and its share among those that were.
+TOKEN_ENTRY = np.dtype([("pair", "<i4"), ("side", "<i4"), ("token", "<i4"), ("share", "<f8")])
+
 
 @dataclass(frozen=True, eq=False)
 class Activations:
@@ -17,12 +20,13 @@ class Activations:
 
     Attributes:
         ids: Of the pairs.
-        positive: ``[pairs, hidden]`` float32.
+        positive: ``[pairs, hidden]`` float32; where a side has several texts, their mean.
         negative: ``[pairs, hidden]`` float32.
         residual_norm: ``[pairs, 2]`` float32: mean norm of the residual stream from the last prompt
-            token on, for the positive and the negative text.
+            token on, for the right and the wrong side.
         residual_mean: ``[hidden]`` float32: the residual stream itself, averaged over the same
-            positions of each text and then over all texts.
+            positions of each text, each side and then over all sides.
+        tokens: `TOKEN_ENTRY` records: which tokens were read.
         attributes: Provenance and layer.
     """
 
@@ -31,6 +35,7 @@ class Activations:
     negative: NDArray[np.float32]
     residual_norm: NDArray[np.float32]
     residual_mean: NDArray[np.float32]
+    tokens: NDArray[Any]
     attributes: dict[str, Any]
 
 
@@ -48,6 +53,7 @@ def read_activations(path: str | Path) -> Activations:
                 negative=file["negative"][:],
                 residual_norm=file["residual_norm"][:],
                 residual_mean=file["residual_mean"][:],
+                tokens=file["tokens"][:],
                 attributes={key: _plain(value.item()) for key, value in file.attrs.items()},
             )
     except (OSError, KeyError, ValueError, RuntimeError) as error:

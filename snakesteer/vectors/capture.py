@@ -1,18 +1,19 @@
 """Activations of contrast pairs: one forward pass per text, all wanted layers at once, into HDF5.
 
 What is read is the block output (0-based layers, the last one before the final norm). Each layer
-has a file of its own: datasets ``positive`` and ``negative`` (``[pairs, hidden]`` float32, gzip),
-``residual_norm`` (``[pairs, 2]`` float32: mean norm of the residual stream from the last prompt
-token on, for the positive and the negative text), ``residual_mean`` (``[hidden]`` float32: the
-residual stream at those positions, averaged over each text and then over all texts) and ``id``;
-attributes say where the numbers come from.
+has a file of its own: datasets ``positive`` and ``negative`` (``[pairs, hidden]`` float32, gzip;
+where a side has several texts, their mean), ``residual_norm`` (``[pairs, 2]`` float32: mean norm of
+the residual stream from the last prompt token on, for the right and the wrong side),
+``residual_mean`` (``[hidden]`` float32: the residual stream at those positions, averaged over each
+text, each side and then over all sides), ``tokens`` (which tokens were read, `TOKEN_ENTRY`) and
+``id``; attributes say where the numbers come from.
 """
 
 import copy
 import inspect
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,30 +26,16 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import DynamicCache
 
-from snakesteer.config import ReadPosition
 from snakesteer.data.prompts import Prompter, common_prefix
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import ActivationKind, on_block_outputs, residual_norms
 from snakesteer.models.loading import LoadedModel, check_ids
 from snakesteer.records.files import atomic_path, read_json
-from snakesteer.vectors.pairs import Pair
+from snakesteer.vectors.activations import TOKEN_ENTRY
+from snakesteer.vectors.reads import PairTexts, Text
 
 TOKENS_PER_BATCH = 4096
-
-
-@dataclass(frozen=True)
-class Text:
-    """One text and the positions that are read.
-
-    Attributes:
-        token_ids: Prompt and response.
-        read: Half-open span whose mean activation is kept.
-        steered: Half-open span whose residual stream is averaged: where CAA would steer.
-    """
-
-    token_ids: tuple[int, ...]
-    read: tuple[int, int]
-    steered: tuple[int, int]
+SIDES = ("positive", "negative")
 
 
 class Reading(NamedTuple):
@@ -63,59 +50,6 @@ class Reading(NamedTuple):
     activation: Tensor
     residual_norm: Tensor
     residual_mean: Tensor
-
-
-def pair_texts(
-    prompt: Sequence[int],
-    positive: Sequence[int],
-    negative: Sequence[int],
-    position: ReadPosition,
-) -> tuple[Text, Text]:
-    """The two texts of a contrast pair with the positions to read.
-
-    Args:
-        prompt: Token ids of the prompt alone.
-        positive: Token ids of prompt and right response.
-        negative: Token ids of prompt and wrong response.
-        position: ``first_difference`` is the first token at which the two differ, ``last_token``
-            the last one of each, ``response_mean`` all tokens behind the prompt.
-    """
-    difference = len(common_prefix([positive, negative]))
-    return tuple(  # type: ignore[return-value]
-        _text(prompt, ids, difference, position) for ids in (positive, negative)
-    )
-
-
-def texts_of_pairs(
-    prompter: Prompter, pairs: Sequence[Pair], position: ReadPosition
-) -> list[tuple[Text, Text]]:
-    """The texts of contrast pairs, each response behind its prompt."""
-    return [
-        pair_texts(
-            prompter.ids(pair.question),
-            prompter.ids(pair.question, prompter.response(pair.positive)),
-            prompter.ids(pair.question, prompter.response(pair.negative)),
-            position,
-        )
-        for pair in pairs
-    ]
-
-
-def _text(
-    prompt: Sequence[int], ids: Sequence[int], difference: int, position: ReadPosition
-) -> Text:
-    end = len(ids)
-    # A tokenizer may join the prompt's end with the response's start; what is shared is the prompt.
-    response = min(len(common_prefix([prompt, ids])), end - 1)
-    match position:
-        case "first_difference":
-            start = min(difference, end - 1)
-            read = (start, start + 1)
-        case "last_token":
-            read = (end - 1, end)
-        case "response_mean":
-            read = (response, end)
-    return Text(tuple(ids), read, (max(response - 1, 0), end))
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -271,8 +205,7 @@ def _weights(spans: Sequence[tuple[int, int]], offset: int, length: int) -> Tens
 def write_activations(
     folder: str | Path,
     loaded: LoadedModel,
-    ids: Sequence[str],
-    pairs: Sequence[tuple[Text, Text]],
+    pairs: Sequence[PairTexts],
     layers: Sequence[int],
     attributes: Mapping[str, str | int | float],
     progress: bool = False,
@@ -283,8 +216,7 @@ def write_activations(
     Args:
         folder: Gets ``layer_{L}.h5`` for every layer.
         loaded: The model.
-        ids: Of the pairs.
-        pairs: Positive and negative text of every pair.
+        pairs: The texts of every pair; those of a side are averaged.
         layers: 0-based layers.
         attributes: Provenance, kept in every file beside the layer.
         progress: Show a progress bar on the terminal.
@@ -294,7 +226,9 @@ def write_activations(
     Raises:
         UserError: An activation is not finite.
     """
-    texts = [text for pair in pairs for text in pair]
+    texts = [text for pair in pairs for text in pair.texts]
+    places = [place for number, pair in enumerate(pairs) for place in _places(number, pair)]
+    tokens = read_tokens(pairs)
     site = site or block_outputs(loaded)
     width = site.width
     with ExitStack() as stack:
@@ -306,9 +240,10 @@ def write_activations(
             file = stack.enter_context(h5py.File(path, "w", libver="v110"))
             for key, value in {**attributes, "layer": layer, "tensor": site.tensor}.items():
                 file.attrs[key] = _fixed_length(value) if isinstance(value, str) else value
-            names = np.array([id_.encode() for id_ in ids])
+            names = np.array([pair.id.encode() for pair in pairs])
             file.create_dataset("id", data=names, fletcher32=True)
-            for name in ("positive", "negative"):
+            file.create_dataset("tokens", data=tokens, fletcher32=True)
+            for name in SIDES:
                 shape, chunk = (len(pairs), width), (1, width)
                 file.create_dataset(
                     name, shape, "f4", chunks=chunk, compression="gzip", fletcher32=True
@@ -319,15 +254,40 @@ def write_activations(
         for batch, found in capture(loaded, texts, layers, progress=progress, site=site):
             for layer, reading in found.items():
                 _check_finite(reading, layer)
-                totals[layer] += reading.residual_mean.sum(dim=0, dtype=torch.float64)
-                rows = zip(batch, reading.activation, reading.residual_norm, strict=True)
-                for index, activation, norm in rows:
-                    pair, member = divmod(index, 2)
-                    files[layer][("positive", "negative")[member]][pair] = activation.numpy()
-                    files[layer]["residual_norm"][pair, member] = float(norm)
+                for index, activation, norm, mean in zip(batch, *reading, strict=True):
+                    pair, side, share = places[index]
+                    files[layer][SIDES[side]][pair] += share * activation.numpy()
+                    files[layer]["residual_norm"][pair, side] += share * float(norm)
+                    totals[layer] += share * mean.double()
         for layer, file in files.items():
-            mean = (totals[layer] / len(texts)).float().numpy()
+            mean = (totals[layer] / (2 * len(pairs))).float().numpy()
             file.create_dataset("residual_mean", data=mean, fletcher32=True)
+
+
+def read_tokens(pairs: Sequence[PairTexts]) -> NDArray[Any]:
+    """Which tokens are read of each side, `TOKEN_ENTRY` records in the order of pairs and sides.
+
+    The share of a token is its frequency in the read span, averaged over the texts of the side.
+    """
+    entries = []
+    for number, pair in enumerate(pairs):
+        for side, texts in enumerate((pair.positive, pair.negative)):
+            shares: dict[int, float] = defaultdict(float)
+            for text in texts:
+                span = text.token_ids[slice(*text.read)]
+                for token in span:
+                    shares[token] += 1.0 / (len(span) * len(texts))
+            entries += [(number, side, token, share) for token, share in sorted(shares.items())]
+    return np.array(entries, dtype=TOKEN_ENTRY)
+
+
+def _places(number: int, pair: PairTexts) -> list[tuple[int, int, float]]:
+    """For each text of a pair: the pair, the side, and the text's share in the side's mean."""
+    return [
+        (number, side, 1.0 / len(texts))
+        for side, texts in enumerate((pair.positive, pair.negative))
+        for _ in texts
+    ]
 
 
 def _fixed_length(text: str) -> NDArray[Any]:

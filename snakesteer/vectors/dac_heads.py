@@ -61,7 +61,7 @@ def contrast_prompts(
     Args:
         config: The format of a prompt.
         tokenizer: The model's.
-        pairs: Train pairs.
+        pairs: Train pairs; of a side's solutions the first is shown.
         count: Number of prompts of either kind.
         shots: Examples in each.
         seed: Of the draws.
@@ -82,7 +82,7 @@ def contrast_prompts(
     prompts = []
     for _ in range(count):
         question, *examples = draw.sample(pairs, shots + 1)
-        texts = ([pair.positive for pair in examples], [pair.negative for pair in examples])
+        texts = ([pair.positive[0] for pair in examples], [pair.negative[0] for pair in examples])
         right, wrong = (
             tuple(
                 Problem(pair.id, pair.question, text, "")

@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from snakesteer.vectors.activations import Activations
+from snakesteer.vectors.activations import TOKEN_ENTRY, Activations
+
+
+def one_token_each(read):
+    """The records of single tokens that were read: ``[pairs, 2]`` ids."""
+    entries = [(pair, side, token, 1.0) for (pair, side), token in np.ndenumerate(read)]
+    return np.array(entries, dtype=TOKEN_ENTRY)
 
 
 def activations(pairs=40, hidden=8, gap=1.5, seed=0, layer=3):
@@ -19,5 +25,6 @@ def activations(pairs=40, hidden=8, gap=1.5, seed=0, layer=3):
         negative=negative.astype(np.float32),
         residual_norm=draw.uniform(5, 15, size=(pairs, 2)).astype(np.float32),
         residual_mean=np.concatenate([positive, negative]).mean(axis=0).astype(np.float32) - 1.0,
+        tokens=one_token_each(np.arange(2 * pairs).reshape(pairs, 2) % 7),
         attributes={"layer": layer, "model": "tiny", "commit": ""},
     )

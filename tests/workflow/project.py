@@ -35,6 +35,8 @@ CONFIG: dict[str, Any] = {
     "prompt": {"shots": 1, "stop": [*string.ascii_uppercase]},
     "generation": {"max_new_tokens": 6},
     "engine": {"name": "slots", "batch_size": 8},
+    # With the long vectors that this gives, the search chooses a steering: there is more to test.
+    "pairs": {"read": "first_difference"},
     "steering": {
         "strength": [-0.5, 0.5],
         "layers": [1, 2],

@@ -23,13 +23,14 @@ EXPORTS = (
     "lm_eval_steering.pt",
     "easysteer.json",
 )
+ADJUSTED = {"remove_token_means": True}
 # Together they plan every rule.
 RUNS = {
     "everything on request": (
         ["all", "vectors", "results/checks/model_check.json", "results/figures/sensitivity.svg"]
         + [f"results/export/{file}" for file in EXPORTS],
         {
-            "pairs": {"kind": "model_correct_vs_wrong"},
+            "pairs": {"kind": "model_correct_vs_wrong", "read": "last_token"} | ADJUSTED,
             "steering": {
                 "methods": ["dac"],
                 "directions": ["caa", "file"],
@@ -46,6 +47,7 @@ RUNS = {
                 "actadd_prompts": ["Good", "Bad"],
             },
             "heads": {"examples": 2},
+            "pairs": ADJUSTED,
         },
     ),
     "trained vectors": (

@@ -4,9 +4,11 @@ import csv
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 from safetensors import safe_open
 
+from snakesteer.steering.vector import read_head_vector
 from tests.workflow.project import Project
 
 pytestmark = pytest.mark.workflow
@@ -71,3 +73,11 @@ def test_attention_heads_from_config_to_test(fresh_copy: Project):
         run = fresh_copy.snakemake(FINAL, "-n", overlay=overlay(section, **{key: value}))
         assert run.code == 0, run.text
         assert run.jobs == rules, (section, key)
+
+    before = read_head_vector(results / "heads" / "iti.safetensors")
+    adjusted = {**OVERLAY, "pairs": {"remove_token_means": True}}
+    run = fresh_copy.snakemake("results/heads/iti.safetensors", overlay=adjusted)
+    assert run.code == 0, run.text
+    assert run.jobs == {"head_token_means": 1, "iti": 1}
+    after = read_head_vector(results / "heads" / "iti.safetensors")
+    assert not np.array_equal(after.delta, before.delta)

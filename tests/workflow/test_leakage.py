@@ -34,8 +34,11 @@ def test_who_reads_the_test_part(fresh: Project):
     assert readers(jobs, "results/splits/manifest.json") == {"provenance", "report"}
 
 
-def test_own_solutions_leave_the_test_part_alone(fresh: Project):
-    overlay = {"pairs": {"kind": "model_correct_vs_wrong"}}
+@pytest.mark.parametrize(
+    "kind", ["model_correct_vs_wrong", "own_right_vs_wrong", "gold_vs_own_wrong"]
+)
+def test_own_solutions_leave_the_test_part_alone(fresh: Project, kind: str):
+    overlay = {"pairs": {"kind": kind, "read": "response_mean", "remove_token_means": True}}
     run = fresh.snakemake("results/best_config.json", "-n", overlay=overlay)
     assert run.jobs["own_solutions"] == 2
     assert run.jobs["official_data"] == 1

@@ -45,6 +45,7 @@ TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "steering.layers": ([1, 3], MODEL),
     "probe.c": (0.5, VECTORS),
     "pairs.read": ("last_token", ACTIVATIONS),
+    "pairs.remove_token_means": (True, Counter(token_means=2) + VECTORS),
     "pairs.seed": (1, PAIRS),
     "pairs.samples": (4, RECORD),
     "training.epochs": (2, RECORD),
@@ -72,6 +73,14 @@ def test_a_leaf_reruns_what_it_affects(finished: Finished, leaf: str):
     run = finished.project.snakemake("-n", overlay={section: {key: value}})
     assert run.code == 0, run.text
     assert run.jobs == rules
+
+
+def test_another_kind_of_pairs_makes_pairs_anew(finished: Finished):
+    overlay = {"pairs": {"kind": "prompt_contrast", "read": "last_prompt_token"}}
+    assert finished.project.snakemake("-n", overlay=overlay).jobs == PAIRS
+    overlay = {"pairs": {"kind": "own_right_vs_wrong", "read": "response_mean"}}
+    jobs = finished.project.snakemake("-n", overlay=overlay).jobs
+    assert jobs == Counter(own_solutions=2) + PAIRS
 
 
 def test_equal_configs_rerun_nothing(finished: Finished):

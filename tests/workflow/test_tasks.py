@@ -60,9 +60,9 @@ def test_a_task_with_bare_numbers(fresh_copy: Project):
         "gold": "2",
     }
     for pair in read_rows(results / "pairs" / "train.jsonl"):
-        assert pair["positive"].startswith("#### ")
+        assert pair["positive"][0].startswith("#### ")
         assert pair["negative"] != pair["positive"]
-        assert len(pair["negative"]) == len(pair["positive"])
+        assert len(pair["negative"][0]) == len(pair["positive"][0])
     [problem] = read_rows(results / "splits" / "test.jsonl")
     assert problem["id"].startswith("pens-test-")
     golds = {row["id"]: row["gold"] for row in read_rows(results / "splits" / "val.jsonl")}

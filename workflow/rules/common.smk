@@ -20,6 +20,7 @@ from snakesteer.config.catalogue import (
     of_kind,
     users,
 )
+from snakesteer.config.pairs import SAMPLED
 from snakesteer.config.load import load_config
 from snakesteer.errors import UserError
 from snakesteer.records.files import check_writable
@@ -211,6 +212,20 @@ VECTOR_FILES = expand(
 ) + expand(
     "<results>/heads/{method}.safetensors",
     method=of_kind("heads", METHODS),
+)
+# What probes and directions are made from: activations as read, or without what tokens predict.
+ADJUSTED = CONFIG.pairs.remove_token_means
+ACTIVATIONS = "<results>/without_token_means" if ADJUSTED else "<results>/activations"
+TOKEN_EFFECTS = (
+    expand("<results>/token_effects/layer_{layer}.safetensors", layer=LAYERS)
+    if ADJUSTED
+    else []
+)
+# Those vectors that pairs were set beside, with what was found.
+DIAGNOSED = expand(
+    "<results>/vectors/{direction}/layer_{layer}.safetensors",
+    direction=SEARCHED,
+    layer=LAYERS,
 )
 JOURNAL = f"{CONFIG.results}/study/journal.log"
 PROBE_METRICS = expand("<results>/probes/layer_{layer}.json", layer=LAYERS)

@@ -17,7 +17,7 @@ rule controls:
         best="<results>/best_config.json",
         results="<results>/test_final.json",
         generations="<results>/test_generations.jsonl",
-        activations=expand("<results>/activations/train/layer_{layer}.h5", layer=LAYERS),
+        activations=expand(f"{ACTIVATIONS}/train/layer_{{layer}}.h5", layer=LAYERS),
         vectors=VECTOR_FILES,
         probes=expand("<results>/probes/layer_{layer}.safetensors", layer=LAYERS),
         info="<results>/model/info.json",

@@ -1,7 +1,8 @@
 """Vectors of attention heads, for the methods `dac_heads` and `iti`; none of it without them.
 
 Inputs: pairs/{train,val}.jsonl, splits/train.jsonl, model/info.json.
-Outputs: heads/dac_heads.safetensors, heads/activations/{split}/layer_{L}.h5, heads/iti.safetensors.
+Outputs: heads/dac_heads.safetensors, heads/activations/{split}/layer_{L}.h5 and (if asked for)
+heads/without_token_means/{split}/layer_{L}.h5, heads/iti.safetensors.
 Steps: answer train questions behind right and behind wrong solutions and keep the heads' difference
 at each generated token; read the heads' outputs on contrast pairs at all layers, probe every head,
 and keep those that tell right from wrong best. Vectors are made from train; validation pairs only
@@ -61,15 +62,32 @@ rule head_activations:
             **MODEL,
             **section_params("prompt", "stop"),
             read=CONFIG.pairs.read,
+            min_pairs=CONFIG.pairs.min_pairs,
         ),
     script:
         "../scripts/head_activations.py"
 
 
-rule iti:
+rule head_token_means:
     input:
         train="<results>/heads/activations/train",
         val="<results>/heads/activations/val",
+        code=code_of("head_token_means"),
+    output:
+        train=directory("<results>/heads/without_token_means/train"),
+        val=directory("<results>/heads/without_token_means/val"),
+    log:
+        "<results>/logs/head_token_means.log",
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/head_token_means.py"
+
+
+rule iti:
+    input:
+        train=f"<results>/heads/{Path(ACTIVATIONS).name}/train",
+        val=f"<results>/heads/{Path(ACTIVATIONS).name}/val",
         code=code_of("iti"),
     output:
         "<results>/heads/iti.safetensors",

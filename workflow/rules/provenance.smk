@@ -20,7 +20,7 @@ rule provenance:
         data=expand("<results>/data/{official}.jsonl", official=["train", "test"]),
         splits=expand("<results>/splits/{split}.jsonl", split=["train", "val", "test"]),
         solutions=branch(
-            CONFIG.pairs.kind == "model_correct_vs_wrong",
+            CONFIG.pairs.kind in SAMPLED,
             then=expand("<results>/solutions/{split}.jsonl", split=["train", "val"]),
             otherwise=[],
         ),
@@ -30,6 +30,16 @@ rule provenance:
             split=["train", "val"],
             layer=LAYERS,
         ),
+        without_token_means=branch(
+            ADJUSTED,
+            then=expand(
+                "<results>/without_token_means/{split}/layer_{layer}.h5",
+                split=["train", "val"],
+                layer=LAYERS,
+            ),
+            otherwise=[],
+        ),
+        token_effects=TOKEN_EFFECTS,
         probes=expand(
             "<results>/probes/layer_{layer}.{kind}",
             layer=LAYERS,
@@ -38,7 +48,11 @@ rule provenance:
         user_vectors=[*USER_VECTORS.values()],
         head_activations=branch(
             users("heads.iti_heads", METHODS),
-            then=expand("<results>/heads/activations/{split}", split=["train", "val"]),
+            then=expand(
+                "<results>/heads/{kind}/{split}",
+                kind=["activations", *(["without_token_means"] if ADJUSTED else [])],
+                split=["train", "val"],
+            ),
             otherwise=[],
         ),
         training=TRAINING_LOGS

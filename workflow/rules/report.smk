@@ -21,6 +21,7 @@ rule report:
         trials="<results>/study/trials.csv",
         db="<results>/study/study.db",
         probes=PROBE_METRICS,
+        vectors=DIAGNOSED,
         model="<results>/model/info.json",
         manifest="<results>/splits/manifest.json",
         provenance="<results>/provenance.json",

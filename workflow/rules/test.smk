@@ -15,6 +15,7 @@ rule test_final:
         baseline_summary="<results>/baseline/val.json",
         vectors=VECTOR_FILES,
         probes=expand("<results>/probes/layer_{layer}.safetensors", layer=LAYERS),
+        token_effects=TOKEN_EFFECTS,
         info="<results>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("test_final"),
@@ -36,7 +37,9 @@ rule test_final:
             **section_params("prompt"),
             **section_params("generation"),
             **section_params("engine"),
-            **section_params("pairs", "kind", "samples", "temperature", "min_pairs"),
+            **section_params(
+                "pairs", "samples", "temperature", "min_pairs", "remove_token_means"
+            ),
             **section_params("evaluation", "random_controls", "prompt_control"),
             # Generated problems are called so whatever data.task says.
             task="embedded" if CONFIG.data.source == "embedded" else CONFIG.data.task,

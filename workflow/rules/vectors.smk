@@ -2,13 +2,15 @@
 
 Inputs: splits/{train,val}.jsonl, model/info.json, the user's own vectors (direction `file`).
 Outputs: solutions/{split}.jsonl (own samples, if asked for), pairs/{split}.jsonl,
-activations/{split}/layer_{L}.h5, probes/layer_{L}.{safetensors,json},
+activations/{split}/layer_{L}.h5, without_token_means/{split}/layer_{L}.h5 and
+token_effects/layer_{L}.safetensors (if asked for), probes/layer_{L}.{safetensors,json},
 vectors/{direction}/layer_{L}.safetensors (direction actadd: one vector per prompt position).
 Of direction `trained`: training/solutions.jsonl (own samples, if the objective learns from them),
 training/{layers}.csv (the log of its steps), and training/{layers}.checkpoint, which is no declared
 output, so that a failed or killed job leaves it.
-Steps: make contrast pairs; read all layers in one forward pass per text; fit a probe and estimate the
-directions per layer. Vectors and probes are made from train; validation pairs only score the probes.
+Steps: make contrast pairs; read all layers in one forward pass per text; take off what the read tokens
+predict, if asked for; fit a probe and estimate the directions per layer. Vectors, probes and effects of
+tokens are made from train; validation pairs only score the probes.
 """
 
 
@@ -46,7 +48,7 @@ rule contrast_pairs:
     input:
         problems="<results>/splits/{split}.jsonl",
         solutions=branch(
-            CONFIG.pairs.kind == "model_correct_vs_wrong",
+            CONFIG.pairs.kind in SAMPLED,
             then="<results>/solutions/{split}.jsonl",
             otherwise=[],
         ),
@@ -62,6 +64,8 @@ rule contrast_pairs:
         **named(
             shots=CONFIG.prompt.shots,
             shots_seed=CONFIG.prompt.shots_seed,
+            kind=CONFIG.pairs.kind,
+            prompts=CONFIG.pairs.prompts,
             seed=CONFIG.pairs.seed,
             min_pairs=CONFIG.pairs.min_pairs,
         ),
@@ -92,16 +96,34 @@ rule activations:
             **MODEL,
             **section_params("prompt", "stop"),
             read=CONFIG.pairs.read,
+            min_pairs=CONFIG.pairs.min_pairs,
             layers=LAYERS,
         ),
     script:
         "../scripts/activations.py"
 
 
-rule probe:
+rule token_means:
     input:
         train="<results>/activations/train/layer_{layer}.h5",
         val="<results>/activations/val/layer_{layer}.h5",
+        code=code_of("token_means"),
+    output:
+        train="<results>/without_token_means/train/layer_{layer}.h5",
+        val="<results>/without_token_means/val/layer_{layer}.h5",
+        effects="<results>/token_effects/layer_{layer}.safetensors",
+    log:
+        "<results>/logs/token_means_{layer}.log",
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/token_means.py"
+
+
+rule probe:
+    input:
+        train=f"{ACTIVATIONS}/train/layer_{{layer}}.h5",
+        val=f"{ACTIVATIONS}/val/layer_{{layer}}.h5",
         code=code_of("probe"),
     output:
         probe="<results>/probes/layer_{layer}.safetensors",
@@ -118,7 +140,7 @@ rule probe:
 
 rule vector:
     input:
-        activations="<results>/activations/train/layer_{layer}.h5",
+        activations=f"{ACTIVATIONS}/train/layer_{{layer}}.h5",
         probe="<results>/probes/layer_{layer}.safetensors",
         code=estimator_code,
     output:
@@ -137,7 +159,7 @@ rule vector:
 rule imported_vector:
     input:
         file=lambda wildcards: USER_VECTORS[wildcards.layer],
-        activations="<results>/activations/train/layer_{layer}.h5",
+        activations=f"{ACTIVATIONS}/train/layer_{{layer}}.h5",
         code=code_of("imported_vector"),
     output:
         f"<results>/vectors/{IMPORTED}/layer_{{layer}}.safetensors",

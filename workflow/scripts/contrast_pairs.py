@@ -4,17 +4,15 @@ from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import split_examples
 from snakesteer.records.files import read_jsonl
 from snakesteer.records.logs import script_log
-from snakesteer.vectors.pairs import check_enough, correct_vs_wrong, gold_vs_corrupted, write_pairs
+from snakesteer.vectors.pairs import check_enough, make_pairs, write_pairs
 
 with script_log(snakemake.log[0]) as log:
     params = snakemake.params
-    if snakemake.input.solutions:
-        pairs = correct_vs_wrong(read_jsonl(snakemake.input.solutions))
-    else:
-        problems = read_problems(snakemake.input.problems)
-        if snakemake.wildcards.split == "train":
-            _, problems = split_examples(problems, params.shots, params.shots_seed)
-        pairs = gold_vs_corrupted(problems, params.seed)
+    problems = read_problems(snakemake.input.problems)
+    if snakemake.wildcards.split == "train":
+        _, problems = split_examples(problems, params.shots, params.shots_seed)
+    solutions = read_jsonl(snakemake.input.solutions) if snakemake.input.solutions else []
+    pairs = make_pairs(params.kind, problems, solutions, tuple(params.prompts), params.seed)
     check_enough(pairs, params.min_pairs, snakemake.wildcards.split)
     write_pairs(snakemake.output[0], pairs)
     log.info("%d pairs", len(pairs))

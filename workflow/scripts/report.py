@@ -20,6 +20,7 @@ with script_log(snakemake.log[0]):
         trials=given.trials,
         db=given.db,
         probes=given.probes,
+        vectors=given.vectors,
         model=given.model,
         manifest=given.manifest,
         provenance=given.provenance,

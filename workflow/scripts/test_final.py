@@ -15,15 +15,16 @@ with script_log(snakemake.log[0]):
     params = snakemake.params
     loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
     prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
-    best = read_best(snakemake.input.best, snakemake.input.vectors, snakemake.input.probes)
-    engine = open_engine(params, loaded, prompter, read_json(snakemake.input.baseline_summary))
+    given = snakemake.input
+    best = read_best(given.best, given.vectors, given.probes, given.token_effects)
+    engine = open_engine(params, loaded, prompter, read_json(given.baseline_summary))
     results, generations = settled(
         engine,
         lambda: evaluate_test(
             loaded,
             engine,
             prompter,
-            read_problems(snakemake.input.problems),
+            read_problems(given.problems),
             best,
             section(GenerationConfig, "generation", params),
             section(PairsConfig, "pairs", params),

@@ -129,6 +129,8 @@ def probe_figure(evidence: Evidence) -> Figure:
     values = [{"layer": probe["layer"], "auc": probe["auc"]} for probe in evidence.probes]
     test = evidence.test["test_probe_metrics"]
     layers = [value["layer"] for value in values]
+    instructions = evidence.config["pairs"]["kind"] == "prompt_contrast"
+    sides = "one instruction against the other" if instructions else "right against wrong solutions"
     scale = padded([0.5, *(value["auc"] for value in values)], 0.0, 1.0)
     base = alt.Chart(alt.Data(values=values)).encode(
         x=alt.X(
@@ -156,12 +158,16 @@ def probe_figure(evidence: Evidence) -> Figure:
     )
     return Figure(
         name="probes",
-        title="Can right and wrong be told apart inside the model?",
+        title="Can the two sides of a pair be told apart inside the model?",
         caption=(
-            "Area under the ROC curve of a linear probe for right against wrong solutions, by "
-            "layer, on pairs that it was not fitted on. The dashed line, 0.5, is chance. "
-            f"The probe of layer {evidence.params['layer_id']} reaches {test['auc']:.2f} on "
-            f"{test['pairs']} pairs of the test split."
+            f"Area under the ROC curve of a linear probe for {sides}, by layer, on pairs "
+            "that it was not fitted on. The dashed line, 0.5, is chance. "
+            + (
+                f"The probe of layer {evidence.params['layer_id']} reaches {test['auc']:.2f} on "
+                f"{test['pairs']} pairs of the test split."
+                if test["pairs"]
+                else "No pair of the test split can be read where the probes were."
+            )
         ),
         alt="AUC of a linear probe by layer. "
         + listing((f"layer {v['layer']}", f"{v['auc']:.2f}") for v in values),

@@ -3,8 +3,16 @@
 import pytest
 from pydantic import ValidationError
 
-from snakesteer.config import Config, DataConfig, GenerationConfig, PromptConfig, SteeringConfig
+from snakesteer.config import (
+    Config,
+    DataConfig,
+    GenerationConfig,
+    PairsConfig,
+    PromptConfig,
+    SteeringConfig,
+)
 from snakesteer.config.load import load_config
+from snakesteer.config.pairs import READS
 from snakesteer.config.params import leaves, section
 from snakesteer.errors import UserError
 
@@ -43,6 +51,7 @@ WRONG_TYPES = [
     ({"steering": {"layers": [None]}}, ["steering.layers = [null]", "fractions of the depth"]),
     ({"evaluation": {"confidence": 1}}, ["evaluation.confidence = 1", "less than 1"]),
 ]
+INSTRUCTIONS = {"kind": "prompt_contrast", "read": "last_prompt_token"}
 IMPOSSIBLE = [
     ({"data": {"source": "folder"}}, ["data.folder is missing", "train.jsonl"]),
     ({"data": {"train": 7}}, ["data.train is 7", "prompt.shots (4)", "need 8", "Raise data.train"]),
@@ -105,6 +114,37 @@ IMPOSSIBLE = [
     ),
     ({"steering": {"layers": "12-8"}}, ["steering.layers is '12-8', an empty range"]),
     ({"steering": {"layers": [8, 8]}}, ["names a layer twice: [8, 8]"]),
+    *(
+        (
+            {"pairs": {"kind": kind, **read}},
+            [f"pairs.kind is '{kind}'", "accidents of style", "pairs.read: response_mean or last"],
+        )
+        for kind in ("model_correct_vs_wrong", "own_right_vs_wrong", "gold_vs_own_wrong")
+        for read in ({"read": "first_difference"}, {})
+    ),
+    (
+        {"pairs": {"kind": "prompt_contrast", "read": "response_mean"}},
+        ["pairs.read is 'response_mean'", "without a solution", "pairs.read: last_prompt_token"],
+    ),
+    (
+        {"pairs": {"read": "last_prompt_token"}},
+        [
+            "pairs.kind is 'gold_vs_corrupted'",
+            "the same prompt",
+            "before_last_number or first_diff",
+        ],
+    ),
+    ({"pairs": {"prompts": ["A", "B"]}}, ["pairs.prompts is ['A', 'B']", "leave prompts out"]),
+    (
+        {"pairs": {**INSTRUCTIONS, "prompts": ["Think.", "Think. "]}},
+        ["pairs.prompts is ['Think.', 'Think. ']", "Write two different instructions"],
+    ),
+    ({"pairs": {**INSTRUCTIONS, "prompts": ["A", ""]}}, ["Write two different instructions"]),
+    ({"pairs": {**INSTRUCTIONS, "prompts": ["A"]}}, ["pairs.prompts"]),
+    (
+        {"pairs": INSTRUCTIONS, "steering": {"methods": ["dac_heads"]}},
+        ["pairs.kind is 'prompt_contrast'", "['dac_heads']", "leave dac_heads out"],
+    ),
     ({"evaluation": {"samples": 3}}, ["evaluation.samples is 3", "do_sample: true"]),
     ({"evaluation": {"prompt_control": ""}}, ["evaluation.prompt_control"]),
     ({"sensitivity": {"strengths": [0.1, 0]}}, ["[0.1, 0.0]", "Name every other strength once"]),
@@ -112,6 +152,12 @@ IMPOSSIBLE = [
     ({"sensitivity": {"methods": ["caa", "caa"]}}, ["sensitivity.methods names a value twice"]),
     ({"sensitivity": {"methods": ["iti"]}}, ["sensitivity.methods"]),
 ]
+
+
+@pytest.mark.parametrize(("kind", "read"), [(k, r) for k, reads in READS.items() for r in reads])
+def test_every_kind_of_pair_can_be_read_somewhere(kind, read):
+    config = load_config({"pairs": {"kind": kind, "read": read}})
+    assert section(PairsConfig, "pairs", leaves("pairs", config.pairs)) == config.pairs
 
 
 @pytest.mark.parametrize(("values", "expected"), UNKNOWN_KEYS + WRONG_TYPES + IMPOSSIBLE)

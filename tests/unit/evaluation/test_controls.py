@@ -30,11 +30,12 @@ from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.residual import Place, ResidualSteering
-from snakesteer.vectors.activations import Activations, read_activations
-from snakesteer.vectors.capture import texts_of_pairs, write_activations
+from snakesteer.vectors.activations import TOKEN_ENTRY, Activations, read_activations
+from snakesteer.vectors.capture import write_activations
 from snakesteer.vectors.estimate import make_vector
 from snakesteer.vectors.pairs import Pair
 from snakesteer.vectors.probes import Probe, fit_probe
+from snakesteer.vectors.reads import texts_of_pairs
 from tests.loaded_models import as_loaded, loaded_model
 from tests.planted import HIDDEN, LAYER, is_right, planted_model, planted_rows
 from tests.tiny_models import tiny_tokenizer
@@ -60,6 +61,7 @@ def activations(layer, pairs=40, width=64):
         negative=rng.normal(0.0, 1.0, size=(pairs, width)).astype(np.float32),
         residual_norm=np.ones((pairs, 2), dtype=np.float32),
         residual_mean=np.ones(width, dtype=np.float32),
+        tokens=np.empty(0, TOKEN_ENTRY),
         attributes={"layer": layer},
     )
 
@@ -221,9 +223,9 @@ def evidence(effect, engine_kind, tmp_path):
     loaded = planted(effect)
     problems = problems_of(planted_rows())
     train, test = problems[:40], problems[40:104]
-    pairs = [Pair(p.id, p.question, p.gold, "0") for p in train]
+    pairs = [Pair(p.id, p.question, (p.gold,), ("0",)) for p in train]
     texts = texts_of_pairs(PROMPTER, pairs, "last_token")
-    write_activations(tmp_path, loaded, [p.id for p in pairs], texts, [LAYER], {})
+    write_activations(tmp_path, loaded, texts, [LAYER], {})
     file = tmp_path / f"layer_{LAYER}.h5"
     found = read_activations(file)
     vector = make_vector("caa", found, fit_probe(found, 1.0))

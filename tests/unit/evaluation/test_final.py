@@ -13,12 +13,21 @@ from snakesteer.engine.interface import Decoding
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import summary
-from snakesteer.evaluation.final import evaluate_test, probe_on_test, read_best, read_generations
+from snakesteer.evaluation.final import (
+    Best,
+    evaluate_test,
+    probe_on_test,
+    read_best,
+    read_generations,
+)
 from snakesteer.records.files import write_json, write_jsonl
+from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.vector import HeadVector, Vector, write_head_vector, write_vector
-from snakesteer.vectors.capture import capture, texts_of_pairs
+from snakesteer.vectors.capture import capture
 from snakesteer.vectors.pairs import gold_vs_corrupted
 from snakesteer.vectors.probes import Probe, write_probe
+from snakesteer.vectors.reads import texts_of_pairs
+from snakesteer.vectors.token_means import TokenEffects
 from tests.loaded_models import loaded_model
 from tests.tiny_models import HIDDEN, tiny_tokenizer
 
@@ -163,9 +172,9 @@ def test_the_probe_is_scored_with_its_labels_in_order():
     loaded, config = loaded_model("llama"), PairsConfig(read="last_token")
     rng = np.random.default_rng(0)
     probe = Probe(rng.normal(size=HIDDEN).astype(np.float32), 0.0)
-    found = probe_on_test(loaded, PROMPTER, PROBLEMS, config, LAYER, probe)
+    found = probe_on_test(loaded, PROMPTER, PROBLEMS, config, best_with(probe))
     mirrored = Probe(-probe.weight, 0.0)
-    opposite = probe_on_test(loaded, PROMPTER, PROBLEMS, config, LAYER, mirrored)
+    opposite = probe_on_test(loaded, PROMPTER, PROBLEMS, config, best_with(mirrored))
     assert found["pairs"] == 8
     assert found["pair_kind"] == "gold_vs_corrupted"
     assert found["auc"] + opposite["auc"] == pytest.approx(1.0)
@@ -173,15 +182,55 @@ def test_the_probe_is_scored_with_its_labels_in_order():
     assert found["auc"] != pytest.approx(0.5)
 
 
-def slow_auc(loaded, config, probe):
+def best_with(probe, token_effects=None):
+    candidate = Candidate("caa", "caa", LAYER, 0.0, 0.0, "from_last_prompt_token")
+    return Best({}, candidate, None, probe, token_effects)
+
+
+def test_what_was_taken_off_the_probes_activations_is_taken_off_on_test_too():
+    loaded, config = loaded_model("llama"), PairsConfig(read="first_difference")
+    rng = np.random.default_rng(0)
+    probe = Probe(rng.normal(size=HIDDEN).astype(np.float32), 0.0)
+    [five] = PROMPTER.tokenizer("5")["input_ids"]
+    effect = 20 * probe.weight[None]
+    best = best_with(probe, TokenEffects((five,), effect))
+    found = probe_on_test(loaded, PROMPTER, PROBLEMS, config, best)
+
+    def taken_off(pair, side):
+        text = pair.texts[side]
+        return effect[0] * (text.token_ids[text.read[0]] == five)
+
+    assert found["auc"] == pytest.approx(slow_auc(loaded, config, probe, taken_off))
+    assert found["auc"] != pytest.approx(slow_auc(loaded, config, probe))
+
+
+def test_a_probe_of_two_instructions_is_scored_on_them():
+    config = PairsConfig(kind="prompt_contrast", read="last_prompt_token")
+    probe = Probe(np.ones(HIDDEN, dtype=np.float32), 0.0)
+    loaded = loaded_model("llama")
+    found = probe_on_test(loaded, PROMPTER, PROBLEMS, config, best_with(probe))
+    assert (found["pairs"], found["pair_kind"]) == (8, "prompt_contrast")
+    assert 0.0 <= found["auc"] <= 1.0
+
+
+def test_where_no_pair_can_be_read_there_is_no_score():
+    bare = [dataclasses.replace(p, answer=f"#### {p.gold}") for p in PROBLEMS]
+    probe = Probe(np.ones(HIDDEN, dtype=np.float32), 0.0)
+    loaded = loaded_model("llama")
+    found = probe_on_test(loaded, PROMPTER, bare, PairsConfig(), best_with(probe))
+    assert found == {"pairs": 0, "pair_kind": "gold_vs_corrupted"}
+
+
+def slow_auc(loaded, config, probe, taken_off=lambda pair, side: 0.0):
     """Share of (right, wrong) pairs of texts that the probe puts in order."""
     pairs = texts_of_pairs(PROMPTER, gold_vs_corrupted(PROBLEMS, config.seed), config.read)
     scores = []
     for side in (0, 1):
         scores.append([])
         for pair in pairs:
-            [(_, found)] = capture(loaded, [pair[side]], [LAYER])
-            scores[side].append(float(probe.scores(found[LAYER][0].numpy())[0]))
+            [(_, found)] = capture(loaded, [pair.texts[side]], [LAYER])
+            [output] = found[LAYER].activation.numpy()
+            scores[side].append(float((output - taken_off(pair, side)) @ probe.weight))
     return np.mean([right > wrong for right in scores[0] for wrong in scores[1]])
 
 
@@ -189,7 +238,7 @@ def test_problems_that_cannot_be_corrupted_are_left_out_of_the_probe():
     loaded = loaded_model("llama")
     odd = dataclasses.replace(PROBLEMS[0], id="odd", answer="Nothing to change. #### many")
     probe = Probe(np.ones(HIDDEN, dtype=np.float32), 0.0)
-    found = probe_on_test(loaded, PROMPTER, [*PROBLEMS, odd], PairsConfig(), LAYER, probe)
+    found = probe_on_test(loaded, PROMPTER, [*PROBLEMS, odd], PairsConfig(), best_with(probe))
     assert found["pairs"] == 8
 
 

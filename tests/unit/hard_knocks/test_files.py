@@ -25,7 +25,7 @@ from tests.unit.hard_knocks.harm import Harm, Job, Payload, check_knock, truncat
 def _arrays(folder: Path) -> None:
     with h5py.File(folder / "file", "w") as file:
         file["id"] = [b"a"]
-        for name in ("positive", "negative", "residual_norm", "residual_mean"):
+        for name in ("positive", "negative", "residual_norm", "residual_mean", "tokens"):
             file[name] = np.ones((1, 2), np.float32)
 
 

@@ -2,10 +2,11 @@
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.trial import TrialState
 
@@ -19,11 +20,13 @@ from snakesteer.evaluation.final import read_generations, side_by_side_rows
 from snakesteer.evaluation.paired import compare_paired
 from snakesteer.evaluation.statistics import wilson
 from snakesteer.records.files import sha256_text, write_json, write_jsonl, write_text
+from snakesteer.records.tensors import write_tensors
 from snakesteer.report.evidence import Evidence, read_evidence
 from snakesteer.search import tables
 from snakesteer.search.best import best_config
 from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.study import COSTS
+from snakesteer.vectors.estimate import Diagnostics
 
 HOSTILE = "</script><img src=x onerror=\"window.hacked='yes'\"><!-- {{ 7 * 7 }} ${1} <b>"
 VAL, TEST = 48, 100
@@ -52,6 +55,7 @@ class RunFiles:
             "trials": results / "study" / "trials.csv",
             "db": results / "study" / "study.db",
             "probes": sorted((results / "probes").glob("layer_*.json")),
+            "vectors": sorted((results / "vectors").glob("*/layer_*.safetensors")),
             "model": results / "model" / "info.json",
             "manifest": results / "splits" / "manifest.json",
             "provenance": results / "provenance.json",
@@ -110,6 +114,11 @@ def write_run(
             "recall": auc,
         }
         write_json(folder / "probes" / f"layer_{layer}.json", {**metrics, "f1": auc})
+        write_tensors(
+            folder / "vectors" / "caa" / f"layer_{layer}.safetensors",
+            {"raw": np.ones(4, np.float32)},
+            {"direction": "caa", "layer": layer, **asdict(diagnostics(layer))},
+        )
     val = problems("train", VAL)
     baseline = answers(val, [rng.random() < 0.45 for _ in val])
     write_answers(folder / "baseline" / "val.jsonl", baseline)
@@ -132,6 +141,23 @@ def write_run(
     if on_grid:
         write_sensitivity(folder, layers, methods, gain)
     return RunFiles(folder, on_grid)
+
+
+def diagnostics(layer: int) -> Diagnostics:
+    """Of a vector: that of layer 20 is noise, that of layer 14 is token identity."""
+    warnings = {20: ("mostly noise: halves do not agree",), 14: ("mostly token identity: digits",)}
+    cosine = {9: 0.6, 14: 0.7, 20: 0.1}[layer]
+    return Diagnostics(
+        pairs=60,
+        mean_cosine=0.02,
+        norm_ratio=0.2,
+        dose_at_alpha_1=0.1,
+        split_half_cosine=cosine,
+        split_half_interval=(cosine - 0.3, cosine + 0.2),
+        token_cosine=0.93 if layer == 14 else -0.05,
+        token_share=0.85 if layer == 14 else 0.01,
+        warnings=warnings.get(layer, ()),
+    )
 
 
 def problems(part: str, count: int, hostile: str = "") -> list[Problem]:

@@ -6,9 +6,9 @@ from typing import get_args
 
 import pytest
 
-from snakesteer.config import Config, SearchConfig, catalogue
+from snakesteer.config import Config, PairKind, ReadPosition, SearchConfig, catalogue
 from snakesteer.config.catalogue import METHODS, MethodEntry
-from snakesteer.config.steering import After, Operator, PairKind, Schedule, Scope
+from snakesteer.config.steering import After, Operator, Schedule, Scope
 from snakesteer.report import methods
 from snakesteer.report import methods_text as module
 from snakesteer.report import steering_text as words
@@ -24,6 +24,7 @@ def test_there_are_words_for_every_choice():
     assert {module.name for module in pkgutil.iter_modules(methods.__path__)} == set(METHODS)
     assert set(get_args(Scope)) == set(caa.SCOPE_WORDS)
     assert set(get_args(PairKind)) == set(words.PAIRS)
+    assert set(get_args(ReadPosition)) == set(words.READ_WORDS)
     assert set(get_args(Operator)) == set(caa.OPERATOR_WORDS)
     assert set(get_args(Schedule)) == set(dac_heads.SCHEDULES)
     assert set(get_args(After)) == set(dac_heads.AFTER)
@@ -32,7 +33,13 @@ def test_there_are_words_for_every_choice():
 
 
 def test_every_source_is_known_and_complete():
-    choices = (words.DIRECTION_WORDS, caa.OPERATOR_WORDS, module.SAMPLERS, module.PRUNERS)
+    choices = (
+        words.DIRECTION_WORDS,
+        words.PAIRS,
+        caa.OPERATOR_WORDS,
+        module.SAMPLERS,
+        module.PRUNERS,
+    )
     known = bibliography()
     assert set(cited(" ".join(text for each in choices for text in each.values()))) <= set(known)
     for key, entry in known.items():
@@ -99,6 +106,21 @@ def test_a_vector_from_a_file_was_not_estimated(report):
     assert told in text("file")
     assert "as the mean difference of the pairs [@rimsky2024caa]. A vector" in text("caa", "file")
     assert told not in text("caa")
+
+
+def test_pairs_and_where_they_were_read(report):
+    evidence = report("helps").evidence
+
+    def text(**pairs):
+        config = {**evidence.config, "pairs": {**evidence.config["pairs"], **pairs}}
+        return methods_text(replace(evidence, provenance={**evidence.provenance, "config": config}))
+
+    assert "carried to the end; activations were read at the token before the last number" in text()
+    assert "read tokens alone" not in text()
+    instructions = text(kind="prompt_contrast", read="last_prompt_token")
+    assert "[@zhang2024cot]; activations were read at the last token of the prompt." in instructions
+    adjusted = text(kind="own_right_vs_wrong", read="response_mean", remove_token_means=True)
+    assert "the mean over the response, less what the read tokens alone predict." in adjusted
 
 
 RESIDUAL = "the residual stream's mean norm"

@@ -20,6 +20,12 @@ def test_tables_of_a_steered_run(report):
     assert run["snakesteer commit"] == "0123456789abcdef with local changes (abababababab…)"
     assert run["Device and dtype"] == "cpu, bfloat16"
     assert run["Machine"] == "A GPU (64 GiB), A processor, 2 cores, 8 GiB, Linux"
+    identity = "mostly token identity"
+    assert tables["vectors"].rows == (
+        ("caa, layer 9", "60", "+0.60", "+0.30 to +0.80", "−0.05", "+0.01", "none"),
+        ("caa, layer 14", "60", "+0.70", "+0.40 to +0.90", "+0.93", "+0.85", identity),
+        ("caa, layer 20", "60", "+0.10", "−0.20 to +0.30", "−0.05", "+0.01", "mostly noise"),
+    )
     assert tables["gate"].rows == (
         ("no steering", "all equal", "0", "", "", ""),
         ("caa", "all equal", "0", "7", "90", "0.5"),

@@ -24,6 +24,22 @@ def test_helps(report):
     assert verdict.cautions == ()
 
 
+def test_what_speaks_against_the_chosen_vector_is_a_caution(report):
+    evidence = report("helps").evidence
+
+    def cautions(**changes):
+        params = {**evidence.params, **changes}
+        return read_verdict(changed(evidence, best_trial_params=params)).cautions
+
+    assert cautions(layer_id=20) == (
+        "The caa vector of layer 20 is mostly noise: halves do not agree.",
+    )
+    assert len(cautions(layer_id=14, band_layers=[14, 20])) == 2
+    assert cautions(layer_id=9) == cautions(layer_id=20, steering_direction="pca") == ()
+    assert cautions(layer_id=20, steering_method="iti") == ()
+    assert not any("noise" in each for each in read_verdict(report("unsteered").evidence).cautions)
+
+
 def test_an_effect_that_the_test_does_not_confirm_is_none(report):
     evidence = changed(
         report("helps").evidence,

@@ -13,22 +13,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakesteer.config import PromptConfig
-from snakesteer.data.prompts import Prompter
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import block_output, hidden_states_index
 from snakesteer.vectors.activations import read_activations
 from snakesteer.vectors.capture import (
-    Text,
     capture,
-    pair_texts,
-    texts_of_pairs,
+    read_tokens,
     token_batches,
     write_activations,
 )
-from snakesteer.vectors.pairs import Pair
+from snakesteer.vectors.reads import PairTexts, Text
 from tests.loaded_models import blocks_of, loaded_model, prompt_ids
-from tests.tiny_models import CONTEXT, FAMILIES, HIDDEN, NUM_LAYERS, SLIDING_WINDOW, tiny_tokenizer
+from tests.tiny_models import CONTEXT, FAMILIES, HIDDEN, NUM_LAYERS, SLIDING_WINDOW
 
 LAYERS = list(range(NUM_LAYERS))
 LAST = NUM_LAYERS - 1
@@ -170,66 +166,28 @@ def test_batches_hold_every_text_once_within_the_budget(lengths, budget):
         assert max(lengths[i] for i in batch) <= min(lengths[i] for i in following)
 
 
-PROMPT, RIGHT, WRONG = (1, 2, 3), (1, 2, 3, 7, 8, 9), (1, 2, 3, 7, 5, 9, 4)
-
-
-@pytest.mark.parametrize(
-    ("position", "right", "wrong"),
-    [
-        ("first_difference", (4, 5), (4, 5)),
-        ("last_token", (5, 6), (6, 7)),
-        ("response_mean", (3, 6), (3, 7)),
-    ],
-)
-def test_read_positions(position, right, wrong):
-    positive, negative = pair_texts(PROMPT, RIGHT, WRONG, position)
-    assert (positive.token_ids, negative.token_ids) == (RIGHT, WRONG)
-    assert (positive.read, negative.read) == (right, wrong)
-    # Steered where CAA steers: from the last prompt token on.
-    assert (positive.steered, negative.steered) == ((2, 6), (2, 7))
-
-
-def test_a_text_that_is_the_start_of_the_other_is_read_at_its_end():
-    positive, negative = pair_texts(PROMPT, RIGHT[:4], RIGHT, "first_difference")
-    assert (positive.read, negative.read) == ((3, 4), (4, 5))
-
-
-def test_a_joined_token_at_the_seam_belongs_to_the_response():
-    positive, _ = pair_texts((1, 2, 3), (1, 2, 33, 4), (1, 2, 33, 5), "response_mean")
-    assert positive.read == (2, 4)
-    assert positive.steered == (1, 4)
-
-
-def test_texts_of_pairs_put_the_response_behind_the_prompt():
-    prompter = Prompter(PromptConfig(shots=0), (), tiny_tokenizer())
-    pair = Pair("a", "2+2?", "It is 4\n#### 4", "It is 5\n#### 5")
-    [(positive, negative)] = texts_of_pairs(prompter, [pair], "first_difference")
-    tokens = prompter.tokenizer
-    assert tokens.decode(positive.token_ids) == "Question: 2+2?\nAnswer: It is 4\n#### 4"
-    assert tokens.decode(positive.token_ids[slice(*positive.read)]) == "4"
-    assert tokens.decode(negative.token_ids[slice(*negative.read)]) == "5"
-    assert tokens.decode(positive.token_ids[slice(*positive.steered)]) == ": It is 4\n#### 4"
-
-
 def pairs_of_texts():
     ids = [(*t, 30, 40) for t in prompt_ids()]
     return [
-        (Text(t, (len(t) - 1, len(t)), (0, len(t))), Text((*t, 50), (1, 3), (1, len(t))))
-        for t in ids
+        PairTexts(
+            f"ä-{index}",
+            (Text(t, (len(t) - 1, len(t)), (0, len(t))),),
+            (Text((*t, 50), (1, 3), (1, len(t))),),
+        )
+        for index, t in enumerate(ids)
     ]
 
 
 def write(folder, loaded=None, **attributes):
     loaded = loaded or loaded_model("llama")
     pairs = pairs_of_texts()
-    names = [f"ä-{index}" for index in range(len(pairs))]
-    write_activations(folder, loaded, names, pairs, [1, 3], {"model": "tiny", **attributes})
+    write_activations(folder, loaded, pairs, [1, 3], {"model": "tiny", **attributes})
 
 
 def test_files_hold_what_was_captured(tmp_path):
     write(tmp_path, commit="", read="last_token", dtype="torch.float32")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["layer_1.h5", "layer_3.h5"]
-    texts = [text for pair in pairs_of_texts() for text in pair]
+    texts = [text for pair in pairs_of_texts() for text in pair.texts]
     means, norms, residuals = collected(loaded_model("llama"), texts, budget=4096)
     for layer in (1, 3):
         found = read_activations(tmp_path / f"layer_{layer}.h5")
@@ -251,6 +209,35 @@ def test_files_hold_what_was_captured(tmp_path):
         assert found.residual_mean.dtype == np.float32
         with h5py.File(tmp_path / f"layer_{layer}.h5") as file:
             assert file["positive"].compression == "gzip"
+
+
+def test_a_side_of_several_texts_is_their_mean(tmp_path):
+    one, other, *_ = pairs_of_texts()
+    several = PairTexts("both", one.positive + other.positive + other.negative, one.negative)
+    write_activations(tmp_path, loaded_model("llama"), [several, other], [2], {})
+    found = read_activations(tmp_path / "layer_2.h5")
+    texts = [*several.texts, *other.texts]
+    means, norms, residuals = (x[:, 2] for x in collected(loaded_model("llama"), texts, 4096))
+    np.testing.assert_allclose(found.positive[0], means[:3].mean(dim=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found.negative[0], means[3])
+    np.testing.assert_allclose(found.residual_norm[0, 0], norms[:3].mean(), rtol=1e-6)
+    sides = [residuals[:3].mean(dim=0), *residuals[3:]]
+    mean = torch.stack(sides).mean(dim=0)
+    np.testing.assert_allclose(found.residual_mean, mean, rtol=1e-5, atol=1e-6)
+
+
+def test_files_say_which_tokens_were_read(tmp_path):
+    span = Text((5, 6, 7, 6, 9), (1, 4), (0, 5))
+    pair = PairTexts("a", (span, Text((5, 8), (1, 2), (0, 2))), (Text((5, 9), (1, 2), (0, 2)),))
+    entries = {tuple(entry)[:3]: entry["share"] for entry in read_tokens([pair, pair])}
+    right = {6: 1 / 3, 7: 1 / 6, 8: 1 / 2}
+    assert entries == pytest.approx(
+        {(n, 0, token): share for n in (0, 1) for token, share in right.items()}
+        | {(0, 1, 9): 1.0, (1, 1, 9): 1.0}
+    )
+    write(tmp_path)
+    found = read_activations(tmp_path / "layer_1.h5").tokens
+    np.testing.assert_array_equal(found, read_tokens(pairs_of_texts()))
 
 
 def test_equal_data_give_equal_bytes(tmp_path):

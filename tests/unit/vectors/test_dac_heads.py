@@ -18,7 +18,10 @@ from tests.loaded_models import loaded_model, prompt_ids
 from tests.tiny_models import EOS, tiny_tokenizer
 from tests.unit.engine.reference.test_heads import FAMILIES, PROJECTIONS
 
-PAIRS = [Pair(f"p{n}", f"{n}+{n}?", f"It is {2 * n}.", f"It is {2 * n + 1}.") for n in range(9)]
+PAIRS = [
+    Pair(f"p{n}", f"{n}+{n}?", (f"It is {2 * n}.", "No."), (f"It is {2 * n + 1}.",))
+    for n in range(9)
+]
 CONFIG = PromptConfig(template="Q {question}\nA", separator="\n")
 STEPS = 6
 
@@ -106,8 +109,8 @@ def test_prompts_differ_in_the_examples_solutions_alone():
             if len(shown) == 4:
                 assert (a, b) == (f"{question}\nA", f"{question}\nA")
             else:
-                assert a == f"{question}\nA {pair.positive}\n"
-                assert b == f"{question}\nA {pair.negative}\n"
+                assert a == f"{question}\nA {pair.positive[0]}\n"
+                assert b == f"{question}\nA {pair.negative[0]}\n"
         assert len(set(shown)) == 4  # the question is not among its examples
         asked.append(shown[-1])
     assert len(set(asked)) == 9  # every pair is asked about, some more than once

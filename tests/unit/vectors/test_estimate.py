@@ -11,7 +11,13 @@ from safetensors import safe_open
 
 from snakesteer.errors import UserError
 from snakesteer.steering.vector import read_vector, write_vector
-from snakesteer.vectors.estimate import diagnose, make_vector
+from snakesteer.vectors.estimate import (
+    SPLIT_SEED,
+    SPLITS,
+    diagnose,
+    make_vector,
+    split_half_cosines,
+)
 from snakesteer.vectors.probes import Probe, fit_probe
 from tests.unit.examples import activations
 
@@ -77,6 +83,45 @@ def test_diagnostics_where_all_pairs_agree_or_one_does_not_differ(data, probe):
     positive[0] = same.negative[0]
     one = dataclasses.replace(same, positive=positive)
     assert diagnose(make_vector("caa", one, probe), one).mean_cosine == pytest.approx(1.0, abs=1e-4)
+
+
+def test_split_halves_against_a_slow_loop():
+    draw = np.random.default_rng(5)
+    differences = draw.normal(size=(21, 6)) + 0.4
+    found = split_half_cosines(differences, 300, seed=3)
+    assert found.shape == (300,)
+    rng, slow = np.random.default_rng(3), []
+    for _ in range(300):
+        order = rng.permutation(21)
+        first, second = (differences[part].mean(axis=0) for part in (order[:10], order[10:]))
+        slow.append(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
+    np.testing.assert_allclose(found, slow)
+
+
+def test_diagnostics_hold_the_splits_mean_and_middle(data, probe):
+    found = diagnose(make_vector("caa", data, probe), data)
+    differences = data.positive.astype(np.float64) - data.negative
+    cosines = split_half_cosines(differences, SPLITS, SPLIT_SEED)
+    assert found.split_half_cosine == pytest.approx(cosines.mean())
+    assert found.split_half_interval == pytest.approx(tuple(np.quantile(cosines, [0.025, 0.975])))
+    assert found.warnings == ()
+
+
+def test_pairs_that_do_not_agree_are_called_noise(caplog):
+    none = activations(gap=0.0)
+    vector = make_vector("caa", none, fit_probe(none, c=1.0))
+    found = diagnose(vector, none)
+    assert found.split_half_interval[0] < 0.0
+    [warning] = found.warnings
+    assert warning.startswith("mostly noise: ")
+    assert "of the 40 pairs" in warning
+    assert f"caa, layer 3: {warning}" in caplog.text
+    # One that was read from a file is not made from these pairs.
+    assert diagnose(dataclasses.replace(vector, direction="file"), none).warnings == ()
+
+
+def test_a_split_without_a_difference_has_no_cosine():
+    assert split_half_cosines(np.zeros((4, 3)), 5, 0).tolist() == [0.0] * 5
 
 
 @pytest.mark.parametrize("direction", ["caa", "probe"])

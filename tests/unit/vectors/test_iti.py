@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from snakesteer.errors import UserError
-from snakesteer.vectors.activations import Activations
+from snakesteer.vectors.activations import TOKEN_ENTRY, Activations
 from snakesteer.vectors.iti import Head, best_heads, iti_vector, layer_heads
 
 HEADS, DIM, TRAIN, VAL = 4, 3, 40, 30
@@ -25,7 +25,9 @@ def activations(layer, pairs, seed):
     flat = [x.reshape(pairs, -1).astype(np.float32) for x in (right, wrong)]
     norm = rng.uniform(1, 2, size=(pairs, 2)).astype(np.float32)
     ids = tuple(f"p{n}" for n in range(pairs))
-    return Activations(ids, *flat, norm, flat[0].mean(axis=0), {"layer": layer})
+    return Activations(
+        ids, *flat, norm, flat[0].mean(axis=0), np.empty(0, TOKEN_ENTRY), {"layer": layer}
+    )
 
 
 def by_hand(train, val, head):

@@ -6,6 +6,7 @@ import pytest
 
 from snakesteer.report.figures.dose import BINS, dose_figure
 from snakesteer.report.figures.figure import write_figure
+from snakesteer.report.figures.search import probe_figure
 from snakesteer.report.wording import percent
 
 
@@ -55,6 +56,24 @@ def test_the_highest_that_is_read_out_is_no_trial_that_was_ended_early(report):
     assert f"Highest: {percent(best.accuracy)}, {best.method}, layer {best.layer}, dose" in told
     alone = dose_figure(replace(evidence, trials=evidence.trials[:1])).alt
     assert alone.endswith(", no steering.")
+
+
+def test_the_probes_say_what_they_tell_apart(report):
+    evidence = report("helps").evidence
+    caption = probe_figure(evidence).caption
+    assert "right against wrong solutions" in caption
+    assert "reaches 0.71 on 100 pairs of the test split" in caption
+    pairs = {"kind": "prompt_contrast", "read": "last_prompt_token"}
+    config = {**evidence.config, "pairs": pairs}
+    none = {"test_probe_metrics": {"pairs": 0, "pair_kind": "prompt_contrast"}}
+    other = replace(
+        evidence,
+        provenance={**evidence.provenance, "config": config},
+        test={**evidence.test, **none},
+    )
+    caption = probe_figure(other).caption
+    assert "one instruction against the other" in caption
+    assert caption.endswith("No pair of the test split can be read where the probes were.")
 
 
 def test_the_dose_is_explained_where_it_is_another(report):

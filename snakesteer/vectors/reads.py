@@ -1,0 +1,193 @@
+"""The texts of contrast pairs and the positions at which their activations are read."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from snakesteer.config import ReadPosition
+from snakesteer.data.prompts import Ids, Prompter, common_prefix
+from snakesteer.errors import UserError
+from snakesteer.vectors.corruption import WRITTEN_NUMBER
+from snakesteer.vectors.pairs import Pair, check_enough
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text and the positions that are read.
+
+    Attributes:
+        token_ids: Prompt and response.
+        read: Half-open span whose mean activation is kept.
+        steered: Half-open span whose residual stream is averaged: where CAA would steer.
+    """
+
+    token_ids: Ids
+    read: tuple[int, int]
+    steered: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PairTexts:
+    """The texts of one pair.
+
+    Attributes:
+        id: Of the pair.
+        positive: Texts of the right side, whose activations are averaged.
+        negative: Those of the wrong side.
+    """
+
+    id: str
+    positive: tuple[Text, ...]
+    negative: tuple[Text, ...]
+
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        """All of them, the right side's first."""
+        return self.positive + self.negative
+
+
+def texts_of_pairs(
+    prompter: Prompter, pairs: Sequence[Pair], position: ReadPosition
+) -> list[PairTexts]:
+    """The texts of contrast pairs, each response behind its prompt.
+
+    Args:
+        prompter: Builds the prompts.
+        pairs: The pairs.
+        position: ``before_last_number`` is the token before the last number in which the two texts
+            differ: the same token on both sides, behind texts that differ. ``first_difference`` is
+            the first token at which the two differ, ``last_token`` the last one of each,
+            ``response_mean`` all tokens behind the prompt, ``last_prompt_token`` the last one of
+            the prompt behind an instruction.
+
+    Returns:
+        Pairs in their order. One that has nothing to read at this position is left out, and how
+        many these are is logged.
+    """
+    found = [texts for pair in pairs if (texts := _texts_of_pair(prompter, pair, position))]
+    if len(found) < len(pairs):
+        logger.info(
+            "%d of %d pairs are left out: their texts differ in one number alone, so that nothing "
+            "differs before it (pairs.read: %s)",
+            len(pairs) - len(found),
+            len(pairs),
+            position,
+        )
+    return found
+
+
+def readable_pairs(
+    prompter: Prompter, pairs: Sequence[Pair], position: ReadPosition, minimum: int, split: str
+) -> list[PairTexts]:
+    """`texts_of_pairs`, where they are enough.
+
+    Args:
+        prompter: Builds the prompts.
+        pairs: The pairs of one split, enough in themselves.
+        position: Where they are read.
+        minimum: ``pairs.min_pairs``.
+        split: ``train`` or ``val``.
+
+    Raises:
+        UserError: Too few pairs can be read at this position.
+    """
+    found = texts_of_pairs(prompter, pairs, position)
+    if len(found) < min(minimum, len(pairs)):
+        raise UserError(
+            f"Of the {len(pairs)} contrast pairs of the {split} split, {len(found)} differ in more "
+            f"than one number, fewer than pairs.min_pairs = {minimum}; pairs.read: {position} "
+            "reads what a wrong number changed before the last one",
+            "For solutions that are bare numbers set pairs.kind: own_right_vs_wrong with "
+            "pairs.read: response_mean, or pairs.read: first_difference (the vector then says "
+            f"which digit is written); otherwise raise data.{split}.",
+        )
+    check_enough(found, minimum, split)
+    return found
+
+
+def before_last_number(
+    prompter: Prompter, question: str, right: str, wrong: str
+) -> tuple[int, int] | None:
+    """Where two responses are read that differ in the value of digits only.
+
+    Args:
+        prompter: Builds the prompts.
+        question: The question that both answer.
+        right: A response as it follows the prompt.
+        wrong: The other one.
+
+    Returns:
+        Positions of the last token that ends before the last differing number, in either text. None
+        where only one number differs (up to there the texts would be the same), or the tokenizer
+        makes different tokens of what is the same text.
+    """
+    numbers = (match.span() for match in WRITTEN_NUMBER.finditer(right))
+    differing = [start for start, end in numbers if right[start:end] != wrong[start:end]]
+    if len(differing) < 2:
+        return None
+    wholes = [prompter.ids(question, text) for text in (right, wrong)]
+    befores = [prompter.ids(question, text[: differing[-1]]) for text in (right, wrong)]
+    # A tokenizer may join what stands before the number with its first digit.
+    shared = [common_prefix(ids) for ids in zip(wholes, befores, strict=True)]
+    if not all(shared) or shared[0][-1] != shared[1][-1] or shared[0] == shared[1]:
+        return None
+    return len(shared[0]) - 1, len(shared[1]) - 1
+
+
+def first_difference(right: Ids, wrong: Ids) -> tuple[int, int]:
+    """The first position at which two texts differ; where one goes on from the other, its end."""
+    shared = len(common_prefix([right, wrong]))
+    return min(shared, len(right) - 1), min(shared, len(wrong) - 1)
+
+
+def _texts_of_pair(prompter: Prompter, pair: Pair, position: ReadPosition) -> PairTexts | None:
+    """The texts of a pair; None where there is nothing to read."""
+    sides = pair.positive, pair.negative
+    if position == "last_prompt_token":
+        prompts = ([prompter.instructed(t).ids(pair.question) for t in side] for side in sides)
+        right, wrong = (tuple(map(_prompt, side)) for side in prompts)
+        return PairTexts(pair.id, right, wrong)
+    prompt = prompter.ids(pair.question)
+    responses = [[prompter.response(text) for text in side] for side in sides]
+    ids = [[prompter.ids(pair.question, text) for text in side] for side in responses]
+    if position in ("last_token", "response_mean"):
+        read = _whole if position == "response_mean" else _last
+        right, wrong = (tuple(read(prompt, each) for each in side) for side in ids)
+        return PairTexts(pair.id, right, wrong)
+    # What is left are positions in two texts that differ in digits.
+    ([right_ids], [wrong_ids]), ([one], [other]) = ids, responses
+    starts = (
+        first_difference(right_ids, wrong_ids)
+        if position == "first_difference"
+        else before_last_number(prompter, pair.question, one, other)
+    )
+    if starts is None:
+        return None
+    at = zip((right_ids, wrong_ids), starts, strict=True)
+    right, wrong = ((_read_at(prompt, each, start),) for each, start in at)
+    return PairTexts(pair.id, right, wrong)
+
+
+def _prompt(ids: Ids) -> Text:
+    """A prompt that is read at its end, where steering starts."""
+    last = (len(ids) - 1, len(ids))
+    return Text(ids, last, last)
+
+
+def _last(prompt: Ids, ids: Ids) -> Text:
+    return _read_at(prompt, ids, len(ids) - 1)
+
+
+def _read_at(prompt: Ids, ids: Ids, start: int) -> Text:
+    """A text that is read at one token."""
+    return replace(_whole(prompt, ids), read=(start, start + 1))
+
+
+def _whole(prompt: Ids, ids: Ids) -> Text:
+    """A text whose response is read."""
+    end = len(ids)
+    # A tokenizer may join the prompt's end with the response's start; what is shared is the prompt.
+    response = min(len(common_prefix([prompt, ids])), end - 1)
+    return Text(ids, (response, end), (max(response - 1, 0), end))
