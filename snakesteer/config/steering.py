@@ -79,7 +79,7 @@ class SteeringConfig(Section):
         "`{layer}` in the path stands for the layer, where each has a file of its own.",
     )
     layers: list[int | float] | str = Field(
-        [0.3, 0.5, 0.7],
+        [0.4, 0.6],
         description="Blocks whose output is steered, counted from 0: a list [8, 10], a range "
         "'8-12' (both ends included) or '8-20:4', fractions of the depth [0.3, 0.5], or `all`: "
         "every block at once, as one band.",
@@ -115,7 +115,7 @@ class SteeringConfig(Section):
         "of the added vector in units of the mean residual norm at that layer.",
     )
     strength: Range = Field(
-        (-0.2, 0.2), description="Lowest and highest strength; must include 0 (no steering)."
+        (-0.3, 0.3), description="Lowest and highest strength; must include 0 (no steering)."
     )
     dac_probe_alpha: float = Field(
         2.0, gt=0.0, description="DAC's probe strength α₀, a factor on the raw vector."

@@ -29,13 +29,13 @@ class TrainingConfig(Section):
     )
     epochs: int = Field(4, ge=1, description="Passes over the train problems.")
     learning_rate: float = Field(
-        0.01,
+        0.015,
         gt=0.0,
         description="Dose of the first step of Adam (its length in mean residual norms); layers "
         "that are trained together share it.",
     )
     batch_tokens: int = Field(
-        256,
+        128,
         ge=1,
         description="Tokens read at once, prompts left out. But for `reinforce`, the size of a "
         "step, too.",

@@ -24,6 +24,14 @@ UNKNOWN_KEYS = [
     ({1: 2}, ["1 is not a known key"]),
 ]
 WRONG_TYPES = [
+    ({"training": {"objective": "rl"}}, ["training.objective", "'sft'", "'reinforce'"]),
+    ({"training": {"held_out": 1.0}}, ["training.held_out = 1"]),
+    ({"training": {"kl": 0.1}}, ["training.kl is 0.1", "'sft'", "for reinforce", "Leave kl out"]),
+    ({"training": {"samples": 4}}, ["training.samples is 4", "own_correct"]),
+    (
+        {"training": {"objective": "own_correct", "beta": 1.0}},
+        ["training.beta is 1.0", "'own_correct'", "for preference"],
+    ),
     ({"model": "gpt2"}, ['model = "gpt2"', "keys of its own", "model: {name: …}"]),
     ({"pairs": None}, ["pairs = null", "keys of its own"]),
     ({"search": {"n_trials": "many"}}, ['search.n_trials = "many"', "integer", "Default: 8"]),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from snakesteer.config.layers import parse_layers, resolve_layers
+from snakesteer.config import SteeringConfig
+from snakesteer.config.layers import parse_layers, resolve_layers, settled_layers
 from snakesteer.errors import UserError
 
 
@@ -18,6 +19,7 @@ from snakesteer.errors import UserError
         ("8-9:", [8, 9]),
         (" 8 - 10 ", [8, 9, 10]),
         ([0.5, 0.3], [0.3, 0.5]),
+        ("all", []),
     ],
 )
 def test_specifications(given, expected):
@@ -66,3 +68,24 @@ def test_a_layer_beyond_the_model():
     assert resolve_layers([3], 4) == [3]
     with pytest.raises(UserError, match=r"layer 4, but the model has 4 layers \(0 to 3\)"):
         resolve_layers([0, 4], 4)
+
+
+def test_all_layers_are_one_band():
+    steering, layers = settled_layers(SteeringConfig(layers="all"), 5)
+    assert (steering.band, layers) == (5, [0, 1, 2, 3, 4])
+    # A run's record holds both; it is read again as it is.
+    assert settled_layers(steering, 5) == (steering, layers)
+    steering, layers = settled_layers(SteeringConfig(layers="0-4"), 5)
+    assert (steering.band, layers) == (1, [0, 1, 2, 3, 4])
+    with pytest.raises(UserError, match=r"steering\.layers is all.*model\.num_layers"):
+        settled_layers(SteeringConfig(layers="all"), None)
+
+
+def test_vectors_that_are_trained_together_are_one_band():
+    for layers, band in (("2-4", 3), ("2-4", 1)):
+        found, _ = settled_layers(SteeringConfig(layers=layers, band=band), 9)
+        assert found.band == band
+    with pytest.raises(UserError, match="bands would share layers") as caught:
+        settled_layers(SteeringConfig(layers="2-5", band=3), 9)
+    assert "steering.band: 1" in caught.value.remedy
+    settled_layers(SteeringConfig(layers="2-5", band=3, directions=["caa"]), 9)

@@ -292,3 +292,23 @@ class TestInstruction:
         told = prompter(EXAMPLES[:1], tokenizer, chat=True).instructed("Think.")
         plain = prompter(EXAMPLES[:1], tokenizer, chat=True).text("A")
         assert told.text("A") == plain.replace("<|user|>", "<|user|>Think.\n\n", 1)
+
+
+class TestEnd:
+    """What follows a solution, as in the examples before it."""
+
+    def test_of_few_shot_examples(self):
+        plain = prompter()
+        assert plain.end() == "\n\nQuestion:"
+        assert plain.response(EXAMPLES[0].answer) + plain.end() in plain.text("x")
+        assert prompter(template="{question}", separator="\n").end() == "\n"
+
+    def test_of_a_chat(self):
+        chat = prompter(tokenizer=chat_tokenizer(), chat=True)
+        reply = chat.response(EXAMPLES[0].answer)
+        assert reply + chat.end() in chat.text("x")
+
+    def test_of_a_chat_that_says_nothing_behind_a_reply(self):
+        template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+        chat = prompter((), chat_tokenizer(template), chat=True)
+        assert chat.end() == chat.tokenizer.eos_token

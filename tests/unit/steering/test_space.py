@@ -12,7 +12,7 @@ from snakesteer.errors import UserError
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import PARAM_NAMES, Candidate, candidate_from_params
 from snakesteer.steering.dac import Dac
-from snakesteer.steering.space import suggest, unsteered_start
+from snakesteer.steering.space import suggest, trained_starts, unsteered_start
 from snakesteer.steering.vector import Vector
 from tests.tiny_models import HIDDEN
 from tests.unit.search.fakes import LAYERS, VECTORS
@@ -98,7 +98,7 @@ def test_the_unsteered_start_lies_in_the_space(unit, methods):
 
 
 def test_evenly_spaced_layers_keep_their_order_for_the_sampler():
-    config = SteeringConfig()
+    config = SteeringConfig(directions=["caa"])
     vectors = {("caa", layer): VECTORS["caa", 2] for layer in range(10)}
     kinds = {}
     for layers in ((2, 4, 6), (2, 4, 7), (5,)):
@@ -198,3 +198,51 @@ def test_a_dac_candidate_that_lacks_a_parameter_is_a_bug():
     )
     with pytest.raises(ValueError, match="lacks a parameter"):
         steering_of(broken, VECTORS)
+
+
+def trained_vectors(layers):
+    rng = np.random.default_rng(3)
+    return {
+        ("trained", layer): Vector(
+            "trained", layer, rng.normal(size=8).astype(np.float32) * (1 + layer), 50.0
+        )
+        for layer in layers
+    }
+
+
+def test_trained_vectors_are_tried_as_they_were_trained():
+    vectors = {**VECTORS, **trained_vectors(LAYERS)}
+    config = SteeringConfig(methods=["dac", "caa"], directions=["caa", "trained"])
+    points = trained_starts(config, LAYERS, vectors)
+    assert [point["layer_id"] for point in points] == [*LAYERS]
+    for point in points:
+        study = optuna.create_study()
+        study.enqueue_trial(point)
+        candidate = suggest(study.ask(), config, LAYERS, vectors)
+        assert (candidate.method, candidate.direction) == ("caa", "trained")
+        top = config.strength[1]
+        if vectors["trained", candidate.layer].dose(1.0) < top:
+            assert candidate.alpha == pytest.approx(1.0)
+        else:
+            assert candidate.dose == pytest.approx(top)
+    assert trained_starts(SteeringConfig(directions=["caa"]), LAYERS, vectors) == []
+    assert trained_starts(SteeringConfig(methods=["dac"]), LAYERS, vectors) == []
+    alphas = trained_starts(
+        SteeringConfig(unit="alpha", strength=(0.0, 2.0), directions=["trained"]), LAYERS, vectors
+    )
+    assert {point["steering_alpha"] for point in alphas} == {1.0}
+
+
+def test_vectors_that_were_trained_together_keep_their_proportions():
+    layers = (1, 2, 3)
+    vectors = trained_vectors(layers)
+    config = SteeringConfig(directions=["trained"], band=3, strength=(-0.5, 0.5))
+    [point] = trained_starts(config, layers, vectors)
+    study = optuna.create_study()
+    study.enqueue_trial({**point, "steering_dose": 0.25})
+    candidate = suggest(study.ask(), config, layers, vectors)
+    assert candidate.band_layers == layers
+    assert len(set(candidate.band_alphas)) == 1
+    doses = [vectors["trained", layer].dose(candidate.alpha) for layer in layers]
+    assert np.mean(doses) == pytest.approx(0.25) == pytest.approx(candidate.dose)
+    assert max(doses) > 2 * min(doses)

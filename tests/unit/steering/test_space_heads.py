@@ -116,7 +116,7 @@ def test_the_grid_has_strengths_and_parameters_of_the_kl_alone():
     settings = SearchConfig(sampler="grid", grid_points=3, n_trials=3)
     steering = SteeringConfig(methods=["iti"], directions=["caa", "probe"])
     points = grid_points(settings, steering, LAYERS)
-    assert sorted(point["steering_dose"] for point in points) == [-0.2, 0.2]
+    assert sorted(point["steering_dose"] for point in points) == [-0.3, 0.3]
     assert {tuple(sorted(point)) for point in points} == {("steering_dose", "steering_method")}
     dac = SteeringConfig(methods=["dac_heads"])
     points = grid_points(settings, dac, LAYERS)
