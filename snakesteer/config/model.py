@@ -96,7 +96,7 @@ class DataConfig(Section):
     train: int = Field(
         64, ge=1, description="Problems for contrast pairs, probes, vectors and few-shot examples."
     )
-    val: int = Field(48, ge=1, description="Problems for the search.")
+    val: int = Field(96, ge=1, description="Problems for the search.")
     test: int = Field(100, ge=1, description="Problems for the one final evaluation.")
     seed: int = Field(0, ge=0, description="Draws the splits (and the `embedded` problems).")
 

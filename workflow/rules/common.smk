@@ -198,13 +198,13 @@ TOGETHER = CONFIG.steering.band > 1
 TRAINING_NAME = "band" if TOGETHER else "layer_{layer}"
 LEARNS_FROM_SAMPLES = CONFIG.training.objective in ("own_correct", "preference")
 DRAWS_ANSWERS = CONFIG.training.objective == "reinforce"
-TRAINING_LOGS = (
-    expand(f"<results>/training/{TRAINING_NAME}.csv", layer=LAYERS)
-    if TRAINED in CONFIG.steering.directions
-    else []
-)
 # Methods of the residual stream share the directions' vectors; the others have vectors of their own.
 SEARCHED = CONFIG.steering.directions if of_kind("residual", METHODS) else []
+TRAINING_LOGS = (
+    expand(f"<results>/training/{TRAINING_NAME}.csv", layer=LAYERS)
+    if TRAINED in SEARCHED
+    else []
+)
 VECTOR_FILES = expand(
     "<results>/vectors/{direction}/layer_{layer}.safetensors",
     direction=SEARCHED + of_kind("prompt_start", METHODS),

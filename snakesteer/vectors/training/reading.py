@@ -127,7 +127,7 @@ class BatchReader:
         def adding(number: int) -> Callable[[Tensor], Tensor]:
             def add(hidden: Tensor) -> Tensor:
                 assert vectors is not None
-                return hidden + where * vectors[number].to(hidden.dtype)
+                return hidden + where.to(hidden.device) * vectors[number].to(hidden)
 
             return add
 
