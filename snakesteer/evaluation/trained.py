@@ -106,6 +106,7 @@ def train_vectors(
     problems = {lesson.problem for lesson in lessons}
     told = {
         "objective": config.objective,
+        "training": config.model_dump(),
         "problems": len(problems),
         "held_out_problems": len(held_out_problems([*problems], config.held_out, config.seed)),
         "epoch": learner.best_epoch,

@@ -36,6 +36,5 @@ with script_log(snakemake.log[0]):
         {**source, "code": [sha256_file(path) for path in given.code]},
     )
     for path, vector in zip(snakemake.output[: len(layers)], vectors, strict=True):
-        known = {"dose_at_alpha_1": vector.dose(1.0), **told}
-        write_vector(path, vector, {**source, **known, "training": training.model_dump()})
+        write_vector(path, vector, {**source, **told, "dose_at_alpha_1": vector.dose(1.0)})
     write_steps(snakemake.output.log, learner.log)

@@ -304,9 +304,10 @@ class TestEnd:
         assert prompter(template="{question}", separator="\n").end() == "\n"
 
     def test_of_a_chat(self):
-        chat = prompter(tokenizer=chat_tokenizer(), chat=True)
-        reply = chat.response(EXAMPLES[0].answer)
-        assert reply + chat.end() in chat.text("x")
+        template = CHAT_TEMPLATE.replace("{{ m.content }}", "{{ m.content }}<|end|>")
+        chat = prompter(tokenizer=chat_tokenizer(template), chat=True)
+        assert chat.end() == "<|end|>"
+        assert chat.response(EXAMPLES[0].answer) + chat.end() in chat.text("x")
 
     def test_of_a_chat_that_says_nothing_behind_a_reply(self):
         template = "{% for m in messages %}{{ m.content }}{% endfor %}"

@@ -108,6 +108,25 @@ def test_a_vector_from_a_file_was_not_estimated(report):
     assert told not in text("caa")
 
 
+def test_a_trained_vector_was_not_estimated_either(report):
+    evidence = report("helps").evidence
+
+    def text(band=1, **training):
+        config = evidence.config
+        steering = {**config["steering"], "directions": ["trained"], "band": band}
+        changed = {**config, "steering": steering, "training": {**config["training"], **training}}
+        record = {**evidence.provenance, "config": changed}
+        return methods_text(replace(evidence, provenance=record))
+
+    assert "were estimated" not in text()
+    alone = "a vector was trained on train for each of the blocks 9, 14, 20 (counted from 0): with"
+    assert alone in text()
+    assert "cross-entropy on the gold solutions (4 epochs of Adam, 10% of its problems" in text()
+    rewarded = text(3, objective="reinforce", held_out=0.0)
+    assert "for all of the blocks 9, 14, 20 (counted from 0, together): with policy" in rewarded
+    assert "[@sinii2025bias] (4 epochs of Adam)." in rewarded
+
+
 def test_pairs_and_where_they_were_read(report):
     evidence = report("helps").evidence
 
@@ -184,7 +203,8 @@ STEERED = [
 @pytest.mark.parametrize(("steering", "said", "unsaid"), STEERED)
 def test_every_method_has_its_own_sentences(report, steering, said, unsaid):
     evidence = report("unsteered").evidence
-    section = {**evidence.config["steering"], **steering}
+    plain = {"directions": ["caa"], "strength": [-0.2, 0.2]}
+    section = {**evidence.config["steering"], **plain, **steering}
     config = Config.model_validate({**evidence.config, "steering": section})
     record = {**evidence.provenance, "config": config.model_dump(mode="json")}
     text = methods_text(replace(evidence, provenance=record))

@@ -128,11 +128,13 @@ def test_a_band_has_one_strength_and_a_vector_per_layer(method, unit):
 
 
 def test_a_band_begins_where_it_fits():
-    config = SteeringConfig(band=2)
+    config = SteeringConfig(band=2, directions=["caa"])
     trial = optuna.create_study().ask()
     assert suggest(trial, config, LAYERS, VECTORS).layer in (0, 2)
     assert trial.distributions["layer_id"] == optuna.distributions.IntDistribution(0, 2, step=2)
-    whole = suggest(optuna.create_study().ask(), SteeringConfig(band=3), LAYERS, VECTORS)
+    whole = suggest(
+        optuna.create_study().ask(), SteeringConfig(band=3, directions=["caa"]), LAYERS, VECTORS
+    )
     assert whole.band_layers == LAYERS
     with pytest.raises(UserError, match=r"band is 4, but steering\.layers are 3"):
         suggest(optuna.create_study().ask(), SteeringConfig(band=4), LAYERS, VECTORS)
@@ -245,4 +247,4 @@ def test_vectors_that_were_trained_together_keep_their_proportions():
     assert len(set(candidate.band_alphas)) == 1
     doses = [vectors["trained", layer].dose(candidate.alpha) for layer in layers]
     assert np.mean(doses) == pytest.approx(0.25) == pytest.approx(candidate.dose)
-    assert max(doses) > 2 * min(doses)
+    assert max(doses) > 1.3 * min(doses)
