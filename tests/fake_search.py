@@ -99,7 +99,10 @@ def make_inputs(folder: Path, workers: int = 1, **changes: Any) -> SearchInputs:
         layers=LAYERS,
         params={
             **leaves("search", SearchConfig(**settings)),
-            **leaves("steering", SteeringConfig(methods=["caa"], strength=(-0.5, 0.5))),
+            **leaves(
+                "steering",
+                SteeringConfig(methods=["caa"], directions=["caa"], strength=(-0.5, 0.5)),
+            ),
             **leaves("generation", GenerationConfig()),
         },
     )

@@ -6,7 +6,7 @@ from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.errors import UserError
 from snakesteer.search.grid import check_sampler, grid_points
 
-CAA = {"methods": ["caa"], "strength": (-0.5, 0.5)}
+CAA = {"methods": ["caa"], "directions": ["caa"], "strength": (-0.5, 0.5)}
 EVEN, UNEVEN = (2, 4, 6), (2, 3, 6)
 
 

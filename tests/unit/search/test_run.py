@@ -31,7 +31,7 @@ def engine():
 
 
 def params(**changes):
-    steering = SteeringConfig(methods=["caa", "dac"], layers=list(LAYERS))
+    steering = SteeringConfig(methods=["caa", "dac"], directions=["caa"], layers=list(LAYERS))
     return {
         **leaves("search", SearchConfig(**{**SEARCH, **changes})),
         **leaves("steering", steering),

@@ -21,7 +21,7 @@ SAMPLERS = ("tpe", "random", "gp", "qmc", "cmaes", "grid")
 PRUNERS = ("median", "successive_halving", "hyperband", "wilcoxon", "none")
 LAYERS = (1, 3, 5)
 VECTORS = {("caa", n): Vector("caa", n, np.ones(4, np.float32), 2.0) for n in LAYERS}
-CAA = SteeringConfig(methods=["caa"], strength=(-0.5, 0.5))
+CAA = SteeringConfig(methods=["caa"], directions=["caa"], strength=(-0.5, 0.5))
 CHUNKS, CHUNK = 5, 8
 NUMBERS = range(CHUNKS * CHUNK)
 
@@ -108,7 +108,7 @@ def test_the_grid_covers_its_points_whatever_fails(tmp_path, fail_at):
 
 
 def test_a_grid_of_dac(tmp_path):
-    steering = SteeringConfig(methods=["dac"], strength=(-0.5, 0.5))
+    steering = SteeringConfig(methods=["dac"], directions=["caa"], strength=(-0.5, 0.5))
     study = run(tmp_path / "j", "grid", "none", Evaluator(), steering, n_trials=9, grid_points=2)
     assert {t.params["entropy_threshold"] for t in study.trials[1:]} == {0.0, 2.0}
     assert all(t.user_attrs["steering_method"] == "dac" for t in study.trials)

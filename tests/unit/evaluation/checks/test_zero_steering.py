@@ -46,7 +46,9 @@ def vectors():
 
 
 def steering_config(**changes) -> SteeringConfig:
-    return SteeringConfig(**{"strength": [0.0, 0.7], "methods": ["caa", "dac"], **changes})
+    return SteeringConfig(
+        **{"strength": [0.0, 0.7], "methods": ["caa", "dac"], "directions": ["caa"], **changes}
+    )
 
 
 def gate(engine: str, loaded: LoadedModel, config: SteeringConfig | None = None, **arguments):
@@ -332,7 +334,7 @@ def test_kinds_take_turns_at_directions_and_layers():
     first, second = gate_cases(config, LAYERS, found)
     assert (first.candidate.direction, first.candidate.layer) == ("caa", 1)
     assert (second.candidate.direction, second.candidate.layer) == ("probe", 2)
-    assert first.candidate.dose == 0.2
+    assert first.candidate.dose == 0.3
     assert first.steering.off.alpha == 0.0
     assert second.steering.dac.entropy_threshold < 0.0
     assert second.candidate.entropy_threshold is not None
