@@ -8,7 +8,8 @@ from snakesteer.config import GenerationConfig, Scope
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine, Generation, Request
-from snakesteer.evaluation.answers import grade_generation, make_request
+from snakesteer.evaluation.answers import grade_generation
+from snakesteer.evaluation.solutions import drawn
 from snakesteer.vectors.training.lessons import Example
 from snakesteer.vectors.training.loop import steering_at
 from snakesteer.vectors.training.reinforce import Draw, Rollout
@@ -43,12 +44,9 @@ def drawing(
     def draw(names: Sequence[str], vectors: Tensor, seed: int) -> list[Rollout]:
         steering = steering_at(layers, vectors, scope, first_k) if bool(vectors.any()) else None
         seeded = generation.model_copy(update={"seed": seed})
-        asked = [(by_id[name], number) for name in names for number in range(samples)]
-        requests = [make_request(prompter, p, steering, seeded, n) for p, n in asked]
+        asked = [by_id[name] for name in names]
         found = []
-        for (problem, _), request, text in zip(
-            asked, requests, engine.generate(requests), strict=True
-        ):
+        for problem, request, text in drawn(engine, prompter, asked, steering, seeded, samples):
             reward = float(grade_generation(problem, request, text).correct)
             found.append(Rollout(problem.id, _example(request, text), reward))
         return found

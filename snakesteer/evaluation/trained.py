@@ -14,6 +14,7 @@ from snakesteer.engine.interface import Engine
 from snakesteer.evaluation.rollouts import drawing
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import sha256_text
+from snakesteer.steering.methods.base import mean_dose
 from snakesteer.steering.vector import Vector
 from snakesteer.vectors.training.learner import Learner, new_learner
 from snakesteer.vectors.training.lessons import (
@@ -120,9 +121,8 @@ def train_vectors(
         "scope": task.scope,
         "first_k": task.first_k,
     }
-    logger.info(
-        "%s: epoch %d is taken, dose %.4f", config.objective, learner.best_epoch, learner.dose
-    )
+    dose = mean_dose(vectors)
+    logger.info("%s: epoch %d is taken, dose %.4f", config.objective, learner.best_epoch, dose)
     return vectors, learner, told
 
 

@@ -8,7 +8,7 @@ from snakesteer.config.catalogue import METHODS, TRAINED
 from snakesteer.steering.bands import band_from, band_starts
 from snakesteer.steering.candidate import Candidate, VectorKey
 from snakesteer.steering.methods import method
-from snakesteer.steering.methods.base import Space, Trial, strength_name
+from snakesteer.steering.methods.base import Space, Trial, mean_dose, strength_name
 
 if TYPE_CHECKING:  # numpy is not needed where the Snakefile is read
     from snakesteer.steering.vector import AnyVector
@@ -64,16 +64,14 @@ def trained_starts(
     points = []
     for layer in band_starts(layers, config.band):
         found = [vectors[TRAINED, one] for one in band_from(layers, config.band, layer)]
-        dose = sum(vector.dose(1.0) for vector in found) / len(found)
+        as_trained = 1.0 if config.unit == "alpha" else mean_dose(found)
         points.append(
             {
                 **choices,
                 "steering_method": name,
                 "steering_direction": TRAINED,
                 "layer_id": layer,
-                strength_name(config): min(
-                    1.0 if config.unit == "alpha" else dose, config.strength[1]
-                ),
+                strength_name(config): min(as_trained, config.strength[1]),
             }
         )
     return points

@@ -65,7 +65,7 @@ def suggest_layered(trial: Trial, space: Space, direction: Direction, band: int 
     found = [space.vectors[direction, one] for one in layers]
     if direction == TRAINED and not in_alpha:
         # Trained together, they keep their proportions: the dose is that of their mean.
-        alphas = (strength / (sum(v.dose(1.0) for v in found) / len(found)),) * len(found)
+        alphas = (strength / mean_dose(found),) * len(found)
     else:
         alphas = tuple(strength if in_alpha else vector.alpha(strength) for vector in found)
     return Candidate(
@@ -78,6 +78,11 @@ def suggest_layered(trial: Trial, space: Space, direction: Direction, band: int 
         band_layers=layers if len(layers) > 1 else (),
         band_alphas=alphas if len(layers) > 1 else (),
     )
+
+
+def mean_dose(vectors: Sequence["AnyVector"]) -> float:
+    """The dose of vectors at α = 1, averaged over their layers."""
+    return sum(vector.dose(1.0) for vector in vectors) / len(vectors)
 
 
 def suggest_heads(trial: Trial, space: Space, schedule: Schedule, after: After) -> Candidate:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,9 +72,9 @@ def own_lessons(
     Raises:
         UserError: No solution is right.
     """
-    lessons = []
+    lessons, samples = [], _samples_of_problems(solutions)
     for problem in problems:
-        right, _ = _samples(problem, solutions)
+        right = list(samples[problem.id, True])
         lessons += [
             Lesson(problem.id, (example(prompter, problem.question, text),), 1.0 / len(right))
             for text in right
@@ -103,10 +104,10 @@ def preference_lessons(
     Raises:
         UserError: No solution is wrong.
     """
-    lessons = []
+    lessons, samples = [], _samples_of_problems(solutions)
     for problem in problems:
-        right, wrong = _samples(problem, solutions)
-        preferred = right or [prompter.response(problem.answer)]
+        wrong = samples[problem.id, False]
+        preferred = list(samples[problem.id, True]) or [prompter.response(problem.answer)]
         for number, text in enumerate(wrong):
             both = (preferred[number % len(preferred)], text)
             texts = tuple(example(prompter, problem.question, one) for one in both)
@@ -120,14 +121,19 @@ def preference_lessons(
     return lessons
 
 
-def _samples(
-    problem: Problem, solutions: Sequence[Mapping[str, Any]]
-) -> tuple[list[str], list[str]]:
-    """Right and wrong solutions of a problem, no text twice."""
-    own = [row for row in solutions if row["id"] == problem.id and row["text"].strip()]
-    right = dict.fromkeys(row["text"].rstrip() for row in own if row["correct"])
-    wrong = dict.fromkeys(row["text"].rstrip() for row in own if not row["correct"])
-    return [*right], [*wrong]
+def _samples_of_problems(
+    solutions: Sequence[Mapping[str, Any]],
+) -> defaultdict[tuple[str, bool], dict[str, None]]:
+    """Texts by problem and whether they are right, in the order drawn, none twice.
+
+    Other than in contrast pairs, what a text starts with stays: it follows the prompt as it was
+    drawn.
+    """
+    texts: defaultdict[tuple[str, bool], dict[str, None]] = defaultdict(dict)
+    for row in solutions:
+        if text := row["text"].rstrip():
+            texts[row["id"], bool(row["correct"])][text] = None
+    return texts
 
 
 def split_lessons(

@@ -7,7 +7,7 @@ the model keeps its dtype and its weights.
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,15 +75,66 @@ def train(
     numbers = numbered(lessons)
     texts = [[one for number in batch for one in numbers[number]] for batch in batches]
     learner = new_learner(loaded, mean_residual_norms(reader, texts), config)
-    resumed = checkpoint is not None and resume_learner(checkpoint, learner, belongs_to)
-    if not resumed:
-        learner.log.append(TrainingStep(0, 0, None, _held_out(reader, kept, loss, learner), 0.0))
-        learner.end_epoch(0, higher_is_better=False)
+
+    def take(step: int, epoch: int, place: int) -> TrainingStep:
+        order = random.Random(f"batches {config.seed} {epoch}").sample(batches, len(batches))
+        total, count = loss(reader, order[place], learner.vectors)
+        check_loss(total.item(), step)
+        (total / count).backward()
+        learner.step(config.max_dose)
+        return TrainingStep(epoch + 1, step, total.item() / count, None, learner.dose)
+
+    return run_epochs(
+        loaded,
+        learner,
+        config.epochs,
+        len(batches),
+        take,
+        lambda: _held_out(reader, kept, loss, learner),
+        False,
+        checkpoint,
+        belongs_to,
+        _SAVE_SECONDS,
+        progress,
+    )
+
+
+def run_epochs(
+    loaded: LoadedModel,
+    learner: Learner,
+    epochs: int,
+    steps: int,
+    take: Callable[[int, int, int], TrainingStep],
+    held_out: Callable[[], float | None],
+    higher_is_better: bool,
+    checkpoint: str | Path | None,
+    belongs_to: str,
+    save_seconds: float,
+    progress: bool,
+) -> Learner:
+    """The steps of all epochs, from where a checkpoint left them; see `train`.
+
+    Args:
+        loaded: The model.
+        learner: New; it learns.
+        epochs: How many.
+        steps: Of an epoch.
+        take: Takes a step: its number (from 1), its epoch and its place in that (both from 0).
+        held_out: What is held out, under the current vectors; chooses the epoch.
+        higher_is_better: Whether the highest of these is the best, not the lowest.
+        checkpoint: As in `train`.
+        belongs_to: As in `train`.
+        save_seconds: Time between two checkpoints, besides those at the end of an epoch.
+        progress: As in `train`.
+    """
+    if checkpoint is None or not resume_learner(checkpoint, learner, belongs_to):
+        learner.log.append(TrainingStep(0, 0, None, held_out(), 0.0))
+        learner.end_epoch(0, higher_is_better)
     saved = time.monotonic()
     with (
         frozen(loaded),
         tqdm(
-            total=config.epochs * len(batches),
+            total=epochs * steps,
             initial=learner.log[-1].step,
             unit="step",
             desc="training",
@@ -91,23 +142,21 @@ def train(
             leave=False,
         ) as bar,
     ):
-        for step in range(learner.log[-1].step + 1, config.epochs * len(batches) + 1):
-            epoch, place = divmod(step - 1, len(batches))
-            order = random.Random(f"batches {config.seed} {epoch}").sample(batches, len(batches))
-            total, count = loss(reader, order[place], learner.vectors)
-            check_loss(total.item(), step)
-            (total / count).backward()
-            learner.step(config.max_dose)
-            found = TrainingStep(epoch + 1, step, total.item() / count, None, learner.dose)
-            last = place == len(batches) - 1
+        for step in range(learner.log[-1].step + 1, epochs * steps + 1):
+            epoch, place = divmod(step - 1, steps)
+            found = take(step, epoch, place)
+            last = place == steps - 1
             if last:
-                found = replace(found, held_out=_held_out(reader, kept, loss, learner))
+                found = replace(found, held_out=held_out())
             learner.log.append(found)
             if last:
-                learner.end_epoch(epoch + 1, higher_is_better=False)
+                learner.end_epoch(epoch + 1, higher_is_better)
+            what = (
+                f"loss {found.loss:.3f}" if found.reward is None else f"reward {found.reward:.3f}"
+            )
             bar.update()
-            bar.set_postfix_str(f"loss {found.loss:.3f}, dose {found.dose:.3f}")
-            if checkpoint is not None and (last or time.monotonic() - saved > _SAVE_SECONDS):
+            bar.set_postfix_str(f"{what}, dose {found.dose:.3f}")
+            if checkpoint is not None and (last or time.monotonic() - saved >= save_seconds):
                 save_learner(checkpoint, learner, belongs_to)
                 saved = time.monotonic()
     return learner

@@ -10,27 +10,21 @@ and learned from once.
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from snakesteer.config import Scope, TrainingConfig
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.residual import ResidualSteering
 from snakesteer.vectors.capture import token_batches
-from snakesteer.vectors.training.learner import (
-    Learner,
-    check_loss,
-    resume_learner,
-    save_learner,
-)
+from snakesteer.vectors.training.learner import Learner, check_loss
 from snakesteer.vectors.training.lessons import Example
-from snakesteer.vectors.training.loop import steering_at
+from snakesteer.vectors.training.loop import run_epochs, steering_at
 from snakesteer.vectors.training.objectives import divergence, log_likelihood
-from snakesteer.vectors.training.reading import BatchReader, frozen
+from snakesteer.vectors.training.reading import BatchReader
 from snakesteer.vectors.training.steps import TrainingStep
 
 logger = logging.getLogger(__name__)
@@ -92,41 +86,29 @@ def reinforce(
         UserError: An answer does not fit into the context, or the loss is not finite.
     """
     rounds = -(-len(learned) // config.problems_per_step)
-    if checkpoint is None or not resume_learner(checkpoint, learner, belongs_to):
-        learner.log.append(
-            TrainingStep(0, 0, None, _mean_reward(held_out, draw, learner, config), 0.0)
-        )
-        learner.end_epoch(0, higher_is_better=True)
-    with (
-        frozen(loaded),
-        tqdm(
-            total=config.epochs * rounds,
-            initial=learner.log[-1].step,
-            unit="step",
-            desc="training",
-            disable=None if progress else True,
-            leave=False,
-        ) as bar,
-    ):
-        for step in range(learner.log[-1].step + 1, config.epochs * rounds + 1):
-            epoch, place = divmod(step - 1, rounds)
-            order = random.Random(f"problems {config.seed} {epoch}").sample(learned, len(learned))
-            asked = order[place * config.problems_per_step :][: config.problems_per_step]
-            rollouts = draw(asked, learner.vectors.detach(), _seed(config, step))
-            steering = steering_at(layers, None, scope, first_k)
-            found = _learn(loaded, learner, rollouts, steering, config, epoch + 1, step)
-            last = place == rounds - 1
-            if last:
-                found = replace(found, held_out=_mean_reward(held_out, draw, learner, config))
-            learner.log.append(found)
-            if last:
-                learner.end_epoch(epoch + 1, higher_is_better=True)
-            logger.info("step %d: mean reward %.3f, dose %.4f", step, found.reward, found.dose)
-            bar.update()
-            bar.set_postfix_str(f"reward {found.reward:.3f}, dose {found.dose:.3f}")
-            if checkpoint is not None:
-                save_learner(checkpoint, learner, belongs_to)
-    return learner
+
+    def take(step: int, epoch: int, place: int) -> TrainingStep:
+        order = random.Random(f"problems {config.seed} {epoch}").sample(learned, len(learned))
+        asked = order[place * config.problems_per_step :][: config.problems_per_step]
+        rollouts = draw(asked, learner.vectors.detach(), _seed(config, step))
+        steering = steering_at(layers, None, scope, first_k)
+        found = _learn(loaded, learner, rollouts, steering, config, epoch + 1, step)
+        logger.info("step %d: mean reward %.3f, dose %.4f", step, found.reward, found.dose)
+        return found
+
+    return run_epochs(
+        loaded,
+        learner,
+        config.epochs,
+        rounds,
+        take,
+        lambda: _mean_reward(held_out, draw, learner, config),
+        True,
+        checkpoint,
+        belongs_to,
+        0.0,
+        progress,
+    )
 
 
 def advantages(rollouts: Sequence[Rollout]) -> list[float]:
