@@ -14,7 +14,7 @@ from snakesteer.engine.interface import Engine
 from snakesteer.evaluation.rollouts import drawing
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import sha256_text
-from snakesteer.steering.methods.base import mean_dose
+from snakesteer.steering.bands import mean_dose
 from snakesteer.steering.vector import Vector
 from snakesteer.vectors.training.learner import Learner, new_learner
 from snakesteer.vectors.training.lessons import (

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from snakesteer.config import Method, SteeringConfig
 from snakesteer.config.catalogue import METHODS, TRAINED
-from snakesteer.steering.bands import band_from, band_starts
+from snakesteer.steering.bands import band_from, band_starts, mean_dose
 from snakesteer.steering.candidate import Candidate, VectorKey
 from snakesteer.steering.methods import method
-from snakesteer.steering.methods.base import Space, Trial, mean_dose, strength_name
+from snakesteer.steering.methods.base import Space, Trial, strength_name
 
 if TYPE_CHECKING:  # numpy is not needed where the Snakefile is read
     from snakesteer.steering.vector import AnyVector

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from snakesteer.config import After, Direction, Range, Schedule, SteeringConfig
 from snakesteer.config.catalogue import TRAINED
-from snakesteer.steering.bands import band_from, band_starts
+from snakesteer.steering.bands import band_from, band_starts, mean_dose
 from snakesteer.steering.candidate import ALL_LAYERS, Candidate, VectorKey
 
 if TYPE_CHECKING:  # numpy is not needed where the Snakefile is read
@@ -78,11 +78,6 @@ def suggest_layered(trial: Trial, space: Space, direction: Direction, band: int 
         band_layers=layers if len(layers) > 1 else (),
         band_alphas=alphas if len(layers) > 1 else (),
     )
-
-
-def mean_dose(vectors: Sequence["AnyVector"]) -> float:
-    """The dose of vectors at α = 1, averaged over their layers."""
-    return sum(vector.dose(1.0) for vector in vectors) / len(vectors)
 
 
 def suggest_heads(trial: Trial, space: Space, schedule: Schedule, after: After) -> Candidate:
