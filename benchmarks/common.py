@@ -28,6 +28,16 @@ SHAPES = {
         "vocab_size": 32000,
         "max_position_embeddings": 2048,
     },
+    "qwen2.5-1.5b": {
+        "hidden_size": 1536,
+        "intermediate_size": 8960,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+        "max_position_embeddings": 4096,
+        "tie_word_embeddings": True,
+    },
     "smollm-135m": {
         "hidden_size": 576,
         "intermediate_size": 1536,

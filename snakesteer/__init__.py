@@ -30,6 +30,8 @@ __all__ = list(_MODULES)
 # Read when torch loads its OpenMP library. Threads that wait for each other spin by default; where
 # cores are shared with other jobs, that made decoding up to seven times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read when cuBLAS starts. Without it, its products need not have the same bits every time.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.residual import Place, ResidualSteering
 from snakesteer.steering.vector import Array, Vector
 from snakesteer.vectors.capture import token_batches
+from snakesteer.vectors.training.gradients import frozen, repeatable
 from snakesteer.vectors.training.learner import (
     Learner,
     check_loss,
@@ -30,7 +31,7 @@ from snakesteer.vectors.training.learner import (
 )
 from snakesteer.vectors.training.lessons import Lesson
 from snakesteer.vectors.training.objectives import Loss, numbered
-from snakesteer.vectors.training.reading import BatchReader, frozen
+from snakesteer.vectors.training.reading import BatchReader
 from snakesteer.vectors.training.steps import TrainingStep
 
 _SAVE_SECONDS = 30.0  # between two checkpoints, besides those at the end of an epoch
@@ -78,11 +79,16 @@ def train(
 
     def take(step: int, epoch: int, place: int) -> TrainingStep:
         order = random.Random(f"batches {config.seed} {epoch}").sample(batches, len(batches))
-        total, count = loss(reader, order[place], learner.vectors)
-        check_loss(total.item(), step)
-        (total / count).backward()
+
+        def learn() -> float:
+            total, count = loss(reader, order[place], learner.vectors)
+            check_loss(total.item(), step)
+            (total / count).backward()
+            return total.item() / count
+
+        mean = repeatable(learn, loaded.device)
         learner.step(config.max_dose)
-        return TrainingStep(epoch + 1, step, total.item() / count, None, learner.dose)
+        return TrainingStep(epoch + 1, step, mean, None, learner.dose)
 
     return run_epochs(
         loaded,

@@ -8,16 +8,13 @@ scope is ``all``, prompts are steered, too, and read anew.
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
-from transformers.cache_utils import Cache
 
 from snakesteer.data.prompts import Ids, common_prefix
 from snakesteer.models.blocks import (
@@ -28,6 +25,7 @@ from snakesteer.models.blocks import (
 )
 from snakesteer.models.loading import LoadedModel, check_ids
 from snakesteer.steering.residual import ResidualSteering
+from snakesteer.vectors.training.gradients import checkpointed
 from snakesteer.vectors.training.lessons import Example
 
 NOT_LEARNED = -100  # a label of padding and prompts
@@ -324,7 +322,7 @@ class BatchReader:
         kept = rows * columns * hidden * batch.lower.element_size() * _TENSORS_PER_BLOCK
         if vectors is None or not torch.is_grad_enabled() or kept * len(blocks) <= _GRAPH_BYTES:
             return {}
-        return {at: _checkpointed(self.loaded.blocks[at].forward) for at in blocks}
+        return {at: checkpointed(self.loaded.blocks[at].forward) for at in blocks}
 
     def _run(
         self,
@@ -351,41 +349,3 @@ class BatchReader:
 def _columns(ids: Tensor, start: int) -> Tensor:
     """Positions ``[rows, columns]`` of tokens that follow each other."""
     return torch.arange(start, start + ids.shape[1]).expand(ids.shape)
-
-
-def _checkpointed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A block's forward that is computed again on the way back.
-
-    Its cache grows by the batch's own keys each time: both times start from the same one.
-    """
-
-    def again(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        def run(stream: Tensor) -> Any:
-            own = {key: _fresh(value) for key, value in kwargs.items()}
-            return forward(stream, *map(_fresh, args), **own)
-
-        return checkpoint(run, hidden_states, use_reentrant=False)
-
-    return again
-
-
-def _fresh(value: Any) -> Any:
-    """A cache with layers of its own, which share the tensors so far; anything else as it is."""
-    if not isinstance(value, Cache):
-        return value
-    own = copy.copy(value)
-    own.layers = [copy.copy(layer) for layer in value.layers]
-    return own
-
-
-@contextmanager
-def frozen(loaded: LoadedModel) -> Iterator[None]:
-    """A context in which no weight of the model wants a gradient."""
-    wanting = [p for p in loaded.model.parameters() if p.requires_grad]
-    for parameter in wanting:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in wanting:
-            parameter.requires_grad_(True)

@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from snakesteer.config import Scope, TrainingConfig
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.residual import ResidualSteering
 from snakesteer.vectors.capture import token_batches
+from snakesteer.vectors.training.gradients import repeatable
 from snakesteer.vectors.training.learner import Learner, check_loss
 from snakesteer.vectors.training.lessons import Example
 from snakesteer.vectors.training.loop import run_epochs, steering_at
@@ -177,12 +179,17 @@ def _learn(
     reader = BatchReader(loaded, examples, steering)
     tokens = sum(len(one.token_ids) - one.prompt_tokens for one in examples)
     lost, drifted = 0.0, 0.0
-    lengths = [reader.columns(one) for one in examples]
-    for batch in token_batches(lengths, config.batch_tokens):
+
+    def learn(batch: Sequence[int]) -> tuple[float, float]:
         own = [weights[used[i]] for i in batch]
         loss, kl = policy_loss(reader, batch, own, learner.vectors, config)
         (loss / len(rollouts) + config.kl * kl / tokens).backward()
-        lost, drifted = lost + loss.item(), drifted + kl.item()
+        return loss.item(), kl.item()
+
+    lengths = [reader.columns(one) for one in examples]
+    for batch in token_batches(lengths, config.batch_tokens):
+        loss, kl = repeatable(partial(learn, batch), loaded.device)
+        lost, drifted = lost + loss, drifted + kl
     mean_kl = drifted / tokens
     value = lost / len(rollouts) + config.kl * mean_kl
     check_loss(value, step)

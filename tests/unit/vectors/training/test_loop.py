@@ -1,5 +1,7 @@
 """Training on texts: what it learns, what it may not do, and that it goes on after a kill."""
 
+import copy
+import dataclasses
 from functools import partial
 
 import numpy as np
@@ -217,3 +219,18 @@ def test_a_loss_that_is_not_finite_names_the_step():
     with pytest.raises(UserError, match="nan in step 1") as caught:
         taught(loaded_model("llama"), LESSONS, [1], nan)
     assert "training.learning_rate" in caught.value.remedy
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_gpu_the_same_seed_gives_the_same_bits_and_about_those_of_the_cpu(dtype):
+    loaded = loaded_model("llama")
+    model = copy.deepcopy(loaded.model).to("cuda", dtype)
+    on_gpu = dataclasses.replace(as_loaded(model), device=torch.device("cuda"), dtype=dtype)
+    _, [first] = taught(on_gpu, LESSONS, [1], epochs=2)
+    _, [again] = taught(on_gpu, LESSONS, [1], epochs=2)
+    assert np.array_equal(first.raw, again.raw)
+    _, [on_cpu] = taught(loaded, LESSONS, [1], epochs=2)
+    cosine = (first.raw @ on_cpu.raw) / (np.linalg.norm(first.raw) * np.linalg.norm(on_cpu.raw))
+    assert cosine > (0.9999 if dtype == torch.float32 else 0.8)

@@ -6,8 +6,9 @@ import torch
 from snakesteer.errors import UserError
 from snakesteer.steering.residual import Place, ResidualSteering
 from snakesteer.vectors.training import reading
+from snakesteer.vectors.training.gradients import frozen
 from snakesteer.vectors.training.lessons import Example
-from snakesteer.vectors.training.reading import NOT_LEARNED, BatchReader, frozen
+from snakesteer.vectors.training.reading import NOT_LEARNED, BatchReader
 from tests.loaded_models import MAIN_FAMILIES, direction, loaded_model
 from tests.unit.vectors.training.cases import EXAMPLES, START, in_float64, slow_logits
 
