@@ -37,6 +37,7 @@ from snakesteer.evaluation.statistics import changed, paired_bootstrap
 from snakesteer.evaluation.steered_text import load_model, steer
 from snakesteer.evaluation.trained import Task, train_vectors
 from snakesteer.models.loading import LoadedModel
+from snakesteer.steering.kinds import Steering
 from snakesteer.steering.vector import Vector
 from snakesteer.vectors.activations import read_activations
 from snakesteer.vectors.capture import write_activations
@@ -199,6 +200,71 @@ def right(answers: Sequence[Answer]) -> list[bool]:
     return [answer.correct for answer in answers]
 
 
+def percent(answers: Sequence[Answer]) -> str:
+    """Accuracy."""
+    return f"{100 * sum(right(answers)) / len(answers):.1f}"
+
+
+def compare(
+    bench: Bench,
+    directions: Sequence[Found],
+    doses: Sequence[float],
+    choosing: Sequence[Problem],
+    measuring: Sequence[Problem],
+) -> list[str]:
+    """The table's lines: every direction at the layer and dose that are best where it is chosen."""
+    config = load_config({})
+    engine = bench.engine(decoding_of(bench.generation, config.prompt))
+
+    def answered(
+        problems: Sequence[Problem], steerings: Sequence[Steering | None]
+    ) -> list[list[Answer]]:
+        return answer_all(engine, bench.prompter, problems, steerings, bench.generation)
+
+    places = [
+        (number, layer, dose)
+        for number in range(len(directions))
+        for layer in range(len(bench.layers))
+        for dose in doses
+    ]
+    steerings = [steer(directions[n].vectors[layer], dose) for n, layer, dose in places]
+    unsteered, *chosen_on = answered(choosing, [None, *steerings])
+    best = [
+        max(
+            (i for i, (n, _, _) in enumerate(places) if n == number),
+            key=lambda i: sum(right(chosen_on[i])),
+        )
+        for number in range(len(directions))
+    ]
+    before, *after = answered(measuring, [None, *(steerings[i] for i in best)])
+    lines = [
+        f"unsteered: {percent(unsteered)} where chosen, {percent(before)} elsewhere",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{' --- |' * len(COLUMNS)}",
+    ]
+    for found, i, answers in zip(directions, best, after, strict=True):
+        _, layer, dose = places[i]
+        interval = paired_bootstrap(
+            right(before), right(answers), config.evaluation.bootstrap_resamples, 0.95, 0
+        )
+        gained, lost = changed(right(before), right(answers))
+        signs = found.diagnostics[layer]
+        cells = [
+            found.name,
+            str(bench.layers[layer]),
+            f"{dose:g}",
+            percent(chosen_on[i]),
+            percent(answers),
+            f"{100 * interval.estimate:+.1f} [{100 * interval.low:+.1f}, "
+            f"{100 * interval.high:+.1f}]",
+            f"{gained} / {lost}",
+            f"{signs.split_half_cosine:.2f}" if signs else "",
+            f"{signs.token_cosine:.2f}" if signs else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 def main() -> None:
     """Make all directions, choose their layers and doses, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -206,9 +272,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--slots", type=int, default=None)
-    parser.add_argument(
-        "--train", type=int, default=64, help="problems, few-shot examples included"
-    )
+    parser.add_argument("--train", type=int, default=64, help="problems, few-shot examples too")
     parser.add_argument("--choose", type=int, default=300, help="problems that choose")
     parser.add_argument("--measure", type=int, default=300, help="other problems that measure")
     parser.add_argument("--layers", type=int, nargs="+", default=[9, 12, 18])
@@ -220,65 +284,20 @@ def main() -> None:
 
     config = load_config({})
     loaded = load_model(options.model, dtype=options.dtype, device=options.device)
-    fresh = options.choose + options.measure
+    problems = options.choose + options.measure
     official = load_official(config.data, "train")
-    train, val = carve_train_val(official, options.train, fresh, options.seed)
+    train, val = carve_train_val(official, options.train, problems, options.seed)
     examples, rest = split_examples(train, config.prompt.shots, config.prompt.shots_seed)
     prompter = Prompter(config.prompt, examples, loaded.tokenizer)
     bench = Bench(
         loaded, prompter, rest, options.layers, config.generation, options.slots, options.seed
     )
-    print(common.describe(loaded))
+    print(f"{common.describe(loaded)}; {len(rest)} train problems, seed {options.seed}")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        contrasts = () if options.no_contrasts else CONTRASTS
-        directions = [*contrasted(bench, contrasts, folder)] if contrasts else []
-        directions += trained(bench, options.objectives, folder)
-
-    engine = bench.engine(decoding_of(config.generation, config.prompt))
-    places = [
-        (number, layer, dose)
-        for number in range(len(directions))
-        for layer in range(len(options.layers))
-        for dose in options.doses
-    ]
-    steerings = [steer(directions[n].vectors[layer], dose) for n, layer, dose in places]
+        directions = [] if options.no_contrasts else [*contrasted(bench, CONTRASTS, Path(name))]
+        directions += trained(bench, options.objectives, Path(name))
     choosing, measuring = val[: options.choose], val[options.choose :]
-    started = time.perf_counter()
-    unsteered, *chosen_on = answer_all(
-        engine, prompter, choosing, [None, *steerings], config.generation
-    )
-    best = []
-    for number in range(len(directions)):
-        own = [i for i, (n, _, _) in enumerate(places) if n == number]
-        best.append(max(own, key=lambda i: sum(right(chosen_on[i]))))
-    before, *after = answer_all(
-        engine, prompter, measuring, [None, *(steerings[i] for i in best)], config.generation
-    )
-    answers = (len(steerings) + 1) * len(choosing) + (len(best) + 1) * len(measuring)
-    seconds = time.perf_counter() - started
-    print(f"{len(rest)} train problems, seed {options.seed}; {answers} answers in {seconds:.0f} s")
-    print(f"unsteered: {percent(unsteered)} where chosen, {percent(before)} elsewhere")
-    print(f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}")
-    for found, i, answers_after in zip(directions, best, after, strict=True):
-        _, layer, dose = places[i]
-        interval = paired_bootstrap(right(before), right(answers_after), 10_000, 0.95, 0)
-        gained, lost = changed(right(before), right(answers_after))
-        signs = found.diagnostics[layer]
-        halves, tokens = (
-            (f"{signs.split_half_cosine:.2f}", f"{signs.token_cosine:.2f}") if signs else ("", "")
-        )
-        print(
-            f"| {found.name} | {options.layers[layer]} | {dose:g} | {percent(chosen_on[i])} "
-            f"| {percent(answers_after)} | {100 * interval.estimate:+.1f} "
-            f"[{100 * interval.low:+.1f}, {100 * interval.high:+.1f}] | {gained} / {lost} "
-            f"| {halves} | {tokens} |"
-        )
-
-
-def percent(answers: Sequence[Answer]) -> str:
-    """Accuracy."""
-    return f"{100 * sum(right(answers)) / len(answers):.1f}"
+    print("\n".join(compare(bench, directions, options.doses, choosing, measuring)))
 
 
 if __name__ == "__main__":
