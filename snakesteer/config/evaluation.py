@@ -33,8 +33,29 @@ class EvaluationConfig(Section):
     samples: int = Field(
         1, ge=1, le=256, description="Answers per test problem, with `generation.do_sample` only."
     )
+    margin: float = Field(
+        0.02,
+        gt=0.0,
+        lt=1.0,
+        description="Difference in accuracy that does not matter: smaller ones are `equivalent`, "
+        "where enough problems say so.",
+    )
+    planned_changes: float = Field(
+        0.1,
+        gt=0.0,
+        le=1.0,
+        description="Share of answers that steering is expected to change, right or wrong: says "
+        "before the run how small an effect the test can find.",
+    )
     random_controls: int = Field(
-        5, ge=1, le=100, description="Random directions that the chosen one is compared with."
+        5,
+        ge=1,
+        le=100,
+        description="Random directions that the chosen one is compared with. 19 are the fewest "
+        "that can show p = 0.05.",
+    )
+    shuffled_controls: int = Field(
+        5, ge=1, le=100, description="The same for vectors of shuffled labels."
     )
     prompt_control: str = Field(
         "Think step by step and check every calculation.",

@@ -12,7 +12,7 @@ class SearchConfig(Section):
 
     n_trials: int = Field(
         8,
-        ge=1,
+        ge=2,
         description="Trials, the unsteered one (trial 0) included. Raising it extends a study.",
     )
     sampler: Literal["tpe", "random", "gp", "qmc", "cmaes", "grid"] = Field(
@@ -53,7 +53,20 @@ class SearchConfig(Section):
     )
     one_standard_error: bool = Field(
         True,
-        description="Choose the smallest dose within one standard error of the best accuracy.",
+        description="Choose the smallest dose within one paired standard error of the best "
+        "accuracy; no steering is the smallest of all.",
+    )
+    max_t: bool = Field(
+        True,
+        description="Recommend steering only if the best trial's lead over no steering stands a "
+        "correction for the number of trials (max-T sign flips at 1 − `evaluation.confidence`).",
+    )
+    confirm: float = Field(
+        0.0,
+        ge=0.0,
+        le=0.8,
+        description="Share of the validation split that is kept from the search; steering is "
+        "recommended only if the best trial leads there, too, by one paired standard error.",
     )
     workers: int = Field(1, ge=1, le=256, description="Jobs that search together, one GPU each.")
     seed: int = Field(0, ge=0, description="Of the sampler.")

@@ -1,8 +1,8 @@
 """Would anything of this size have done the same? Controls for the chosen configuration, on test.
 
-A random direction, the vector of shuffled labels and −v are added where, when and as strongly as
-the chosen vector; an instruction in the prompt shows what words alone do. None of them should help
-if it is the direction that helps.
+Random directions, vectors of shuffled labels and −v are added where and as strongly as the chosen
+vector; an instruction in the prompt shows what words alone do. None of them should help if it is
+the direction that helps. `snakesteer.evaluation.control_tests` compares them.
 """
 
 import logging
@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from statsmodels.stats.multitest import multipletests
 from torch import Tensor
 
 from snakesteer.config import EvaluationConfig, GenerationConfig
@@ -21,8 +20,7 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.evaluation.answers import Answer, answer_all
-from snakesteer.evaluation.paired import Samples, compare_paired
-from snakesteer.evaluation.statistics import Interval, verdict
+from snakesteer.evaluation.paired import Samples
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.residual import VectorChange
 from snakesteer.vectors.activations import Activations, read_activations
@@ -51,44 +49,8 @@ class Control:
     instruction: str | None = None
 
 
-def evaluate_controls(
-    engine: Engine,
-    prompter: Prompter,
-    problems: Sequence[Problem],
-    steering: Steering,
-    activation_files: Sequence[str | Path],
-    baseline: Samples,
-    steered: Samples,
-    generation: GenerationConfig,
-    evaluation: EvaluationConfig,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Answer the test split under all controls and compare them with the unsteered answers.
-
-    Args:
-        engine: Set up as it was for the unsteered answers.
-        prompter: Builds the prompts.
-        problems: The test split.
-        steering: The chosen configuration.
-        activation_files: Of the train pairs, those of all steered layers among them.
-        baseline: Unsteered test answers, ``[samples][problems]``.
-        steered: Those of the chosen configuration.
-        generation: Limit and seed.
-        evaluation: Which controls, and the statistics.
-
-    Returns:
-        The content of controls.json without the run, and the rows of control_generations.jsonl.
-    """
-    activations = {
-        int(found.attributes["layer"]): found for found in map(read_activations, activation_files)
-    }
-    controls = make_controls(steering, activations, evaluation)
-    answers = answer_controls(engine, prompter, problems, controls, generation, evaluation.samples)
-    record = controls_record(baseline, steered, controls, answers, evaluation)
-    return record, control_rows(controls, answers)
-
-
 def make_controls(
-    steering: Steering, activations: Mapping[int, Activations], evaluation: EvaluationConfig
+    steering: Steering, activation_files: Sequence[str | Path], evaluation: EvaluationConfig
 ) -> list[Control]:
     """All controls of a configuration.
 
@@ -97,7 +59,7 @@ def make_controls(
 
     Args:
         steering: The chosen configuration.
-        activations: Of the train pairs, by layer; those of all steered layers.
+        activation_files: Of the train pairs, those of all steered layers among them.
         evaluation: Number of random directions, the instruction, and the seed.
     """
     seed, instruction = evaluation.seed, evaluation.prompt_control
@@ -111,8 +73,17 @@ def make_controls(
         for number in range(1, evaluation.random_controls + 1)
     ]
     if steering.kind == "residual":
-        shuffled = steering.with_vectors(shuffled_labels(activations, seed))
-        controls.append(Control("shuffled", "vector of shuffled labels", "shuffled", shuffled))
+        found = map(read_activations, activation_files)
+        activations = {int(one.attributes["layer"]): one for one in found}
+        controls += [
+            Control(
+                f"shuffled_{number}",
+                f"shuffled labels {number}",
+                "shuffled",
+                steering.with_vectors(shuffled_labels(activations, seed, number)),
+            )
+            for number in range(1, evaluation.shuffled_controls + 1)
+        ]
     opposite = steering.with_vectors(lambda vector, layer: -vector)
     return [
         *controls,
@@ -139,7 +110,7 @@ def random_like(seed: int, number: int) -> VectorChange:
     return change
 
 
-def shuffled_labels(activations: Mapping[int, Activations], seed: int) -> VectorChange:
+def shuffled_labels(activations: Mapping[int, Activations], seed: int, number: int) -> VectorChange:
     """Mean differences of pairs whose right and wrong sides are swapped at random, rescaled.
 
     The same pairs are swapped at all layers.
@@ -147,12 +118,13 @@ def shuffled_labels(activations: Mapping[int, Activations], seed: int) -> Vector
     Args:
         activations: Of the train pairs, by layer.
         seed: Of the swaps.
+        number: Of the control; another number is another draw.
     """
 
     def change(vector: Tensor, layer: int) -> Tensor:
         found = activations[layer]
         differences = found.positive.astype(np.float64) - found.negative  # [pairs, hidden]
-        signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=len(differences))
+        signs = np.random.default_rng((seed, number)).choice((-1.0, 1.0), size=len(differences))
         return _as_long(torch.from_numpy(signs @ differences), vector)
 
     return change
@@ -192,88 +164,6 @@ def answer_controls(
     return answers
 
 
-def controls_record(
-    baseline: Samples,
-    steered: Samples,
-    controls: Sequence[Control],
-    answers: Sequence[Samples],
-    evaluation: EvaluationConfig,
-) -> dict[str, Any]:
-    """The content of controls.json: the chosen configuration and its controls against the baseline.
-
-    ``p_holm`` of a control is its p-value adjusted for the number of controls (Holm 1979, "A Simple
-    Sequentially Rejective Multiple Test Procedure"), and its verdict follows from that.
-
-    Args:
-        baseline: Unsteered test answers, ``[samples][problems]``.
-        steered: Those of the chosen configuration.
-        controls: The controls.
-        answers: Their answers.
-        evaluation: Confidence, resamples, seed.
-    """
-    chosen = _entry("chosen", "the chosen configuration", "steered", baseline, steered, evaluation)
-    entries = [
-        _entry(control.name, control.label, control.kind, baseline, given, evaluation)
-        for control, given in zip(controls, answers, strict=True)
-    ]
-    adjusted = multipletests([e["mcnemar"]["p_value"] for e in entries], method="holm")[1]
-    for entry, p_value in zip(entries, adjusted, strict=True):
-        difference = Interval(entry["difference"], *entry["difference_ci"])
-        entry["p_holm"] = float(p_value)
-        entry["verdict"] = verdict(
-            difference, entry["p_holm"], len(baseline[0]), evaluation.confidence
-        )
-    random = [entry["accuracy"] for entry in entries if entry["kind"] == "random"]
-    return {
-        "chosen": chosen,
-        "controls": entries,
-        "random_directions": {
-            "mean": float(np.mean(random)),
-            "best": max(random),
-            "worst": min(random),
-            "below_chosen": sum(accuracy < chosen["accuracy"] for accuracy in random),
-            "count": len(random),
-        },
-        "reason": None,
-    }
-
-
-def nothing_to_control() -> dict[str, Any]:
-    """controls.json where the best configuration is no steering."""
-    return {
-        "chosen": None,
-        "controls": [],
-        "random_directions": None,
-        "reason": "The best configuration is no steering: there is nothing to control.",
-    }
-
-
-def _entry(
-    name: str,
-    label: str,
-    kind: ControlKind,
-    baseline: Samples,
-    answers: Samples,
-    evaluation: EvaluationConfig,
-) -> dict[str, Any]:
-    found = compare_paired(baseline, answers, evaluation)
-    metrics = found["steered_benchmark_metrics"]
-    rates = ("invalid_rate", "truncated_rate", "mean_new_tokens", "repetition_rate")
-    return {
-        "name": name,
-        "label": label,
-        "kind": kind,
-        "accuracy": metrics["accuracy"],
-        "accuracy_ci": metrics["accuracy_ci"],
-        "difference": found["accuracy_improvement"],
-        "difference_ci": found["accuracy_improvement_ci"],
-        "mcnemar": found["mcnemar"],
-        "test": found["test"],
-        "verdict": found["verdict"],
-        **{rate: metrics[rate] for rate in rates},
-    }
-
-
 def control_rows(controls: Sequence[Control], answers: Sequence[Samples]) -> list[dict[str, Any]]:
     """Rows of control_generations.jsonl, in the order of controls, samples and problems."""
     return [
@@ -282,24 +172,3 @@ def control_rows(controls: Sequence[Control], answers: Sequence[Samples]) -> lis
         for number, sample in enumerate(samples)
         for answer in sample
     ]
-
-
-def log_controls(record: Mapping[str, Any]) -> None:
-    """Say in words where the chosen configuration lies among its controls."""
-    if record["reason"]:
-        logger.info(record["reason"])
-        return
-    random = record["random_directions"]
-    logger.info(
-        "steered %.1f%%, above %d of %d random directions (%.1f%% to %.1f%%, mean %.1f%%)",
-        100 * record["chosen"]["accuracy"],
-        random["below_chosen"],
-        random["count"],
-        100 * random["worst"],
-        100 * random["best"],
-        100 * random["mean"],
-    )
-    for entry in (record["chosen"], *record["controls"]):
-        logger.info(
-            "%s: %+.1f points, %s", entry["label"], 100 * entry["difference"], entry["verdict"]
-        )

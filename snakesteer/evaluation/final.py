@@ -36,14 +36,14 @@ class Best:
     Attributes:
         record: best_config.json.
         candidate: The configuration.
-        steering: What the engine needs; None for no steering.
+        steering: What the engine needs.
         probe: The probe of the chosen layer; of the first one where attention heads are steered.
         token_effects: What is taken off that probe's activations; None for nothing.
     """
 
     record: Mapping[str, Any]
     candidate: Candidate
-    steering: Steering | None
+    steering: Steering
     probe: Probe
     token_effects: TokenEffects | None = None
 
@@ -76,10 +76,16 @@ def read_best(
         ) from error
     name = f"layer_{candidate.layer}.safetensors"
     needed = read_vectors(_ending(vectors, *file_of(key)) for key in candidate.vector_keys)
+    steering = steering_of(candidate, needed)
+    if steering is None:
+        raise UserError(
+            f"{path} holds a configuration that does not steer",
+            "Delete it and run snakemake again; it will be made anew.",
+        )
     return Best(
         record=record,
         candidate=candidate,
-        steering=steering_of(candidate, needed),
+        steering=steering,
         probe=read_probe(_ending(probes, name)),
         token_effects=read_token_effects(_ending(token_effects, name)) if token_effects else None,
     )
@@ -115,9 +121,8 @@ def evaluate_test(
         task: What the problems are called in the results.
 
     Returns:
-        The results (without config and engine), and the rows of test_generations.jsonl. Where the
-        best configuration is no steering, the unsteered answers stand for both, and there is no
-        effect to detect. ``shrinkage`` is the improvement on validation less that on test.
+        The results (without config and engine), and the rows of test_generations.jsonl.
+        ``shrinkage`` is the improvement on validation less that on test.
     """
 
     def answer(steering: Steering | None) -> list[list[Answer]]:
@@ -126,8 +131,7 @@ def evaluate_test(
             for sample in range(evaluation.samples)
         ]
 
-    baseline = answer(None)
-    steered = baseline if best.steering is None else answer(best.steering)
+    baseline, steered = answer(None), answer(best.steering)
     compared = compare_paired(baseline, steered, evaluation)
     for name in ("baseline_benchmark_metrics", "steered_benchmark_metrics"):
         compared[name]["task_name"] = task
@@ -136,11 +140,11 @@ def evaluate_test(
         "best_trial_params": best.record["best_trial_params"],
         "best_validation_score": best.record["best_validation_score"],
         "baseline_validation_score": best.record["baseline_validation_score"],
+        "recommendation": best.record["recommendation"],
         "why": best.record["why"],
         **compared,
         # The winner's curse: what won on validation won partly by chance.
         "shrinkage": on_validation - compared["accuracy_improvement"],
-        **({"minimum_detectable_effect": None} if best.steering is None else {}),
         "test_probe_metrics": probe_on_test(loaded, prompter, problems, pairs, best),
         "num_test_samples": len(problems),
     }

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from snakesteer.config import EvaluationConfig
 from snakesteer.evaluation.answers import Answer, accuracy, summary
-from snakesteer.evaluation.power import minimum_detectable_effect, minimum_detectable_mean
+from snakesteer.evaluation.equivalence import equivalence_p
+from snakesteer.evaluation.power import minimum_detectable_effect
 from snakesteer.evaluation.statistics import (
     McNemar,
     bootstrap_mean,
@@ -44,7 +45,9 @@ def compare_paired(
 
     Returns:
         Both summaries with intervals, the difference with its paired bootstrap interval, the test,
-        the smallest effect it would find, and the verdict in words. ``gained_from`` says what
+        that of equivalence, the smallest effect that was to be expected to be found (from
+        the number of problems and `evaluation.planned_changes`, not from what was seen; for several
+        answers each it is an upper bound), and the verdict. ``gained_from`` says what
         stood in place of gained answers, ``lost_to`` what stands in place of lost ones.
     """
     before, after = outcomes(baseline), outcomes(steered)
@@ -55,12 +58,11 @@ def compare_paired(
     if len(baseline) == 1:
         test = mcnemar_exact(before, after)
         name = "exact McNemar"
-        least = minimum_detectable_effect(n, (test.gained + test.lost) / n, confidence)
     else:
         p_value = sign_flip(before, after, evaluation.bootstrap_resamples, evaluation.seed)
         test = McNemar(*changed(before, after), p_value)
         name = "sign-flip permutation"
-        least = minimum_detectable_mean(after - before, confidence)
+    equivalence = equivalence_p(before, after, evaluation.margin)
     return {
         "baseline_benchmark_metrics": _metrics(baseline, evaluation),
         "steered_benchmark_metrics": _metrics(steered, evaluation),
@@ -71,8 +73,11 @@ def compare_paired(
         "gained_from": _wrong_answers(steered, baseline),
         "lost_to": _wrong_answers(baseline, steered),
         "test": name,
-        "minimum_detectable_effect": least,
-        "verdict": verdict(interval, test.p_value, n, confidence),
+        "equivalence": {"margin": evaluation.margin, "p_value": equivalence},
+        "minimum_detectable_effect": minimum_detectable_effect(
+            n, evaluation.planned_changes, confidence
+        ),
+        "verdict": verdict(interval, test.p_value, equivalence, confidence),
         **({} if len(baseline) == 1 else {"seeds": _seeds(baseline, steered)}),
     }
 

@@ -7,7 +7,6 @@ points, whatever steering does.
 import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binom
-from statsmodels.stats.power import TTestPower
 
 
 def mcnemar_power(n: int, difference: float, discordant_rate: float, confidence: float) -> float:
@@ -65,25 +64,3 @@ def minimum_detectable_effect(
     if missing(1.0) < 0.0:
         return None
     return float(brentq(missing, 0.0, 1.0, xtol=1e-6))
-
-
-def minimum_detectable_mean(
-    differences: np.ndarray, confidence: float, power: float = 0.8
-) -> float | None:
-    """The same for shares of right answers: the paired t-test's, given how much they scatter.
-
-    Args:
-        differences: Steered − baseline share of right answers, ``[problems]``.
-        confidence: The test rejects where p < 1 − confidence.
-        power: The chance to find it.
-
-    Returns:
-        A fraction, or None where the differences do not scatter (or there is only one).
-    """
-    scatter = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
-    if scatter == 0.0:
-        return None
-    effect_size = TTestPower().solve_power(
-        nobs=len(differences), alpha=1.0 - confidence, power=power
-    )
-    return float(effect_size) * scatter

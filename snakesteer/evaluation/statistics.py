@@ -7,6 +7,7 @@ answers; problems, not answers, are then what is resampled.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 # One number per problem: whether its answer is right, or the share of its answers that are.
 Outcomes = Sequence[float] | NDArray[np.float64]
+
+Judgement = Literal["helps", "hurts", "equivalent", "inconclusive"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def paired_bootstrap(
     Raises:
         ValueError: The lengths differ or there are no problems.
     """
-    return bootstrap_mean(_difference(baseline, steered), resamples, confidence, seed)
+    return bootstrap_mean(differences_of(baseline, steered), resamples, confidence, seed)
 
 
 def bootstrap_mean(values: Outcomes, resamples: int, confidence: float, seed: int) -> Interval:
@@ -143,7 +146,7 @@ def changed(baseline: Outcomes, steered: Outcomes) -> tuple[int, int]:
     Raises:
         ValueError: The lengths differ or there are no problems.
     """
-    difference = _difference(baseline, steered)
+    difference = differences_of(baseline, steered)
     return int((difference > 0).sum()), int((difference < 0).sum())
 
 
@@ -167,7 +170,7 @@ def sign_flip(baseline: Outcomes, steered: Outcomes, resamples: int, seed: int) 
     Raises:
         ValueError: The lengths differ or there are no problems.
     """
-    difference = _difference(baseline, steered)
+    difference = differences_of(baseline, steered)
     if len(difference) == 1 or not difference.any():
         return 1.0
     return float(
@@ -182,32 +185,34 @@ def sign_flip(baseline: Outcomes, steered: Outcomes, resamples: int, seed: int) 
     )
 
 
-def verdict(interval: Interval, p_value: float, n: int, confidence: float) -> str:
-    """What the numbers allow one to say, in plain words.
+def verdict(interval: Interval, p_value: float, equivalence: float, confidence: float) -> Judgement:
+    """What the numbers allow one to say, in one word.
 
     An effect is only claimed if the bootstrap interval leaves out 0 *and* the test rejects at the
     same level. The exact test keeps the false-positive rate below 1 − confidence for any n; the
-    bootstrap alone does not where few answers changed.
+    bootstrap alone does not where few answers changed. A detected effect within the margin is
+    still an effect.
 
     Args:
         interval: Of the accuracy difference, steered − baseline.
         p_value: Of McNemar's test, or of `sign_flip`.
-        n: Number of problems.
-        confidence: Of the interval.
-
-    Returns:
-        "helps", "hurts" or "no detectable effect at n = …".
+        equivalence: Of `snakesteer.evaluation.equivalence.equivalence_p`.
+        confidence: Of the interval; 1 − confidence is the level of both tests.
     """
     if 1.0 - p_value > confidence:
         if interval.low > 0.0:
             return "helps"
         if interval.high < 0.0:
             return "hurts"
-    return f"no detectable effect at n = {n}"
+    return "equivalent" if 1.0 - equivalence > confidence else "inconclusive"
 
 
-def _difference(baseline: Outcomes, steered: Outcomes) -> np.ndarray:
-    """Steered − baseline per problem, 1 (gained) to −1 (lost), float64 ``[problems]``."""
+def differences_of(baseline: Outcomes, steered: Outcomes) -> NDArray[np.float64]:
+    """Steered − baseline per problem, 1 (gained) to −1 (lost), float64 ``[problems]``.
+
+    Raises:
+        ValueError: The lengths differ or there are no problems.
+    """
     if len(baseline) != len(steered) or len(baseline) == 0:
         raise ValueError(
             f"the runs must answer the same problems, at least one: {len(baseline)} baseline and "

@@ -19,9 +19,8 @@ from snakesteer.records.tensors import read_tensors
 from snakesteer.search.database import read_db
 from snakesteer.vectors.training.steps import TrainingStep, read_steps
 
-# Controls by kind; random directions keep their own labels.
+# Controls by kind; those that are drawn keep their own labels.
 CONTROLS = {
-    "shuffled": "Shuffled labels",
     "negative": "Opposite direction",
     "prompt": "Prompt only",
 }
@@ -144,11 +143,6 @@ class Evidence:
         return self.test["best_trial_params"]
 
     @property
-    def steered(self) -> bool:
-        """Whether the chosen configuration steers at all."""
-        return bool(self.params["steering_alpha"])
-
-    @property
     def dynamic(self) -> bool:
         """Whether the strength of the chosen configuration is set anew at every token."""
         return bool(self.params["scope"] == "dynamic")
@@ -194,22 +188,21 @@ class Evidence:
 
     @property
     def arms(self) -> list[Arm]:
-        """Unsteered first, then the chosen configuration if it steers, then the controls."""
+        """Unsteered first, then the tested configuration, then the controls."""
         before, after = (self.test[f"{name}_benchmark_metrics"] for name in ("baseline", "steered"))
         arms = [Arm("Unsteered", "unsteered", before["accuracy"], _pair(before["accuracy_ci"]))]
-        if self.steered:
-            arms.append(
-                Arm(
-                    label="Chosen steering",
-                    kind="steered",
-                    accuracy=after["accuracy"],
-                    accuracy_ci=_pair(after["accuracy_ci"]),
-                    difference=self.test["accuracy_improvement"],
-                    difference_ci=_pair(self.test["accuracy_improvement_ci"]),
-                    verdict=self.test["verdict"],
-                    **self.test["mcnemar"],
-                )
+        arms.append(
+            Arm(
+                label="Tested steering",
+                kind="steered",
+                accuracy=after["accuracy"],
+                accuracy_ci=_pair(after["accuracy_ci"]),
+                difference=self.test["accuracy_improvement"],
+                difference_ci=_pair(self.test["accuracy_improvement_ci"]),
+                verdict=self.test["verdict"],
+                **self.test["mcnemar"],
             )
+        )
         return arms + [_control(record) for record in self.controls["controls"]]
 
 

@@ -1,10 +1,12 @@
 """The methods paragraph of a run, and BibTeX of what the run used."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from snakesteer.config.catalogue import METHODS
-from snakesteer.report.evidence import Arm, Evidence
+from snakesteer.evaluation.control_tests import FAMILIES
+from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.steering_text import searched_words, steering_sentences, strength_words
 from snakesteer.report.wording import (
     configuration,
@@ -97,10 +99,10 @@ def _search(evidence: Evidence) -> list[str]:
     searched = searched_words(steering, _layers(evidence))
     pruner = PRUNERS.get(search["pruner"])
     rule = (
-        "The smallest dose within one standard error of the highest accuracy was chosen "
+        "The smallest dose within one paired standard error of the highest accuracy was tested "
         "[@breiman1984cart]."
         if search["one_standard_error"]
-        else "The highest accuracy was chosen, of equals the smallest dose."
+        else "The highest accuracy was tested, of equals the smallest dose."
     )
     return [
         f"{searched} (between {low:g} and {high:g}: "
@@ -109,30 +111,43 @@ def _search(evidence: Evidence) -> list[str]:
         f"{SAMPLERS[search['sampler']]} and seed {search['seed']}"
         + (f"; hopeless trials were ended early by {pruner}." if pruner else "."),
         f"The unsteered model was trial 0. {rule}",
+        *_recommendation(search, evidence.test["confidence"]),
     ]
 
 
+def _recommendation(search: Record, confidence: float) -> Iterator[str]:
+    """What steering had to show on validation to be recommended."""
+    if search["max_t"]:
+        yield (
+            "Steering was recommended only if its lead over no steering stood a correction for the "
+            "number of trials (max-T sign flips [@westfall1993resampling], "
+            f"p < {1.0 - confidence:.2g})."
+        )
+    if search["confirm"]:
+        yield (
+            f"{percent(search['confirm'])} of the validation problems were kept from the search to "
+            "confirm that lead by more than one standard error."
+        )
+
+
 def _result(evidence: Evidence) -> list[str]:
-    test, arms = evidence.test, evidence.arms
-    confidence, n = f"{test['confidence']:.0%}", test["num_test_samples"]
+    test = evidence.test
+    confidence = f"{test['confidence']:.0%}"
     interval = "Wilson's interval [@wilson1927]"
     if "seeds" in test:
         interval = "a bootstrap over problems [@efron1993bootstrap]"
-    sentences = [f"The search chose {configuration(evidence.params)}."]
-    if evidence.steered:
-        sentences += _difference(evidence, confidence, interval)
-    else:
-        sentences.append(
-            f"On {n} test problems, {evidence.answered}, the unsteered model's accuracy was "
-            f"{percent(arms[0].accuracy)} ({confidence} CI "
-            f"{percent_interval(arms[0].accuracy_ci)}, {interval}); there was no steering to test."
-        )
-    if len(arms) > 2:
-        dose = "strength (each has an α_t of its own)" if evidence.dynamic else "dose"
-        kind = METHODS[evidence.params["steering_method"]].kind
-        where = "heads" if kind == "heads" else "layer"
-        where += "s" if "band_layers" in evidence.params else ""
-        sentences.append(f"Controls at the same {where} and {dose}: {_controls(arms[2:])}.")
+    tested = configuration(evidence.params)
+    sentences = [
+        f"The search recommended {tested}, which was tested."
+        if test["recommendation"] == "steer"
+        else f"The search did not recommend steering; its best steered trial was tested: {tested}.",
+        *_difference(evidence, confidence, interval),
+    ]
+    dose = "mean strength (no α_t of their own)" if evidence.dynamic else "dose"
+    kind = METHODS[evidence.params["steering_method"]].kind
+    where = "heads" if kind == "heads" else "layer"
+    where += "s" if "band_layers" in evidence.params else ""
+    sentences.append(f"Controls at the same {where} and {dose}: {_controls(evidence)}.")
     commit = evidence.provenance["git"]["commit"]
     sentences.append(
         "Computations were run with snakesteer"
@@ -159,19 +174,26 @@ def _difference(evidence: Evidence, confidence: str, interval: str) -> list[str]
         f"{points(steered.difference)} ({confidence} CI {points_interval(steered.difference_ci)}, "
         f"paired percentile bootstrap [@efron1993bootstrap]; {steered.gained} gained, "
         f"{steered.lost} lost, {name}, {p_value(steered.p_value)}).",
-        f"Verdict: {test['verdict']}.",
+        f"Verdict: {test['verdict']} (equivalence: two one-sided tests [@schuirmann1987tost; "
+        f"@tango1998paired] within {100.0 * test['equivalence']['margin']:g} points, "
+        f"{p_value(test['equivalence']['p_value'])}).",
     ]
 
 
-def _controls(controls: list[Arm]) -> str:
-    """Differences of the controls, those of the random directions as their range."""
-    random = [arm.difference for arm in controls if arm.kind == "random"]
-    drawn = [difference for difference in random if difference is not None]
-    parts = [f"{len(drawn)} random directions {points(min(drawn))} to {points(max(drawn))}"]
+def _controls(evidence: Evidence) -> str:
+    """Differences of the controls; of those that are drawn, their range and their test."""
+    parts = []
+    for kind, family in evidence.controls["families"].items():
+        drawn = [arm.difference for arm in evidence.arms if arm.kind == kind]
+        found = [difference for difference in drawn if difference is not None]
+        parts.append(
+            f"{len(found)} {FAMILIES[kind]} {points(min(found))} to {points(max(found))} "
+            f"(permutation {p_value(family['p_value'])})"
+        )
     parts += [
         f"{arm.label.lower()} {points(arm.difference)} ({points_interval(arm.difference_ci)})"
-        for arm in controls
-        if arm.kind != "random" and arm.difference is not None and arm.difference_ci is not None
+        for arm in evidence.arms[2:]
+        if arm.kind not in FAMILIES and arm.difference is not None and arm.difference_ci is not None
     ]
     return "; ".join(parts)
 

@@ -70,7 +70,7 @@ def render_page(
         css=Markup((ASSETS / "page.css").read_text(encoding="utf-8")),
         scripts=[Markup(script) for script in scripts],
         policy=_policy(scripts),
-        examples=examples(evidence.generations, evidence.steered, evidence.samples),
+        examples=examples(evidence.generations, evidence.samples),
         config_text=yaml.safe_dump(dict(evidence.config), sort_keys=False, allow_unicode=True),
         methods=methods,
         references=references,
@@ -83,12 +83,11 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def examples(rows: Sequence[Record], steered: bool, samples: int) -> dict[str, Any]:
+def examples(rows: Sequence[Record], samples: int) -> dict[str, Any]:
     """Answers to show: gained and lost ones, or a few of each outcome where none changed.
 
     Args:
         rows: Of test_generations.jsonl.
-        steered: Whether the two texts of a row may differ.
         samples: Answers to each problem: with several, it is answers that are counted.
 
     Returns:
@@ -113,7 +112,7 @@ def examples(rows: Sequence[Record], steered: bool, samples: int) -> dict[str, A
             {
                 "title": title,
                 "count": len(found),
-                "rows": [_example(row, steered) for row in found[:EXAMPLES]],
+                "rows": [_example(row) for row in found[:EXAMPLES]],
             }
             for title, found in groups
             if found
@@ -121,10 +120,10 @@ def examples(rows: Sequence[Record], steered: bool, samples: int) -> dict[str, A
     }
 
 
-def _example(row: Record, steered: bool) -> dict[str, Any]:
+def _example(row: Record) -> dict[str, Any]:
     """A row with both texts cut to what the page shows, and to where they begin to differ."""
     before, after = (_clipped(row[f"{name}_text"]) for name in ("baseline", "steered"))
-    same = _shared(before, after) if steered else 0
+    same = _shared(before, after)
     return {
         **row,
         "baseline_parts": (before[:same], before[same:]),

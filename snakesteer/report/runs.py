@@ -18,13 +18,11 @@ from snakesteer.records.files import atomic_path, read_json
 from snakesteer.report.wording import (
     configuration,
     model_name,
-    p_value,
+    p_number,
     percent,
     points,
     points_interval,
 )
-
-NOT_STEERED = "no steering was chosen"
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,15 @@ class RunRow:
     Attributes:
         model: Its name.
         results: The results folder.
-        choice: What was chosen on validation, in words; then the same in columns.
+        choice: What was tested, in words; then the same in columns.
         method: Steering method.
         direction: Of the vector.
         layer: 0-based block.
-        steering_alpha: The best α on validation; 0 is no steering.
+        steering_alpha: Its α.
         steering_dose: The same in mean residual norms.
         validation_unsteered: Accuracy on the validation split.
         validation_steered: The same with the choice.
+        recommendation: What validation says to do.
         n: Test problems.
         baseline: Accuracy on the test split, unsteered.
         steered: The same with the choice.
@@ -50,9 +49,10 @@ class RunRow:
         high: Of the interval.
         gained: Problems better with steering.
         lost: Problems worse with steering.
-        p_value: Of the run's own test; None where no steering was chosen, as nothing is tested.
-        p_holm: Adjusted over all runs of the table (Holm 1979).
-        verdict: In words, from `p_holm`.
+        p_value: Of the run's own test.
+        equivalence_p: That of equivalence.
+        p_holm: `p_value`, adjusted over all runs of the table (Holm 1979).
+        verdict: In one word, from `p_holm`.
     """
 
     model: str
@@ -65,6 +65,7 @@ class RunRow:
     steering_dose: float
     validation_unsteered: float
     validation_steered: float
+    recommendation: str
     n: int
     baseline: float
     steered: float
@@ -73,9 +74,10 @@ class RunRow:
     high: float
     gained: int
     lost: int
-    p_value: float | None
-    p_holm: float | None = None
-    verdict: str = NOT_STEERED
+    p_value: float
+    equivalence_p: float
+    p_holm: float = 1.0
+    verdict: str = "inconclusive"
 
 
 def table_of_runs(folders: Sequence[str | Path]) -> tuple[list[RunRow], float]:
@@ -145,28 +147,30 @@ def _row(folder: str, final: Mapping[str, Any]) -> RunRow:
         high=high,
         gained=test["gained"],
         lost=test["lost"],
-        p_value=test["p_value"] if best["steering_alpha"] != 0.0 else None,
+        p_value=test["p_value"],
+        equivalence_p=final["equivalence"]["p_value"],
+        recommendation=final["recommendation"],
     )
 
 
 def judged(rows: Sequence[RunRow], confidence: float) -> list[RunRow]:
     """Rows with p-values adjusted together (Holm 1979), and verdicts from those."""
-    tested = [row.p_value for row in rows if row.p_value is not None]
-    adjusted = iter(multipletests(tested, method="holm")[1] if tested else ())
-    found = []
-    for row in rows:
-        if row.p_value is not None:
-            p_holm = float(next(adjusted))
-            interval = Interval(row.difference, row.low, row.high)
-            said = verdict(interval, p_holm, row.n, confidence)
-            row = replace(row, p_holm=p_holm, verdict=said)
-        found.append(row)
-    return found
+    adjusted = multipletests([row.p_value for row in rows], method="holm")[1]
+    return [
+        replace(
+            row,
+            p_holm=float(p_holm),
+            verdict=verdict(
+                Interval(row.difference, row.low, row.high), p_holm, row.equivalence_p, confidence
+            ),
+        )
+        for row, p_holm in zip(rows, adjusted, strict=True)
+    ]
 
 
 def as_markdown(rows: Sequence[RunRow], confidence: float) -> str:
     """The table for a reader, with what the columns mean below it."""
-    heads = ["Model", "Run", "Best on validation", "Best α", "n", "Unsteered", "Steered"]
+    heads = ["Model", "Run", "Tested", "α", "Recommended", "n", "Unsteered", "Steered"]
     heads += ["Difference", f"{confidence:.0%} interval", "p", "p (Holm)", "Verdict"]
     lines = ["# Comparison", "", _line(heads), _line(["---"] * len(heads))]
     for row in rows:
@@ -177,27 +181,25 @@ def as_markdown(rows: Sequence[RunRow], confidence: float) -> str:
                     f"`{row.results}`",
                     row.choice,
                     f"{row.steering_alpha:.3g}",
+                    row.recommendation,
                     str(row.n),
                     percent(row.baseline),
                     percent(row.steered),
                     points(row.difference),
                     points_interval((row.low, row.high)),
-                    *(
-                        "–" if p is None else p_value(p).removeprefix("p = ").removeprefix("p ")
-                        for p in (row.p_value, row.p_holm)
-                    ),
+                    p_number(row.p_value),
+                    p_number(row.p_holm),
                     row.verdict,
                 ]
             )
         )
-    tested = sum(row.p_value is not None for row in rows)
     lines += [
         "",
         f"All runs answered the same {rows[0].n} test problems. Intervals are paired bootstrap "
         f"intervals of one run each; p-values are the runs' own paired tests, adjusted over the "
-        f"{tested} that steered (Holm 1979), and verdicts follow the adjusted ones. Where no "
-        "steering was chosen on the validation split, nothing is tested. In the figure a diamond "
-        "is a run in which no steering was chosen, and the colour is the adjusted verdict.",
+        f"{len(rows)} (Holm 1979), and verdicts follow the adjusted ones. Every run tests its best "
+        "steered trial, whatever its validation split recommends. In the figure the colour is the "
+        "verdict.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.records.files import read_json
-from snakesteer.report.wording import configuration, gained_from
+from snakesteer.report.wording import configuration, gained_from, verdict_words
 
 
 def final_summary(results_folder: str | Path, since: float = 0.0) -> str:
@@ -33,7 +33,8 @@ def describe(results: Mapping[str, Any], path: str | Path) -> str:
     return "\n".join(
         [
             "",
-            f"Chosen: {configuration(params)}",
+            f"Tested: {configuration(params)}",
+            f"Recommendation: {results['recommendation']}",
             f"Why: {results['why']}",
             f"Validation accuracy: {results['baseline_validation_score']:.1%} unsteered, "
             f"{results['best_validation_score']:.1%} with it",
@@ -45,7 +46,7 @@ def describe(results: Mapping[str, Any], path: str | Path) -> str:
             f"{results['test']} p = {test['p_value']:.2g}",
             *_kinds(results),
             *_limits(results),
-            f"Verdict: {results['verdict']}",
+            f"Verdict: {verdict_words(results)}",
             f"Details: {path}",
         ]
     )
@@ -58,17 +59,17 @@ def _kinds(results: Mapping[str, Any]) -> list[str]:
 
 
 def _limits(results: Mapping[str, Any]) -> list[str]:
-    """What the test could have found, and how much of the search's gain was luck."""
-    least = results["minimum_detectable_effect"]
+    """What the test could be expected to find, and how much of the search's gain was luck."""
+    least, improvement = results["minimum_detectable_effect"], results["accuracy_improvement"]
     lines = []
     if least is not None:
+        changes = results["config"]["evaluation"]["planned_changes"]
         lines.append(
-            f"Smallest effect that this many problems detect four times in five: {least:.1%}"
+            f"Smallest effect that so many problems detect four times in five, where {changes:.0%} "
+            f"of the answers change: {least:.1%}"
         )
-    if results["best_trial_params"]["steering_alpha"] != 0.0:
-        improvement = results["accuracy_improvement"]
-        lines.append(
-            f"From validation to test: {improvement + results['shrinkage']:+.1%} became "
-            f"{improvement:+.1%}"
-        )
+    lines.append(
+        f"From validation to test: {improvement + results['shrinkage']:+.1%} became "
+        f"{improvement:+.1%}"
+    )
     return lines

@@ -1,8 +1,9 @@
 """Tables of the report that belong to no figure."""
 
+from snakesteer.evaluation.control_tests import FAMILIES
 from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.figures.figure import Table
-from snakesteer.report.wording import percent, points, signed
+from snakesteer.report.wording import p_number, percent, points, signed
 
 RATE_LABELS = (
     ("Numeric match (the measure)", "accuracy"),
@@ -19,6 +20,8 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
     manifest, record = evidence.manifest, evidence.provenance
     return {
         "answers": answers_table(evidence),
+        "families": families_table(evidence),
+        "against": against_table(evidence),
         "gate": gate_table(evidence),
         "vectors": vectors_table(evidence),
         "splits": Table(
@@ -46,9 +49,7 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
 
 def answers_table(evidence: Evidence) -> Table:
     """All graders, and the signs of a model that steering has broken."""
-    metrics = [evidence.test["baseline_benchmark_metrics"]]
-    if evidence.steered:
-        metrics.append(evidence.test["steered_benchmark_metrics"])
+    metrics = [evidence.test[f"{run}_benchmark_metrics"] for run in ("baseline", "steered")]
     rows = [
         (label, *(percent(each[key]) for each in metrics))
         for label, key in RATE_LABELS
@@ -57,8 +58,57 @@ def answers_table(evidence: Evidence) -> Table:
     lengths = (f"{each['mean_new_tokens']:.1f}" for each in metrics)
     return Table(
         "How the answers to the test split look",
-        ("Share of answers", "Unsteered", "Steered")[: 1 + len(metrics)],
+        ("Share of answers", "Unsteered", "Steered"),
         (*rows, ("Mean length in tokens", *lengths)),
+    )
+
+
+def families_table(evidence: Evidence) -> Table:
+    """How often random directions and shuffled labels do as well as the tested vector."""
+    return Table(
+        "The tested vector among controls of one kind",
+        ("Controls", "Accuracy", "Beaten", "p (permutation)", "Smallest possible p"),
+        tuple(
+            (
+                FAMILIES[kind].capitalize(),
+                f"{percent(family['worst'])} to {percent(family['best'])}",
+                f"{family['below_chosen']} of {family['count']}",
+                p_number(family["p_value"]),
+                p_number(family["smallest_p"]),
+            )
+            for kind, family in evidence.controls["families"].items()
+        ),
+    )
+
+
+def against_table(evidence: Evidence) -> Table:
+    """The tested configuration against each control, on the same problems."""
+    return Table(
+        "The tested steering against each control",
+        (
+            "Control",
+            "Ahead by, in points",
+            "Interval",
+            "Gained",
+            "Lost",
+            "p",
+            "p (Holm)",
+            "Verdict",
+        ),
+        tuple(
+            (
+                arm.label,
+                signed(100.0 * found["difference"]),
+                " to ".join(signed(100.0 * end) for end in found["difference_ci"]),
+                str(found["mcnemar"]["gained"]),
+                str(found["mcnemar"]["lost"]),
+                p_number(found["mcnemar"]["p_value"]),
+                p_number(found["p_holm"]),
+                found["verdict"],
+            )
+            for arm, control in zip(evidence.arms[2:], evidence.controls["controls"], strict=True)
+            for found in (control["against_chosen"],)
+        ),
     )
 
 
@@ -149,8 +199,6 @@ def _machine(machine: Record) -> str:
 
 def luck(evidence: Evidence) -> str:
     """What became, on test, of the lead on validation."""
-    if not evidence.steered:
-        return "Nothing was chosen for its validation accuracy, so nothing can shrink on test."
     test = evidence.test
     on_validation = test["best_validation_score"] - test["baseline_validation_score"]
     text = (

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from snakesteer.evaluation.control_tests import FAMILIES
 from snakesteer.report.evidence import Arm, Evidence
 from snakesteer.report.wording import (
     configuration,
@@ -11,9 +12,9 @@ from snakesteer.report.wording import (
     model_name,
     p_value,
     percent,
-    percent_interval,
     points,
     points_interval,
+    recommended,
     trained_on,
 )
 
@@ -23,7 +24,7 @@ class Verdict:
     """What comes first in a report.
 
     Attributes:
-        tone: ``helps``, ``hurts`` or ``none``.
+        tone: The verdict in one word.
         headline: One line.
         text: A paragraph with the numbers behind it.
         cautions: What a reader should know before believing it.
@@ -37,85 +38,91 @@ class Verdict:
 
 def read_verdict(evidence: Evidence) -> Verdict:
     """The verdict of a run."""
-    tone, headline, text = _steered(evidence) if evidence.steered else _unsteered(evidence)
-    return Verdict(tone, headline, text, tuple(_cautions(evidence)))
+    said = evidence.test["verdict"]
+    headline = {
+        "helps": f"Steering helps: {_size(evidence)} more on the test problems",
+        "hurts": f"Steering hurts: {_size(evidence)} fewer on the test problems",
+        "equivalent": f"Steering changes nothing that matters: less than {_margin(evidence)}",
+        "inconclusive": "Inconclusive: the data leave room for "
+        f"{points_interval(evidence.test['accuracy_improvement_ci'])}",
+    }[said]
+    return Verdict(said, headline, _text(evidence), tuple(_cautions(evidence)))
 
 
-def _unsteered(evidence: Evidence) -> tuple[str, str, str]:
-    unsteered = evidence.arms[0]
-    n, confidence = evidence.test["num_test_samples"], evidence.test["confidence"]
-    text = (
-        f"The search tried {evidence.steered_trials} steered configurations of "
-        f"{model_name(evidence.config['model'])}, and none earned its place: "
-        f"{evidence.test['why'].rstrip('.')}. On the {n} test problems the unsteered model answers "
-        f"{percent(unsteered.accuracy)} correctly ({confidence:.0%} interval "
-        f"{percent_interval(unsteered.accuracy_ci)}); there is no steered run to set beside it. "
-        f"{_choosable(evidence)}"
-    ).strip()
-    return "none", "Steering did not help: nothing tried clearly beat doing nothing", text
-
-
-def _steered(evidence: Evidence) -> tuple[str, str, str]:
+def _text(evidence: Evidence) -> str:
     unsteered, steered = evidence.arms[:2]
     assert steered.difference is not None
     assert steered.difference_ci is not None
     assert steered.p_value is not None
-    n, confidence = evidence.test["num_test_samples"], evidence.test["confidence"]
-    text = (
+    test = evidence.test
+    n, confidence = test["num_test_samples"], test["confidence"]
+    sentences = [
         f"Steered by {configuration(evidence.params)}, {model_name(evidence.config['model'])} "
         f"answers {percent(steered.accuracy)} of the {n} test problems correctly, without steering "
         f"{percent(unsteered.accuracy)}. The difference is {points(steered.difference)} "
         f"({confidence:.0%} interval {points_interval(steered.difference_ci)}); problems "
-        f"gained: {steered.gained}, lost: {steered.lost} ({evidence.test['test']} test, "
-        f"{p_value(steered.p_value)})"
-        + (f"; {kinds}." if (kinds := gained_from(evidence.test)) else ".")
-    )
+        f"gained: {steered.gained}, lost: {steered.lost} ({test['test']} test, "
+        f"{p_value(steered.p_value)})" + (f"; {kinds}." if (kinds := gained_from(test)) else ".")
+    ]
     if taught := trained_on(evidence.config, evidence.params):
-        text += f" The vector was {taught}, with the model's weights frozen."
-    size = points(abs(steered.difference)).lstrip("+")
-    match evidence.test["verdict"]:
-        case "helps":
-            return "helps", f"Steering helps: {size} more on the test problems", text
-        case "hurts":
-            return "hurts", f"Steering hurts: {size} fewer on the test problems", text
-        case _:
-            headline = f"Steering does not help detectably at n = {n}"
-            return "none", headline, f"{text} {_detectable(evidence)}".strip()
+        sentences.append(f"The vector was {taught}, with the model's weights frozen.")
+    if test["verdict"] == "equivalent":
+        sentences.append(
+            f"Differences of {_margin(evidence)} or more in either direction are rejected "
+            f"({p_value(test['equivalence']['p_value'])})."
+        )
+    if test["verdict"] == "inconclusive":
+        sentences.append(
+            f"Neither an effect is shown nor that there is none of {_margin(evidence)} or more."
+        )
+        sentences += _planned(evidence)
+    sentences.append(recommended(test))
+    return " ".join(sentences)
 
 
-def _choosable(evidence: Evidence) -> str:
-    """The smallest lead on validation that the one-standard-error rule could have chosen."""
-    accuracy, n = evidence.validation_accuracy, evidence.baseline["total_samples"]
-    error = math.sqrt(accuracy * (1.0 - accuracy) / n)
-    if not evidence.config["search"]["one_standard_error"] or error == 0.0:
-        return ""
-    return (
-        f"With {n} validation problems one standard error at the unsteered {percent(accuracy)} is "
-        f"{points(error).lstrip('+')}: smaller effects could not have been chosen."
-    )
+def _size(evidence: Evidence) -> str:
+    return points(abs(evidence.test["accuracy_improvement"])).lstrip("+")
 
 
-def _detectable(evidence: Evidence) -> str:
-    """The smallest effect that such a test would have found."""
-    effect = evidence.test.get("minimum_detectable_effect")
-    if not isinstance(effect, float):
-        return ""
-    size = points(effect).lstrip("+")
-    return (
-        f"At this n the test finds an effect of {size} four times in five, smaller ones less often."
-    )
+def _margin(evidence: Evidence) -> str:
+    """The difference that does not matter."""
+    return points(evidence.test["equivalence"]["margin"]).lstrip("+")
+
+
+def _planned(evidence: Evidence) -> Iterator[str]:
+    """The smallest effect that the test was to be expected to find."""
+    effect = evidence.test["minimum_detectable_effect"]
+    changes = percent(evidence.config["evaluation"]["planned_changes"])
+    if effect is not None:
+        yield (
+            f"Where {changes} of the answers to {evidence.test['num_test_samples']} problems "
+            f"change, the test finds an effect of {points(effect).lstrip('+')} four times in five, "
+            "smaller ones less often."
+        )
 
 
 def _cautions(evidence: Evidence) -> Iterator[str]:
     if evidence.test["verdict"] == "helps":
+        if evidence.test["recommendation"] != "steer":
+            yield (
+                "The validation split did not recommend steering: it helps on test with a "
+                "configuration that the search had not told from luck."
+            )
         alike = [arm.label for arm in evidence.arms[2:] if _as_good(arm, evidence.arms[1])]
         if alike:
             yield (
                 "Controls that should not help do as well or better "
                 f"({', '.join(alike)}): it may not be the direction that helps."
             )
-    if evidence.steered:
-        yield from evidence.chosen_warnings
+        for kind, family in evidence.controls["families"].items():
+            if family["smallest_p"] >= 1.0 - evidence.test["confidence"]:
+                fewest = math.ceil(1.0 / (1.0 - evidence.test["confidence"]) - 1e-9) - 1
+                yield (
+                    f"{family['count']} {FAMILIES[kind]} cannot show more than "
+                    f"p = {family['smallest_p']:.2g}, even where the chosen vector beats all of "
+                    f"them; {fewest} could (evaluation.{kind}_controls)."
+                )
+    yield from evidence.chosen_warnings
     baseline = evidence.test["baseline_benchmark_metrics"]
     if baseline["invalid_rate"] > 0.2:
         yield (

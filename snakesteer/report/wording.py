@@ -55,6 +55,23 @@ def gained_from(results: Mapping[str, Any]) -> str:
     return f"of the gained answers, {wrong} gave a wrong number before and {none} gave none"
 
 
+def verdict_words(results: Mapping[str, Any]) -> str:
+    """The verdict, with what the data leave room for where it is open."""
+    said, margin = results["verdict"], results["equivalence"]["margin"]
+    if said == "equivalent":
+        return f"equivalent (within {100.0 * margin:g} points)"
+    if said == "inconclusive":
+        return f"inconclusive ({points_interval(results['accuracy_improvement_ci'])} are possible)"
+    return str(said)
+
+
+def recommended(results: Mapping[str, Any]) -> str:
+    """What the validation split says to do, in a sentence."""
+    if results["recommendation"] == "steer":
+        return "Recommended on validation: steer."
+    return "Recommended on validation: leave the model alone; this is its best steered trial."
+
+
 def trained_on(config: Mapping[str, Any], params: Mapping[str, Any]) -> str:
     """What a trained vector learned from, in words; empty for other directions."""
     if params["steering_direction"] != TRAINED or not params["steering_alpha"]:

@@ -20,6 +20,7 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.evaluation.answers import Answer, answer_all, chunks, read_answers
 from snakesteer.records.files import sha256_file, write_json
+from snakesteer.search.confirmation import searched
 from snakesteer.search.journal import ask_lock, finished_trials, one_process, open_study
 from snakesteer.search.samplers import make_pruner
 from snakesteer.search.study import Plan, run_study
@@ -34,6 +35,7 @@ NOT_IN_FINGERPRINT = (
     "search__n_trials",
     "search__workers",
     "search__one_standard_error",
+    "search__max_t",
     "journal",
     "record",
 )
@@ -97,13 +99,15 @@ def search(
     settings = section(SearchConfig, "search", inputs.params)
     generation = section(GenerationConfig, "generation", inputs.params)
     vectors = read_vectors(inputs.vectors)
-    parts = chunks(read_problems(inputs.problems), settings.chunk_size)
+    problems, baseline = read_problems(inputs.problems), read_answers(inputs.baseline)
+    first = searched(len(problems), settings.confirm)
+    parts = chunks(problems[:first], settings.chunk_size)
     plan = Plan(
         search=settings,
         steering=section(SteeringConfig, "steering", inputs.params),
         layers=inputs.layers,
         vectors=vectors,
-        baseline=read_answers(inputs.baseline),
+        baseline=baseline[:first],
         num_chunks=len(parts),
         trials_per_round=settings.trials_per_round or _fitting(rows, settings),
         worker=worker,

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 # What a finished trial keeps beside its parameters.
 COSTS = ("accuracy_by_chunk", "problems", "new_tokens", "invalid")
+# Which of the problems a trial answered correctly: a text with 1 or 0 for each.
+OUTCOMES = "outcomes"
+DELIVERED_DOSE = "delivered_dose"
 # Trials that have ended well or are running: no others are asked for in their place.
 CLAIMED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
@@ -213,6 +216,8 @@ def _tell(study: optuna.Study, member: _Running) -> None:
     )
     for name, value in zip(COSTS, values, strict=True):
         trial.set_user_attr(name, value)
+    trial.set_user_attr(OUTCOMES, "".join("1" if answer.correct else "0" for answer in answers))
+    trial.set_user_attr(DELIVERED_DOSE, abs(member.candidate.dose))
     if member.pruned:
         study.tell(trial, state=TrialState.PRUNED)
     else:
@@ -230,7 +235,7 @@ def trial_rows(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
         {
             "number": trial.number,
             "state": trial.state.name,
-            "accuracy": _accuracy(trial),
+            "accuracy": accuracy_of(trial),
             **{name: trial.user_attrs.get(name) for name in (*PARAM_NAMES, *COSTS)},
             "worker": trial.user_attrs.get(WORKER),
             "seconds": trial.duration.total_seconds() if trial.duration else None,
@@ -240,7 +245,7 @@ def trial_rows(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
     ]
 
 
-def _accuracy(trial: FrozenTrial) -> float | None:
+def accuracy_of(trial: FrozenTrial) -> float | None:
     """Over all problems that a trial was given; a pruned one saw fewer."""
     by_chunk = trial.user_attrs.get("accuracy_by_chunk")
     return by_chunk[-1] if by_chunk else None

@@ -2,11 +2,18 @@
 
 Inputs: splits/{train,val}.jsonl, vectors, model/info.json, checks/zero_steering.json (a gate).
 Outputs: baseline/val.jsonl, study/worker_{worker}.json, study/study.db, study/trials.csv,
-best_config.json.
+study/confirmation.json (if problems are kept from the search), best_config.json.
 Steps: answer the validation split unsteered; run the Optuna study in one or more jobs, journaled in
 study/journal.log (which is no declared output, so that a failed or killed job leaves it); write its
-tables; choose the best trial.
+tables; answer what was kept from it under the best trial; choose that, and say whether to steer.
 """
+
+SELECTION = {
+    "one_standard_error": CONFIG.search.one_standard_error,
+    "max_t": CONFIG.search.max_t,
+    "confirm": CONFIG.search.confirm,
+    "level": 1.0 - CONFIG.evaluation.confidence,
+}
 
 
 rule baseline:
@@ -71,7 +78,7 @@ rule search:
             **section_params("generation"),
             **section_params("engine"),
             **section_params("steering", "layers"),
-            **section_params("search", "one_standard_error"),
+            **section_params("search", "one_standard_error", "max_t"),
             layer_list=LAYERS,
         ),
         journal=JOURNAL,
@@ -105,10 +112,48 @@ rule trials:
         "../scripts/trials.py"
 
 
+rule confirmation:
+    input:
+        problems="<results>/splits/val.jsonl",
+        train="<results>/splits/train.jsonl",
+        db="<results>/study/study.db",
+        baseline="<results>/baseline/val.jsonl",
+        baseline_summary="<results>/baseline/val.json",
+        vectors=VECTOR_FILES,
+        info="<results>/model/info.json",
+        model=MODEL_INPUT,
+        code=code_of("confirmation"),
+    output:
+        "<results>/study/confirmation.json",
+    log:
+        "<results>/logs/confirmation.log",
+    conda:
+        "../../envs/snakesteer.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        **named(
+            **MODEL,
+            **section_params("prompt"),
+            **section_params("generation"),
+            **section_params("engine"),
+            **SELECTION,
+            chunk_size=CONFIG.search.chunk_size,
+        ),
+    script:
+        "../scripts/confirmation.py"
+
+
 rule best_config:
     input:
         db="<results>/study/study.db",
         baseline="<results>/baseline/val.jsonl",
+        confirmation=branch(
+            CONFIG.search.confirm > 0.0,
+            then="<results>/study/confirmation.json",
+            otherwise=[],
+        ),
         probes=PROBE_METRICS,
         gate="<results>/checks/zero_steering.json",
         code=code_of("best_config"),
@@ -120,6 +165,6 @@ rule best_config:
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        **named(seed=CONFIG.search.seed, one_se=CONFIG.search.one_standard_error),
+        **named(seed=CONFIG.search.seed, **SELECTION),
     script:
         "../scripts/best_config.py"

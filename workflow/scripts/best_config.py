@@ -4,13 +4,18 @@ from snakesteer.evaluation.answers import read_answers
 from snakesteer.records.files import write_json
 from snakesteer.records.logs import script_log
 from snakesteer.search.best import best_config
+from snakesteer.search.confirmation import searched
+from snakesteer.search.selection import Rules
 
 with script_log(snakemake.log[0]):
-    baseline = read_answers(snakemake.input.baseline)
-    params = snakemake.params
-    write_json(
-        snakemake.output[0],
-        best_config(
-            snakemake.input.db, baseline, snakemake.input.probes, params.seed, params.one_se
-        ),
+    params, given = snakemake.params, snakemake.input
+    baseline = read_answers(given.baseline)
+    found = best_config(
+        given.db,
+        baseline[: searched(len(baseline), params.confirm)],
+        given.probes,
+        params.seed,
+        Rules(params.one_standard_error, params.max_t, params.level),
+        given.confirmation or None,
     )
+    write_json(snakemake.output[0], found)

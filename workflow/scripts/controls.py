@@ -5,7 +5,8 @@ from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
 from snakesteer.engine.open import check_same_run, open_engine, run_record
-from snakesteer.evaluation.controls import evaluate_controls, log_controls, nothing_to_control
+from snakesteer.evaluation.control_tests import controls_record, log_controls
+from snakesteer.evaluation.controls import answer_controls, control_rows, make_controls
 from snakesteer.evaluation.final import read_best, read_generations
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json, write_json, write_jsonl
@@ -15,23 +16,17 @@ with script_log(snakemake.log[0]):
     params, given = snakemake.params, snakemake.input
     best = read_best(given.best, given.vectors, given.probes)
     run = read_json(given.results)["run"]
-    record, rows = nothing_to_control(), []
-    if best.steering is not None:
-        loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
-        prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
-        engine = open_engine(params, loaded, prompter, run)
-        record, rows = evaluate_controls(
-            engine,
-            prompter,
-            read_problems(given.problems),
-            best.steering,
-            given.activations,
-            read_generations(given.generations, "baseline"),
-            read_generations(given.generations, "steered"),
-            section(GenerationConfig, "generation", params),
-            section(EvaluationConfig, "evaluation", params),
-        )
-        check_same_run(run, run_record(engine, loaded), given.results)
+    evaluation = section(EvaluationConfig, "evaluation", params)
+    loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
+    prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
+    engine = open_engine(params, loaded, prompter, run)
+    problems = read_problems(given.problems)
+    generation = section(GenerationConfig, "generation", params)
+    controls = make_controls(best.steering, given.activations, evaluation)
+    answers = answer_controls(engine, prompter, problems, controls, generation, evaluation.samples)
+    check_same_run(run, run_record(engine, loaded), given.results)
+    before, after = (read_generations(given.generations, n) for n in ("baseline", "steered"))
+    record = controls_record(before, after, controls, answers, evaluation)
     log_controls(record)
-    write_jsonl(snakemake.output.generations, rows)
+    write_jsonl(snakemake.output.generations, control_rows(controls, answers))
     write_json(snakemake.output.controls, {**record, "run": run})

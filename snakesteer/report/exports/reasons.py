@@ -7,8 +7,6 @@ from snakesteer.steering.candidate import Candidate
 
 def not_a_vector(candidate: Candidate) -> str | None:
     """Why a configuration is no vector on the residual stream at all."""
-    if candidate.alpha == 0.0:
-        return "it is no steering, so there is nothing to export"
     match candidate.kind:
         case "residual":
             return None

@@ -58,10 +58,6 @@ def difference_figure(evidence: Evidence) -> Figure:
         for arm in evidence.arms
         if arm.difference is not None and arm.difference_ci is not None
     ]
-    if not rows:
-        return Figure(
-            "difference", title, "No steering was chosen, so there is no difference to show."
-        )
     confidence, n = f"{evidence.test['confidence']:.0%}", evidence.test["num_test_samples"]
     return Figure(
         name="difference",

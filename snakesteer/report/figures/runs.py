@@ -44,5 +44,5 @@ def _estimate(row: RunRow) -> Estimate:
         low=100.0 * row.low,
         high=100.0 * row.high,
         colour=VERDICT_COLOURS.get(row.verdict, MUTED),
-        shape="circle" if row.p_value is not None else "diamond",
+        shape="circle",
     )

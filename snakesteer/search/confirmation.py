@@ -1,0 +1,73 @@
+"""The best trial on validation problems that the search has not seen."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from snakesteer.config import GenerationConfig
+from snakesteer.data.problem import Problem
+from snakesteer.data.prompts import Prompter
+from snakesteer.engine.interface import Engine
+from snakesteer.evaluation.answers import Answer, answer_all, chunks
+from snakesteer.search.database import read_db
+from snakesteer.search.selection import Rules, best_steered, lead, right_answers
+from snakesteer.steering.build import steering_of
+from snakesteer.steering.candidate import candidate_from_params
+from snakesteer.steering.vector import file_of, read_vectors
+
+
+def searched(problems: int, confirm: float) -> int:
+    """How many validation problems the search works on; the others, behind them, confirm.
+
+    Args:
+        problems: Of the validation split.
+        confirm: `search.confirm`.
+    """
+    return problems - round(problems * confirm)
+
+
+def confirm_best(
+    db: str | Path,
+    rules: Rules,
+    vector_files: Sequence[str | Path],
+    engine: Engine,
+    prompter: Prompter,
+    problems: Sequence[Problem],
+    baseline: Sequence[Answer],
+    generation: GenerationConfig,
+    chunk_size: int,
+    check: Callable[[], None],
+) -> dict[str, Any]:
+    """Answer problems that were kept from the search under the trial that will be tested.
+
+    Args:
+        db: The study.
+        rules: How its best trial is chosen.
+        vector_files: All vector files.
+        engine: Answers, as it answered the baseline.
+        prompter: Builds the prompts.
+        problems: Those that were kept.
+        baseline: Unsteered answers to them.
+        generation: Limit and seed.
+        chunk_size: Problems of a call, as in the search.
+        check: Raises where steered and unsteered answers do not compare.
+
+    Returns:
+        The content of study/confirmation.json: the trial's number and its lead over no steering.
+    """
+    best = best_steered(read_db(db).trials, rules)
+    candidate = candidate_from_params(best.user_attrs)
+    wanted = {file_of(key) for key in candidate.vector_keys}
+    vectors = read_vectors(file for file in vector_files if Path(file).parts[-2:] in wanted)
+    check()
+    answers = [
+        answer
+        for part in chunks(problems, chunk_size)
+        for answer in answer_all(
+            engine, prompter, part, [steering_of(candidate, vectors)], generation
+        )[0]
+    ]
+    check()
+    found = lead(right_answers(answers), right_answers(baseline))
+    return {"trial": best.number, "lead": asdict(found)}
