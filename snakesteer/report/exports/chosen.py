@@ -99,7 +99,12 @@ def read_chosen(
         "seed": record["random_seed"],
         "validation": {
             key: record[key]
-            for key in ("best_validation_score", "baseline_validation_score", "validation_problems")
+            for key in (
+                "best_validation_score",
+                "baseline_validation_score",
+                "validation_problems",
+                "recommendation",
+            )
         },
         "test": {
             key: tested[key]

@@ -15,7 +15,8 @@ from snakesteer.config.params import leaves, nested
 from snakesteer.data.problem import Problem
 from snakesteer.data.splits import splits_manifest
 from snakesteer.evaluation.answers import Answer, summary, write_answers
-from snakesteer.evaluation.controls import Control, controls_record, nothing_to_control
+from snakesteer.evaluation.control_tests import controls_record
+from snakesteer.evaluation.controls import Control
 from snakesteer.evaluation.final import read_generations, side_by_side_rows
 from snakesteer.evaluation.paired import compare_paired
 from snakesteer.evaluation.statistics import wilson
@@ -25,7 +26,8 @@ from snakesteer.report.evidence import Evidence, read_evidence
 from snakesteer.search import tables
 from snakesteer.search.best import best_config
 from snakesteer.search.journal import STUDY_NAME
-from snakesteer.search.study import COSTS
+from snakesteer.search.selection import Rules
+from snakesteer.search.study import COSTS, DELIVERED_DOSE, OUTCOMES
 from snakesteer.vectors.estimate import Diagnostics
 
 HOSTILE = "</script><img src=x onerror=\"window.hacked='yes'\"><!-- {{ 7 * 7 }} ${1} <b>"
@@ -90,7 +92,7 @@ def write_run(
     Args:
         folder: Of the run.
         trials: Of the search.
-        gain: What the best dose adds to the accuracy; with 0 no steering is chosen.
+        gain: What the best dose adds to the accuracy; with 0 steering is not recommended.
         hostile: A text that every generation and name ends with.
         methods: That the search had.
         on_grid: Whether the report has the sensitivity grid.
@@ -129,15 +131,14 @@ def write_run(
         baseline,
         sorted((folder / "probes").glob("*.json")),
         seed=0,
-        one_standard_error=gain == 0.0,
+        rules=Rules(one_standard_error=gain == 0.0, max_t=True, level=0.05),
     )
-    if gain == 0.0:
-        assert best["best_trial_params"]["steering_alpha"] == 0.0
+    assert best["recommendation"] == ("steer" if gain > 0.1 else "leave alone")
     write_json(folder / "best_config.json", best)
     write_test(folder, config, best, rng, gain, hostile)
     write_records(folder, config, val, hostile)
     write_zero_steering(folder)
-    write_controls(folder, gain, rng, hostile)
+    write_controls(folder, rng, hostile)
     if on_grid:
         write_sensitivity(folder, layers, methods, gain)
     return RunFiles(folder, on_grid)
@@ -234,9 +235,15 @@ def write_study(
         accuracy = unsteered if number == 0 else expected + rng.uniform(-0.02, 0.02)
         pruned = number > 2 and accuracy < unsteered - 0.15
         problems_seen = 16 if pruned else VAL
-        accuracy = min(1.0, max(0.0, round(accuracy * problems_seen) / problems_seen))
+        right = round(min(1.0, max(0.0, accuracy)) * problems_seen)
+        accuracy = right / problems_seen
         costs = ([accuracy], problems_seen, 30 * problems_seen, 0)
-        for name, value in {**attributes, **dict(zip(COSTS, costs, strict=True))}.items():
+        attributes |= {
+            **dict(zip(COSTS, costs, strict=True)),
+            OUTCOMES: outcomes_like(baseline[:problems_seen], right, rng),
+            DELIVERED_DOSE: abs(dose),
+        }
+        for name, value in attributes.items():
             trial.set_user_attr(name, value)
         if pruned:
             study.tell(trial, state=TrialState.PRUNED)
@@ -244,6 +251,15 @@ def write_study(
             study.tell(trial, accuracy)
     tables._write_trials(folder / "trials.csv", study)
     tables._write_db(folder / "study.db", study)
+
+
+def outcomes_like(baseline: list[Answer], right: int, rng: random.Random) -> str:
+    """Outcomes with so many right ones, as like to the baseline's as can be."""
+    outcomes = [answer.correct for answer in baseline]
+    while (missing := right - sum(outcomes)) != 0:
+        changing = [i for i, correct in enumerate(outcomes) if correct == (missing < 0)]
+        outcomes[rng.choice(changing)] = missing > 0
+    return "".join("01"[correct] for correct in outcomes)
 
 
 def write_test(
@@ -272,6 +288,7 @@ def write_test(
         "best_trial_params": best["best_trial_params"],
         "best_validation_score": best["best_validation_score"],
         "baseline_validation_score": best["baseline_validation_score"],
+        "recommendation": best["recommendation"],
         "why": best["why"],
         **compare_paired([one], [other], config.evaluation),
         "shrinkage": 0.021,
@@ -343,18 +360,15 @@ def write_zero_steering(folder: Path) -> None:
     )
 
 
-def write_controls(folder: Path, gain: float, rng: random.Random, hostile: str) -> None:
-    """controls.json: none without a chosen steering, else one of every kind and five directions."""
-    path = folder / "controls.json"
-    if not gain:
-        write_json(path, nothing_to_control())
-        return
+def write_controls(folder: Path, rng: random.Random, hostile: str) -> None:
+    """controls.json: one of every kind, five of those that are drawn."""
     before, after = (
         read_generations(folder / "test_generations.jsonl", name)
         for name in ("baseline", "steered")
     )
     arms = [(f"random direction {number}", "random") for number in range(1, 6)]
-    arms += [("vector of shuffled labels", "shuffled"), ("the opposite direction", "negative")]
+    arms += [(f"shuffled labels {number}", "shuffled") for number in range(1, 6)]
+    arms += [("the opposite direction", "negative")]
     arms += [(f"no steering, told: Think.{hostile}", "prompt")]
     controls = [
         Control(f"{kind}_{number}", label, kind, None) for number, (label, kind) in enumerate(arms)
@@ -367,7 +381,10 @@ def write_controls(folder: Path, gain: float, rng: random.Random, hostile: str) 
             for answer in before[0]
         ]
         answered.append([answers(problems("test", TEST), outcomes)])
-    write_json(path, controls_record(before, after, controls, answered, Config().evaluation))
+    write_json(
+        folder / "controls.json",
+        controls_record(before, after, controls, answered, Config().evaluation),
+    )
 
 
 def write_sensitivity(
