@@ -92,6 +92,8 @@ rule export:
 onstart:
     check_results_folder()
     started["at"] = time.time()
+    if not Path(CONFIG.results, "test_final.json").exists():
+        logger.info(planned_power())
     if REFERENCE_INSTEAD:
         logger.warning(
             f"steering.methods {CONFIG.steering.methods} needs the reference engine, which is slower; "

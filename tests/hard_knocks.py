@@ -212,7 +212,7 @@ SINGLE = [
     ),
     (
         "one test problem",
-        '"no detectable effect at n = 1", whatever came out',
+        '"inconclusive", whatever came out',
         "tests/unit/hard_knocks/test_limits.py",
         "test_one_test_problem_proves_nothing",
     ),

@@ -113,7 +113,7 @@ def random_like(seed: int, number: int) -> VectorChange:
 def shuffled_labels(activations: Mapping[int, Activations], seed: int, number: int) -> VectorChange:
     """Mean differences of pairs whose right and wrong sides are swapped at random, rescaled.
 
-    The same pairs are swapped at all layers.
+    Half of the pairs are swapped, so that what they agree on cancels; the same ones at all layers.
 
     Args:
         activations: Of the train pairs, by layer.
@@ -124,7 +124,9 @@ def shuffled_labels(activations: Mapping[int, Activations], seed: int, number: i
     def change(vector: Tensor, layer: int) -> Tensor:
         found = activations[layer]
         differences = found.positive.astype(np.float64) - found.negative  # [pairs, hidden]
-        signs = np.random.default_rng((seed, number)).choice((-1.0, 1.0), size=len(differences))
+        signs = np.random.default_rng((seed, number)).permutation(
+            np.resize((1.0, -1.0), len(differences))
+        )
         return _as_long(torch.from_numpy(signs @ differences), vector)
 
     return change

@@ -1,7 +1,7 @@
-"""What a test could have found: power, and the smallest effect that it finds four times in five.
+"""What a test can find: power, and the smallest effect that it finds four times in five.
 
-"No detectable effect" means little without it: a hundred problems cannot show a change of three
-points, whatever steering does.
+It is said before the run, from the number of problems and a planned share of changed answers: a
+hundred problems cannot show a change of three points, whatever steering does.
 """
 
 import numpy as np
@@ -50,7 +50,7 @@ def minimum_detectable_effect(
 
     Args:
         n: Problems.
-        discordant_rate: Share of answers that changed.
+        discordant_rate: Share of answers that change.
         confidence: The test rejects where p < 1 − confidence.
         power: The chance to find it.
 

@@ -72,13 +72,3 @@ def test_what_can_be_written_is_written_and_the_rest_has_a_reason(finished_copy:
     assert run.code == 1
     assert "cannot be exported as control_vector.gguf for llama.cpp: the scope is" in run.text
     assert not (export / "control_vector.gguf").exists()
-
-
-def test_no_steering_leaves_nothing_to_export(finished_copy: Project):
-    choose(finished_copy, steering_alpha=0.0, steering_dose=0.0)
-    run = finished_copy.snakemake("export", "--cores", "2")
-    assert run.code == 0, run.text
-    assert run.jobs == Counter(export_manifest=1)
-    assert manifest(finished_copy)["written"] == {}
-    reasons = set(manifest(finished_copy)["refused"].values())
-    assert reasons == {"it is no steering, so there is nothing to export"}

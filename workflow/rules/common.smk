@@ -122,6 +122,23 @@ def code_of(script, **chosen):
     return [os.path.relpath(file) for file in files]
 
 
+def planned_power():
+    """What the test can find, said before anything has been run."""
+    from snakesteer.evaluation.power import (
+        minimum_detectable_effect,
+    )  # takes half a second
+
+    n, changes = CONFIG.data.test, CONFIG.evaluation.planned_changes
+    effect = minimum_detectable_effect(n, changes, CONFIG.evaluation.confidence)
+    if effect is None:
+        return f"{n} test problems are too few to find any effect (data.test)."
+    return (
+        f"With {n} test problems, where steering changes {changes:.0%} of the answers, an effect of "
+        f"{100 * effect:.1f} points is found four times in five (data.test, "
+        "evaluation.planned_changes)."
+    )
+
+
 def source_file(wildcards):
     """The file of the data folder that an official part is read from."""
     if CONFIG.data.source != "folder":

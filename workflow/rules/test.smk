@@ -40,7 +40,9 @@ rule test_final:
             **section_params(
                 "pairs", "samples", "temperature", "min_pairs", "remove_token_means"
             ),
-            **section_params("evaluation", "random_controls", "shuffled_controls", "prompt_control"),
+            **section_params(
+                "evaluation", "random_controls", "shuffled_controls", "prompt_control"
+            ),
             # Generated problems are called so whatever data.task says.
             task="embedded" if CONFIG.data.source == "embedded" else CONFIG.data.task,
         ),

@@ -13,13 +13,11 @@ from snakesteer.engine.interface import Decoding
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.evaluation.answers import answer_all
+from snakesteer.evaluation.control_tests import controls_record
 from snakesteer.evaluation.controls import (
-    Control,
     answer_controls,
-    controls_record,
-    evaluate_controls,
+    control_rows,
     make_controls,
-    nothing_to_control,
     random_like,
     shuffled_labels,
 )
@@ -39,7 +37,6 @@ from snakesteer.vectors.reads import texts_of_pairs
 from tests.loaded_models import as_loaded, loaded_model
 from tests.planted import HIDDEN, LAYER, is_right, planted_model, planted_rows
 from tests.tiny_models import tiny_tokenizer
-from tests.unit.report.runs import answers
 
 RNG = np.random.default_rng(0)
 BAND = ResidualSteering(
@@ -70,17 +67,23 @@ def cosine(a, b):
     return float(torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=-1))
 
 
-def made(steering, count=5):
-    evaluation = EvaluationConfig(random_controls=count)
-    found = make_controls(steering, {1: activations(1), 2: activations(2)}, evaluation)
-    return {control.name: control for control in found}
+@pytest.fixture
+def made(monkeypatch):
+    """Controls by name, from activations that need no file."""
+    monkeypatch.setattr("snakesteer.evaluation.controls.read_activations", activations)
+
+    def make(steering, count=5):
+        evaluation = EvaluationConfig(random_controls=count, shuffled_controls=2)
+        return {c.name: c for c in make_controls(steering, [1, 2], evaluation)}
+
+    return make
 
 
-def test_controls_change_the_vectors_and_nothing_else():
+def test_controls_change_the_vectors_and_nothing_else(made):
     controls = made(BAND)
     assert [control.kind for control in controls.values()] == [
         *["random"] * 5,
-        *["shuffled", "negative", "prompt"],
+        *["shuffled", "shuffled", "negative", "prompt"],
     ]
     vectors = {"vector", "more"}
     for control in controls.values():
@@ -101,13 +104,13 @@ def test_controls_change_the_vectors_and_nothing_else():
         assert torch.equal(place.vector, -original.vector)
 
 
-def test_dac_keeps_its_parameters():
+def test_dac_keeps_its_parameters(made):
     dac = Dac(0.5, 0.4, 2.0, 1.5)
     steering = ResidualSteering(1, BAND.vector, 0.3, dac=dac)
     assert all(c.steering is None or c.steering.dac is dac for c in made(steering).values())
 
 
-def test_random_directions_differ_and_come_again():
+def test_random_directions_differ_and_come_again(made):
     first, again = made(BAND), made(BAND)
     vectors = [first[f"random_{number}"].steering.vector for number in range(1, 6)]
     for i, vector in enumerate(vectors):
@@ -125,17 +128,18 @@ def test_random_directions_differ_and_come_again():
 def test_shuffled_labels_flip_the_same_pairs_at_all_layers():
     found = {1: activations(1), 2: activations(2)}
     vector = torch.from_numpy((found[1].positive - found[1].negative).mean(axis=0))
-    change = shuffled_labels(found, seed=3)
-    # The differences share a mean of 1, of which flipping leaves little.
-    assert abs(cosine(change(vector, 1), vector)) < 0.6
+    change = shuffled_labels(found, seed=3, number=1)
+    # The differences share a mean of 1, which cancels where half of them are flipped.
+    assert abs(cosine(change(vector, 1), vector)) < 0.2
+    assert abs(cosine(change(vector, 1), shuffled_labels(found, 3, 2)(vector, 1))) < 0.6
     found[2] = replace(found[2], positive=found[1].positive, negative=found[1].negative)
     torch.testing.assert_close(change(vector, 2), change(vector, 1))
-    signs = np.random.default_rng(3).choice((-1.0, 1.0), size=40)
+    signs = np.random.default_rng((3, 1)).permutation([1.0, -1.0] * 20)
     by_hand = torch.from_numpy(signs @ (found[1].positive - found[1].negative).astype(float))
     assert cosine(change(vector, 1), by_hand) == pytest.approx(1.0)
 
 
-def test_heads_that_are_not_steered_stay_so():
+def test_heads_that_are_not_steered_stay_so(made):
     delta = torch.from_numpy(RNG.normal(size=(3, 2, 16))).float()  # [steps, layers, width]
     delta[:, :, 4:8] = 0.0
     steering = HeadSteering(layers=(0, 2), delta=delta, alpha=1.0)
@@ -151,7 +155,7 @@ def test_heads_that_are_not_steered_stay_so():
     assert not zero.delta.any()
 
 
-def test_the_instruction_reaches_the_prompt_of_its_control_alone():
+def test_the_instruction_reaches_the_prompt_of_its_control_alone(made):
     prompter = Prompter(PromptConfig(shots=0), (), tiny_tokenizer())
     problems = [Problem("p", "1+1?", "#### 2", "2")]
     seen = []
@@ -167,34 +171,11 @@ def test_the_instruction_reaches_the_prompt_of_its_control_alone():
     answers = answer_controls(
         Engine(), prompter, problems, controls, GenerationConfig(max_new_tokens=2), 1
     )
-    assert [len(requests) for requests in seen] == [4, 1]
+    assert [len(requests) for requests in seen] == [5, 1]
     text = tiny_tokenizer().decode(seen[1][0].prompt_ids)
     assert text == f"{EvaluationConfig().prompt_control}\n\n{prompter.text('1+1?')}"
-    assert len(answers) == 5
+    assert len(answers) == 6
     assert answers[-1][0][0].prompt_tokens == len(seen[1][0].prompt_ids)
-
-
-def test_the_verdict_of_a_control_follows_the_adjusted_p_value():
-    def given(gained):
-        asked = [Problem(f"p{number}", "", "#### 1", "1") for number in range(50)]
-        return [answers(asked, [number < 10 + gained for number in range(50)])]
-
-    kinds = ("random", "random", "random", "negative", "prompt")
-    controls = [Control(f"{i}", f"{i}", kind, None) for i, kind in enumerate(kinds)]
-    made = [given(gained) for gained in (0, 0, 0, 6, 12)]
-    record = controls_record(given(0), given(6), controls, made, EvaluationConfig())
-    # Six gains and no loss: p = 2/64, which is below 0.05 alone and not as one of five.
-    assert record["chosen"]["verdict"] == "helps"
-    *_, six, twelve = record["controls"]
-    assert six["mcnemar"]["p_value"] == record["chosen"]["mcnemar"]["p_value"] == 0.03125
-    assert (six["p_holm"], six["verdict"]) == (0.125, "no detectable effect at n = 50")
-    assert twelve["verdict"] == "helps"
-
-
-def test_no_steering_has_no_controls():
-    record = nothing_to_control()
-    assert (record["chosen"], record["controls"]) == (None, [])
-    assert "no steering" in record["reason"]
 
 
 # --- The planted effect -------------------------------------------------------------------------
@@ -231,6 +212,7 @@ def evidence(effect, engine_kind, tmp_path):
     vector = make_vector("caa", found, fit_probe(found, 1.0))
     candidate = Candidate("caa", "caa", LAYER, vector.alpha(0.2), 0.2, "from_last_prompt_token")
     params = {"best_trial_params": candidate.params(), "why": "because"}
+    params["recommendation"] = "steer"
     scores = {"best_validation_score": 0.9, "baseline_validation_score": 0.25}
     steering = steering_of(candidate, {("caa", LAYER): vector})
     best = Best({**params, **scores}, candidate, steering, Probe(np.ones(HIDDEN, np.float32), 0.0))
@@ -240,15 +222,16 @@ def evidence(effect, engine_kind, tmp_path):
     )
     write_jsonl(tmp_path / "rows.jsonl", rows)
     runs = [read_generations(tmp_path / "rows.jsonl", name) for name in ("baseline", "steered")]
-    record, told = evaluate_controls(
-        engine, PROMPTER, test, steering, [file], *runs, GENERATION, EVALUATION
-    )
+    controls = make_controls(steering, [file], EVALUATION)
+    answered = answer_controls(engine, PROMPTER, test, controls, GENERATION, 1)
+    record = controls_record(*runs, controls, answered, EVALUATION)
+    told = control_rows(controls, answered)
     resolve = 0.25 * steering.alpha  # how much of it steering adds, see tests/planted.py
     right = [is_right(int(p.gold), resolve, effect) for p in test]
     assert [row["steered_correct"] for row in rows] == right
     unsteered = [is_right(int(p.gold), 0.0, effect) for p in test]
     assert [row["baseline_correct"] for row in rows] == unsteered
-    assert len(told) == 8 * len(test)
+    assert len(told) == 12 * len(test)
     again = answer_all(engine, PROMPTER, test, [steering], GENERATION)[0]
     assert again == runs[1][0]
     return results, record
@@ -268,24 +251,25 @@ def test_a_planted_effect_is_found_and_controls_have_none(engine_kind, tmp_path)
     for rate in RATES:
         assert chosen[rate] == results["steered_benchmark_metrics"][rate]
     words = {entry["name"]: entry["verdict"] for entry in record["controls"]}
-    nothing = "no detectable effect at n = 64"
     assert words.pop("negative") == "hurts"
-    assert words == {**{f"random_{i}": nothing for i in range(1, 6)}} | {
-        "shuffled": nothing,
-        "prompt": nothing,
-    }
+    assert set(words.values()) == {"inconclusive"}
     for entry in record["controls"]:
         assert entry["mcnemar"]["p_value"] <= entry["p_holm"] <= 1.0
-    random = record["random_directions"]
-    assert (random["below_chosen"], random["count"]) == (5, 5)
-    assert random["best"] < 0.5
+        assert entry["against_chosen"]["verdict"] == "helps"
+        assert entry["against_chosen"]["difference"] == 1.0 - entry["accuracy"]
+    for kind in ("random", "shuffled"):
+        family = record["families"][kind]
+        assert (family["below_chosen"], family["count"]) == (5, 5)
+        assert family["p_value"] == family["smallest_p"] == 1 / 6
+        assert family["best"] < 0.5
 
 
 def test_where_answers_only_change_there_is_no_effect(tmp_path):
     results, record = evidence("none", ReferenceEngine, tmp_path)
     test = results["mcnemar"]
     assert test["gained"] == test["lost"] == 32  # all answers changed
-    assert results["verdict"] == "no detectable effect at n = 64"
+    assert results["verdict"] == "inconclusive"
     assert results["shrinkage"] == pytest.approx(0.65)
     words = {entry["verdict"] for entry in (record["chosen"], *record["controls"])}
-    assert words == {"no detectable effect at n = 64"}
+    assert words == {"inconclusive"}
+    assert record["families"]["random"]["p_value"] == 1.0

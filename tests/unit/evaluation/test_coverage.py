@@ -44,7 +44,7 @@ def said(gained: int, lost: int, n: int) -> tuple[float, float, str]:
     seed = 7919 * gained + lost
     interval = paired_bootstrap(baseline, steered, 999 if n < 1000 else 499, 0.95, seed)
     p_value = mcnemar_exact(baseline, steered).p_value
-    return interval.low, interval.high, verdict(interval, p_value, n, 0.95)
+    return interval.low, interval.high, verdict(interval, p_value, 1.0, 0.95)
 
 
 def simulated(n: int, changed: float, difference: float, repetitions: int):
@@ -91,7 +91,7 @@ def test_several_answers_per_problem():
         interval = paired_bootstrap(baseline, steered, 499, 0.95, seed=3)
         held += interval.low <= 0.0 <= interval.high
         p_value = sign_flip(baseline, steered, 499, seed=3)
-        claims += verdict(interval, p_value, n, 0.95) != "no detectable effect at n = 100"
+        claims += verdict(interval, p_value, 1.0, 0.95) != "inconclusive"
         accuracy = bootstrap_mean(baseline, 499, 0.95, seed=3)
         accuracy_held += accuracy.low <= 0.5 <= accuracy.high
     assert 0.93 <= held / repetitions <= 0.97

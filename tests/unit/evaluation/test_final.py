@@ -22,6 +22,7 @@ from snakesteer.evaluation.final import (
 )
 from snakesteer.records.files import write_json, write_jsonl
 from snakesteer.steering.candidate import Candidate
+from snakesteer.steering.residual import ResidualSteering
 from snakesteer.steering.vector import HeadVector, Vector, write_head_vector, write_vector
 from snakesteer.vectors.capture import capture
 from snakesteer.vectors.pairs import gold_vs_corrupted
@@ -72,6 +73,7 @@ def best_of(files, alpha):
         "best_trial_params": params,
         "best_validation_score": 0.6,
         "baseline_validation_score": 0.5,
+        "recommendation": "leave alone",
         "why": "because",
     }
     write_json(folder / "best.json", record)
@@ -100,6 +102,7 @@ def test_steering_that_works_is_found(files):
     assert results["verdict"] == "helps"
     assert results["shrinkage"] == pytest.approx(0.1 - 1.0)  # validation said less, for once
     assert 0.7 < results["minimum_detectable_effect"] < 1.0
+    assert results["recommendation"] == "leave alone"
     assert [row["id"] for row in rows] == [problem.id for problem in PROBLEMS]
     for row, problem in zip(rows, PROBLEMS, strict=True):
         assert row["prompt"] == f"Question: {problem.question}\nAnswer:"
@@ -110,18 +113,9 @@ def test_steering_that_works_is_found(files):
         assert (row["baseline_correct"], row["steered_correct"]) == (False, True)
 
 
-def test_no_steering_is_the_baseline(files):
-    best = best_of(files, alpha=0.0)
-    assert best.steering is None
-    results, rows = evaluated(best)
-    assert results["baseline_benchmark_metrics"] == results["steered_benchmark_metrics"]
-    assert results["accuracy_improvement"] == 0.0
-    assert results["accuracy_improvement_ci"] == [0.0, 0.0]
-    assert results["mcnemar"] == {"gained": 0, "lost": 0, "p_value": 1.0}
-    assert results["verdict"] == "no detectable effect at n = 8"
-    assert results["minimum_detectable_effect"] is None
-    for row in rows:
-        assert row["baseline_text"] == row["steered_text"]
+def test_a_configuration_that_does_not_steer_is_refused(files):
+    with pytest.raises(UserError, match="does not steer"):
+        best_of(files, alpha=0.0)
 
 
 def test_several_samples_are_told_and_read_back(files, tmp_path):
@@ -184,7 +178,8 @@ def test_the_probe_is_scored_with_its_labels_in_order():
 
 def best_with(probe, token_effects=None):
     candidate = Candidate("caa", "caa", LAYER, 0.0, 0.0, "from_last_prompt_token")
-    return Best({}, candidate, None, probe, token_effects)
+    steering = ResidualSteering(LAYER, torch.ones(HIDDEN), 1.0)
+    return Best({}, candidate, steering, probe, token_effects)
 
 
 def test_what_was_taken_off_the_probes_activations_is_taken_off_on_test_too():
@@ -260,6 +255,7 @@ def test_attention_heads_are_read_from_their_file(files):
         "best_trial_params": params,
         "best_validation_score": 0.6,
         "baseline_validation_score": 0.5,
+        "recommendation": "leave alone",
         "why": "because",
     }
     write_json(folder / "best.json", record)

@@ -8,7 +8,6 @@ import pytest
 from snakesteer.evaluation.power import (
     mcnemar_power,
     minimum_detectable_effect,
-    minimum_detectable_mean,
 )
 from snakesteer.evaluation.statistics import mcnemar_exact
 
@@ -96,15 +95,3 @@ def test_effects_larger_than_the_rate_of_changes():
     assert better is not None
     assert usual is not None
     assert better > usual
-
-
-def test_detectable_means_by_simulation():
-    rng = np.random.default_rng(0)
-    differences = rng.normal(0.0, 0.3, size=200)
-    effect = minimum_detectable_mean(differences, 0.95)
-    assert effect is not None
-    drawn = rng.normal(effect, differences.std(ddof=1), size=(4000, 200))
-    t = drawn.mean(axis=1) / (drawn.std(axis=1, ddof=1) / math.sqrt(200))
-    assert np.mean(np.abs(t) > 1.972) == pytest.approx(0.8, abs=0.02)  # t, 199 degrees, 97.5 %
-    assert minimum_detectable_mean(np.zeros(9), 0.95) is None
-    assert minimum_detectable_mean(np.array([0.5]), 0.95) is None

@@ -112,18 +112,20 @@ def test_mcnemar_is_the_two_sided_binomial_tail(gained, lost, same):
 
 
 @pytest.mark.parametrize(
-    ("interval", "p_value", "words"),
+    ("interval", "p_value", "equivalence", "word"),
     [
-        (Interval(0.1, 0.02, 0.18), 0.01, "helps"),
-        (Interval(-0.1, -0.18, -0.02), 0.01, "hurts"),
-        (Interval(0.1, 0.02, 0.18), 0.05, "no detectable effect at n = 100"),
-        (Interval(0.1, 0.0, 0.2), 0.01, "no detectable effect at n = 100"),
-        (Interval(-0.1, -0.2, 0.0), 0.01, "no detectable effect at n = 100"),
-        (Interval(0.0, 0.0, 0.0), 1.0, "no detectable effect at n = 100"),
+        (Interval(0.1, 0.02, 0.18), 0.01, 1.0, "helps"),
+        (Interval(-0.1, -0.18, -0.02), 0.01, 1.0, "hurts"),
+        (Interval(0.1, 0.02, 0.18), 0.05, 1.0, "inconclusive"),
+        (Interval(0.1, 0.0, 0.2), 0.01, 1.0, "inconclusive"),
+        (Interval(-0.1, -0.2, 0.0), 0.01, 1.0, "inconclusive"),
+        (Interval(0.0, 0.0, 0.0), 1.0, 0.05, "inconclusive"),
+        (Interval(0.0, 0.0, 0.0), 1.0, 0.04, "equivalent"),
+        (Interval(0.01, 0.002, 0.018), 0.01, 0.04, "helps"),  # small, but there
     ],
 )
-def test_verdict_needs_interval_and_test(interval, p_value, words):
-    assert verdict(interval, p_value, 100, 0.95) == words
+def test_verdict_in_one_word(interval, p_value, equivalence, word):
+    assert verdict(interval, p_value, equivalence, 0.95) == word
 
 
 def test_one_gain_and_nothing_else_is_no_proof():
@@ -132,7 +134,7 @@ def test_one_gain_and_nothing_else_is_no_proof():
     interval = paired_bootstrap(baseline, steered, 100, 0.95, seed=0)
     assert interval.low > 0
     p_value = mcnemar_exact(baseline, steered).p_value
-    assert verdict(interval, p_value, 3, 0.95) == "no detectable effect at n = 3"
+    assert verdict(interval, p_value, 1.0, 0.95) == "inconclusive"
 
 
 @given(st.integers(0, 6), st.integers(0, 6), st.integers(0, 3))

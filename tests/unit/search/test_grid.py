@@ -85,7 +85,7 @@ def test_a_grid_of_actadd_has_no_directions():
 
 @pytest.mark.parametrize("sampler", ["tpe", "grid"])
 def test_a_band_needs_as_many_layers(sampler):
-    check(sampler, band=3, search={"n_trials": 1})
+    check(sampler, band=3, search={"n_trials": 2})
     with pytest.raises(UserError, match=r"band is 4, but steering\.layers are 3: \[2, 4, 6\]"):
         check(sampler, band=4)
 

@@ -7,10 +7,10 @@ from optuna.trial import TrialState
 from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.errors import UserError
 from snakesteer.records.files import write_json
-from snakesteer.search.best import rank_trials
 from snakesteer.search.database import read_db
 from snakesteer.search.journal import open_study
 from snakesteer.search.samplers import make_pruner
+from snakesteer.search.selection import rank_trials
 from snakesteer.search.study import Plan, run_study, trial_rows
 from snakesteer.search.tables import collect
 from snakesteer.steering.candidate import PARAM_NAMES
@@ -52,7 +52,7 @@ def run(journal, search, evaluate, baseline=BASELINE, fingerprint="x"):
 
 
 def choose_best(trials):
-    return rank_trials(trials, CHUNKS * CHUNK, one_standard_error=False)
+    return rank_trials(trials, one_standard_error=False)
 
 
 def points(study):
