@@ -284,14 +284,16 @@ def write_test(
         for name in ("model", "prompt", "generation", "engine", "pairs", "evaluation")
         for key, value in leaves(name, getattr(config, name)).items()
     }
+    compared = compare_paired([one], [other], config.evaluation)
+    on_validation = best["best_validation_score"] - best["baseline_validation_score"]
     record = {
         "best_trial_params": best["best_trial_params"],
         "best_validation_score": best["best_validation_score"],
         "baseline_validation_score": best["baseline_validation_score"],
         "recommendation": best["recommendation"],
         "why": best["why"],
-        **compare_paired([one], [other], config.evaluation),
-        "shrinkage": 0.021,
+        **compared,
+        "shrinkage": on_validation - compared["accuracy_improvement"],
         "test_probe_metrics": {
             **{"auc": 0.71, "accuracy": 0.66, "precision": 0.66, "recall": 0.7, "f1": 0.68},
             **{"pairs": TEST, "pair_kind": "gold_vs_corrupted"},
