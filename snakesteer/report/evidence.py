@@ -46,7 +46,7 @@ class Arm:
         lost: Problems that only the unsteered model answered correctly.
         p_value: Of McNemar's exact test, or what stands in its place.
         p_holm: A control's, adjusted for the number of controls.
-        verdict: In words; a control's follows its adjusted p-value.
+        verdict: In one word; a control's follows its adjusted p-value.
     """
 
     label: str
@@ -170,11 +170,6 @@ class Evidence:
             and header["direction"] == params["steering_direction"]
             and header["layer"] in layers
         ]
-
-    @property
-    def steered_trials(self) -> int:
-        """How many configurations the search tried besides no steering."""
-        return sum(point.alpha != 0.0 for point in self.trials)
 
     @property
     def sensitivity(self) -> list[Point] | None:

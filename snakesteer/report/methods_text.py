@@ -1,7 +1,6 @@
 """The methods paragraph of a run, and BibTeX of what the run used."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from snakesteer.config.catalogue import METHODS
@@ -99,10 +98,10 @@ def _search(evidence: Evidence) -> list[str]:
     searched = searched_words(steering, _layers(evidence))
     pruner = PRUNERS.get(search["pruner"])
     rule = (
-        "The smallest dose within one paired standard error of the highest accuracy was tested "
-        "[@breiman1984cart]."
+        "the smallest dose within one paired standard error of the highest accuracy won "
+        "[@breiman1984cart]"
         if search["one_standard_error"]
-        else "The highest accuracy was tested, of equals the smallest dose."
+        else "the highest accuracy won, of equals the smallest dose"
     )
     return [
         f"{searched} (between {low:g} and {high:g}: "
@@ -110,24 +109,26 @@ def _search(evidence: Evidence) -> list[str]:
         f"validation split in {search['n_trials']} trials of Optuna [@akiba2019optuna] with "
         f"{SAMPLERS[search['sampler']]} and seed {search['seed']}"
         + (f"; hopeless trials were ended early by {pruner}." if pruner else "."),
-        f"The unsteered model was trial 0. {rule}",
-        *_recommendation(search, evidence.test["confidence"]),
+        f"The unsteered model was trial 0; {rule}.",
+        f"Steering was recommended if it won{_conditions(search, evidence.test['confidence'])}; "
+        "the best steered trial was tested in any case.",
     ]
 
 
-def _recommendation(search: Record, confidence: float) -> Iterator[str]:
-    """What steering had to show on validation to be recommended."""
+def _conditions(search: Record, confidence: float) -> str:
+    """What else steering had to show on validation to be recommended."""
+    found = ""
     if search["max_t"]:
-        yield (
-            "Steering was recommended only if its lead over no steering stood a correction for the "
-            "number of trials (max-T sign flips [@westfall1993resampling], "
-            f"p < {1.0 - confidence:.2g})."
+        found += (
+            ", if its lead over no steering stood a correction for the number of trials (max-T "
+            f"sign flips [@westfall1993resampling], p < {1.0 - confidence:.2g})"
         )
     if search["confirm"]:
-        yield (
-            f"{percent(search['confirm'])} of the validation problems were kept from the search to "
-            "confirm that lead by more than one standard error."
+        found += (
+            f", and if it led by more than one standard error on the {search['confirm']:.0%} of "
+            "the validation problems that were kept from the search"
         )
+    return found
 
 
 def _result(evidence: Evidence) -> list[str]:
@@ -140,7 +141,7 @@ def _result(evidence: Evidence) -> list[str]:
     sentences = [
         f"The search recommended {tested}, which was tested."
         if test["recommendation"] == "steer"
-        else f"The search did not recommend steering; its best steered trial was tested: {tested}.",
+        else f"The search did not recommend steering; the best steered trial was {tested}.",
         *_difference(evidence, confidence, interval),
     ]
     dose = "mean strength (no α_t of their own)" if evidence.dynamic else "dose"

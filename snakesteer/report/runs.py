@@ -50,7 +50,8 @@ class RunRow:
         gained: Problems better with steering.
         lost: Problems worse with steering.
         p_value: Of the run's own test.
-        equivalence_p: That of equivalence.
+        margin: The largest difference that is equivalent.
+        equivalence_p: Of the test of that.
         p_holm: `p_value`, adjusted over all runs of the table (Holm 1979).
         verdict: In one word, from `p_holm`.
     """
@@ -75,6 +76,7 @@ class RunRow:
     gained: int
     lost: int
     p_value: float
+    margin: float
     equivalence_p: float
     p_holm: float = 1.0
     verdict: str = "inconclusive"
@@ -91,7 +93,8 @@ def table_of_runs(folders: Sequence[str | Path]) -> tuple[list[RunRow], float]:
 
     Raises:
         UserError: A run is not finished, named twice, or not comparable with the first: other test
-            problems, another grader, other intervals, another number of answers per problem.
+            problems, another grader, other intervals, another margin, another number of answers
+            per problem.
     """
     resolved = [Path(folder).resolve() for folder in folders]
     for folder, path in zip(folders, resolved, strict=True):
@@ -121,6 +124,7 @@ def _terms(folder: str | Path, final: Mapping[str, Any]) -> dict[str, Any]:
         "the test problems": sorted(test["question_sha256"]),
         "the grader (evaluation_method)": metrics["evaluation_method"],
         "the confidence of the intervals": final["confidence"],
+        "the margin of equivalence": final["equivalence"]["margin"],
         "the answers per problem": metrics["total_samples"] / final["num_test_samples"],
     }
 
@@ -139,6 +143,7 @@ def _row(folder: str, final: Mapping[str, Any]) -> RunRow:
         steering_dose=best["steering_dose"],
         validation_unsteered=final["baseline_validation_score"],
         validation_steered=final["best_validation_score"],
+        recommendation=final["recommendation"],
         n=final["num_test_samples"],
         baseline=final["baseline_benchmark_metrics"]["accuracy"],
         steered=final["steered_benchmark_metrics"]["accuracy"],
@@ -148,8 +153,8 @@ def _row(folder: str, final: Mapping[str, Any]) -> RunRow:
         gained=test["gained"],
         lost=test["lost"],
         p_value=test["p_value"],
+        margin=final["equivalence"]["margin"],
         equivalence_p=final["equivalence"]["p_value"],
-        recommendation=final["recommendation"],
     )
 
 
@@ -197,9 +202,10 @@ def as_markdown(rows: Sequence[RunRow], confidence: float) -> str:
         "",
         f"All runs answered the same {rows[0].n} test problems. Intervals are paired bootstrap "
         f"intervals of one run each; p-values are the runs' own paired tests, adjusted over the "
-        f"{len(rows)} (Holm 1979), and verdicts follow the adjusted ones. Every run tests its best "
-        "steered trial, whatever its validation split recommends. In the figure the colour is the "
-        "verdict.",
+        f"{len(rows)} (Holm 1979), and *helps* and *hurts* follow the adjusted ones. *Equivalent* "
+        f"is within {100.0 * rows[0].margin:g} points. Every run tests its best steered trial, "
+        "whatever its validation split recommends. In the figure blue helps, orange hurts, green "
+        "is equivalent, grey inconclusive.",
     ]
     return "\n".join(lines) + "\n"
 

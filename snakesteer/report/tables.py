@@ -14,6 +14,9 @@ RATE_LABELS = (
     ("Repeating itself", "repetition_rate"),
 )
 
+# What a verdict says of one steering against another.
+COMPARED = {"helps": "better", "hurts": "worse"}
+
 
 def make_tables(evidence: Evidence) -> dict[str, Table]:
     """The tables by name."""
@@ -104,7 +107,7 @@ def against_table(evidence: Evidence) -> Table:
                 str(found["mcnemar"]["lost"]),
                 p_number(found["mcnemar"]["p_value"]),
                 p_number(found["p_holm"]),
-                found["verdict"],
+                COMPARED.get(found["verdict"], found["verdict"]),
             )
             for arm, control in zip(evidence.arms[2:], evidence.controls["controls"], strict=True)
             for found in (control["against_chosen"],)
@@ -202,7 +205,7 @@ def luck(evidence: Evidence) -> str:
     test = evidence.test
     on_validation = test["best_validation_score"] - test["baseline_validation_score"]
     text = (
-        "On validation the chosen configuration was ahead of the unsteered model by "
+        "On validation the tested configuration differed from the unsteered model by "
         f"{points(on_validation)}, on test by {points(test['accuracy_improvement'])}. The best of "
         "many noisy candidates looks better than it is: trust the test split."
     )

@@ -9,6 +9,7 @@ from snakesteer.report.evidence import Arm, Evidence
 from snakesteer.report.wording import (
     configuration,
     gained_from,
+    left_open,
     model_name,
     p_value,
     percent,
@@ -43,8 +44,7 @@ def read_verdict(evidence: Evidence) -> Verdict:
         "helps": f"Steering helps: {_size(evidence)} more on the test problems",
         "hurts": f"Steering hurts: {_size(evidence)} fewer on the test problems",
         "equivalent": f"Steering changes nothing that matters: less than {_margin(evidence)}",
-        "inconclusive": "Inconclusive: the data leave room for "
-        f"{points_interval(evidence.test['accuracy_improvement_ci'])}",
+        "inconclusive": f"Inconclusive: {left_open(evidence.test)}",
     }[said]
     return Verdict(said, headline, _text(evidence), tuple(_cautions(evidence)))
 
@@ -73,8 +73,13 @@ def _text(evidence: Evidence) -> str:
         )
     if test["verdict"] == "inconclusive":
         sentences.append(
-            f"Neither an effect is shown nor that there is none of {_margin(evidence)} or more."
+            "The data show neither an effect nor that it is smaller than "
+            f"{_margin(evidence)} in either direction."
         )
+        low, high = steered.difference_ci
+        margin = test["equivalence"]["margin"]
+        if low > 0.0 or high < 0.0 or -margin < low <= high < margin:
+            sentences.append("The interval alone would say more, but the tests do not confirm it.")
         sentences += _planned(evidence)
     sentences.append(recommended(test))
     return " ".join(sentences)
@@ -114,13 +119,14 @@ def _cautions(evidence: Evidence) -> Iterator[str]:
                 "Controls that should not help do as well or better "
                 f"({', '.join(alike)}): it may not be the direction that helps."
             )
+        level = 1.0 - evidence.test["confidence"]
+        fewest = math.ceil(1.0 / level - 1e-9) - 1  # whose smallest p is the level
         for kind, family in evidence.controls["families"].items():
-            if family["smallest_p"] >= 1.0 - evidence.test["confidence"]:
-                fewest = math.ceil(1.0 / (1.0 - evidence.test["confidence"]) - 1e-9) - 1
+            if family["count"] < fewest:
                 yield (
-                    f"{family['count']} {FAMILIES[kind]} cannot show more than "
-                    f"p = {family['smallest_p']:.2g}, even where the chosen vector beats all of "
-                    f"them; {fewest} could (evaluation.{kind}_controls)."
+                    f"{family['count']} {FAMILIES[kind]} show {p_value(family['smallest_p'])} at "
+                    f"best, even if the tested vector beats all of them; {fewest} could show "
+                    f"{p_value(level)} (evaluation.{kind}_controls)."
                 )
     yield from evidence.chosen_warnings
     baseline = evidence.test["baseline_benchmark_metrics"]

@@ -61,20 +61,29 @@ def verdict_words(results: Mapping[str, Any]) -> str:
     if said == "equivalent":
         return f"equivalent (within {100.0 * margin:g} points)"
     if said == "inconclusive":
-        return f"inconclusive ({points_interval(results['accuracy_improvement_ci'])} are possible)"
+        return f"inconclusive ({left_open(results)})"
     return str(said)
+
+
+def left_open(results: Mapping[str, Any]) -> str:
+    """What an inconclusive result leaves room for."""
+    low, high = results["accuracy_improvement_ci"]
+    if low == high:  # all problems changed alike, so that resampling them shows no scatter
+        margin = 100.0 * results["equivalence"]["margin"]
+        return f"{results['num_test_samples']} problems are too few to rule out {margin:g} points"
+    return f"the data leave room for {points_interval((low, high))}"
 
 
 def recommended(results: Mapping[str, Any]) -> str:
     """What the validation split says to do, in a sentence."""
     if results["recommendation"] == "steer":
         return "Recommended on validation: steer."
-    return "Recommended on validation: leave the model alone; this is its best steered trial."
+    return "Recommended on validation: leave the model alone; this is the best steered trial."
 
 
 def trained_on(config: Mapping[str, Any], params: Mapping[str, Any]) -> str:
     """What a trained vector learned from, in words; empty for other directions."""
-    if params["steering_direction"] != TRAINED or not params["steering_alpha"]:
+    if params["steering_direction"] != TRAINED:
         return ""
     count = config["data"]["train"] - config["prompt"]["shots"]
     return f"trained on {count} train problems, objective {config['training']['objective']}"
@@ -86,8 +95,6 @@ def configuration(params: Mapping[str, Any]) -> str:
     Args:
         params: Under the names that results use.
     """
-    if params["steering_alpha"] == 0.0:
-        return "no steering"
     layers = ", ".join(map(str, params.get("band_layers", ())))
     place = f"layers {layers}" if layers else f"layer {params['layer_id']}"
     where = {

@@ -10,6 +10,7 @@ import pytest
 
 from snakesteer.compare import compare_runs
 from snakesteer.report.figures.runs import run_table_spec
+from snakesteer.report.figures.style import BLUE, GREEN, VERMILION
 from snakesteer.report.runs import table_of_runs
 from tests.unit.report.test_runs import write_run
 
@@ -24,13 +25,21 @@ def folders(tmp_path, monkeypatch):
     return [
         write_run(results / "a", model="some/base"),
         write_run(results / "b", model="some/tuned", alpha=-2.0, difference=-0.1),
-        write_run(results / "c", model="some/base", alpha=0.0, difference=0.0),
+        write_run(
+            results / "c",
+            model="some/base",
+            alpha=0.5,
+            difference=0.0,
+            p=1.0,
+            equivalence=0.01,
+            recommendation="leave alone",
+        ),
     ]
 
 
 def test_all_files_are_written(folders, tmp_path):
     rows = compare_runs(folders, tmp_path / "out")
-    assert [row.verdict for row in rows] == ["helps", "no steering was chosen", "hurts"]
+    assert [row.verdict for row in rows] == ["helps", "equivalent", "hurts"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"compare.csv", "compare.md", "compare.svg", "compare.png"}
     svg = (tmp_path / "out" / "compare.svg").read_text(encoding="utf-8")
@@ -40,7 +49,7 @@ def test_all_files_are_written(folders, tmp_path):
         "some/tuned",
         "results/a",
         "results/b",
-        "no steering",
+        "α = 0.5 (dose 0.05)",
         "95% interval",
     ):
         assert text in told, text
@@ -50,12 +59,14 @@ def test_all_files_are_written(folders, tmp_path):
 def test_the_figure_has_a_panel_for_each_model_on_one_scale(folders):
     spec = run_table_spec(*table_of_runs(folders))
     assert [panel["title"]["text"] for panel in spec["vconcat"]] == ["some/base", "some/tuned"]
-    estimates, domains = [], []
+    estimates, domains, colours = [], [], []
     for panel in spec["vconcat"]:
         _, intervals, _ = panel["layer"]
         estimates.append([row["value"] for row in intervals["data"]["values"]])
+        colours += [row["colour"] for row in intervals["data"]["values"]]
         domains.append(intervals["encoding"]["x"]["scale"]["domain"])
     assert estimates == [[10.0, 0.0], [-10.0]]
+    assert colours == [BLUE, GREEN, VERMILION]
     assert domains[0] == domains[1]
     low, high = domains[0]
     assert low < -15.0 < 15.0 < high

@@ -64,7 +64,7 @@ def read_chosen(
     """Collect what an export is made of.
 
     Args:
-        best: best_config.json, of a configuration that steers.
+        best: best_config.json.
         results: test_final.json.
         info: model/info.json.
         pairs: The train pairs.

@@ -80,12 +80,9 @@ def dose_figure(evidence: Evidence) -> Figure:
 
 def layer_dose_figure(evidence: Evidence) -> Figure:
     """Accuracy by layer and dose: cells of the sensitivity grid, or trials in bins of dose."""
-    title = "Accuracy by layer and dose"
     on_grid = evidence.sensitivity is not None
     # The unsteered trial belongs to no layer.
     found = list(evidence.sensitivity or (point for point in evidence.trials if point.alpha))
-    if not found:
-        return Figure("layer_dose", title, "No steered configuration was tried.")
     cells = _cells(found, on_grid)
     unsteered = evidence.validation_accuracy
     doses = sorted({dose for _, dose in cells})
@@ -111,7 +108,7 @@ def layer_dose_figure(evidence: Evidence) -> Figure:
     )
     return Figure(
         name="layer_dose",
-        title=title,
+        title="Accuracy by layer and dose",
         caption=(
             "Validation accuracy in percent. Blue cells are better than the unsteered model "
             f"({percent(unsteered)}), orange ones worse; empty ones were not tried.{pooled}"

@@ -23,19 +23,14 @@ def accuracy_figure(evidence: Evidence) -> Figure:
     confidence = f"{evidence.test['confidence']:.0%}"
     several = "seeds" in evidence.test
     intervals = "intervals of a bootstrap over problems" if several else "Wilson intervals"
-    caption = (
-        f"Share of the {n} test problems answered correctly, with {confidence} {intervals}. "
-        "The dashed line is the unsteered model."
-    )
-    if len(arms) > 1:
-        caption += (
-            " Overlapping intervals do not settle whether two arms differ, as both answered the "
-            "same problems: the next figure does."
-        )
     return Figure(
         name="accuracy",
         title="Accuracy on the test split",
-        caption=caption,
+        caption=(
+            f"Share of the {n} test problems answered correctly, with {confidence} {intervals}. "
+            "The dashed line is the unsteered model. Overlapping intervals do not settle whether "
+            "two arms differ, as both answered the same problems: the next figure does."
+        ),
         alt="Forest plot of accuracies. " + listing((a.label, percent(a.accuracy)) for a in arms),
         columns=("Arm", "Accuracy", f"{confidence} interval"),
         rows=tuple((a.label, percent(a.accuracy), percent_interval(a.accuracy_ci)) for a in arms),
@@ -52,7 +47,6 @@ def accuracy_figure(evidence: Evidence) -> Figure:
 
 def difference_figure(evidence: Evidence) -> Figure:
     """Difference of every arm from the unsteered model, in percentage points."""
-    title = "Difference from the unsteered model"
     rows: list[ArmInterval] = [
         (arm, 100.0 * arm.difference, (100.0 * arm.difference_ci[0], 100.0 * arm.difference_ci[1]))
         for arm in evidence.arms
@@ -61,16 +55,11 @@ def difference_figure(evidence: Evidence) -> Figure:
     confidence, n = f"{evidence.test['confidence']:.0%}", evidence.test["num_test_samples"]
     return Figure(
         name="difference",
-        title=title,
+        title="Difference from the unsteered model",
         caption=(
             f"Change in accuracy on the same {n} test problems, with {confidence} intervals of the "
-            "paired bootstrap. Right of the dashed line is better than unsteered."
-            + (
-                " In the table, p (Holm) is adjusted for the number of controls, and a control's "
-                "verdict follows it."
-                if len(rows) > 1
-                else ""
-            )
+            "paired bootstrap. Right of the dashed line is better than unsteered. In the table, "
+            "p (Holm) is adjusted for the number of controls, and a control's verdict follows it."
         ),
         alt="Forest plot of differences in percentage points. "
         + listing((arm.label, signed(value)) for arm, value, _ in rows),

@@ -8,10 +8,11 @@ import altair as alt
 
 from snakesteer.report.figures.figure import padded
 from snakesteer.report.figures.forest import Estimate, forest
-from snakesteer.report.figures.style import BLUE, CONFIG, MUTED, VERMILION, WIDTH
+from snakesteer.report.figures.style import BLUE, CONFIG, GREEN, MUTED, VERMILION, WIDTH
 from snakesteer.report.runs import RunRow
 
-VERDICT_COLOURS = {"helps": BLUE, "hurts": VERMILION}
+# `as_markdown` names them.
+VERDICT_COLOURS = {"helps": BLUE, "hurts": VERMILION, "equivalent": GREEN}
 
 
 def run_table_spec(rows: Sequence[RunRow], confidence: float) -> dict[str, Any]:
@@ -44,5 +45,4 @@ def _estimate(row: RunRow) -> Estimate:
         low=100.0 * row.low,
         high=100.0 * row.high,
         colour=VERDICT_COLOURS.get(row.verdict, MUTED),
-        shape="circle",
     )

@@ -15,11 +15,11 @@ from tests.unit.report.browser import Browser
 from tests.unit.report.runs import HOSTILE, write_run
 
 RUNS = {
-    "unsteered": {"trials": 8},
+    "left alone": {"trials": 8},
     "helps": {"gain": 0.24},
     "on a grid": {"gain": 0.24, "on_grid": True},
     "hostile": {"gain": 0.24, "hostile": HOSTILE},
-    "one trial": {"trials": 1},
+    "two trials": {"trials": 2},
 }
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
-from optuna.trial import TrialState
 
 from snakesteer.config import Config
 from snakesteer.config.params import leaves, nested
@@ -23,12 +21,10 @@ from snakesteer.evaluation.statistics import wilson
 from snakesteer.records.files import sha256_text, write_json, write_jsonl, write_text
 from snakesteer.records.tensors import write_tensors
 from snakesteer.report.evidence import Evidence, read_evidence
-from snakesteer.search import tables
 from snakesteer.search.best import best_config
-from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.selection import Rules
-from snakesteer.search.study import COSTS, DELIVERED_DOSE, OUTCOMES
 from snakesteer.vectors.estimate import Diagnostics
+from tests.unit.report.studies import write_study
 
 HOSTILE = "</script><img src=x onerror=\"window.hacked='yes'\"><!-- {{ 7 * 7 }} ${1} <b>"
 VAL, TEST = 48, 100
@@ -194,74 +190,6 @@ def answers(asked: list[Problem], correct: list[bool], hostile: str = "") -> lis
     ]
 
 
-def write_study(
-    folder: Path,
-    rng: random.Random,
-    layers: list[int],
-    methods: tuple[str, ...],
-    trials: int,
-    gain: float,
-    baseline: list[Answer],
-    hostile: str,
-) -> None:
-    """study.db and trials.csv of a study whose best dose is 0.1, or 0 without a gain."""
-    sampler = optuna.samplers.TPESampler(seed=0)
-    study = optuna.create_study(study_name=STUDY_NAME, direction="maximize", sampler=sampler)
-    unsteered = summary(baseline)["accuracy"]
-    for number in range(trials):
-        trial = study.ask()
-        method = trial.suggest_categorical("steering_method", list(methods))
-        trial.suggest_categorical("steering_direction", ["caa"])
-        layer = trial.suggest_categorical("layer_id", layers)
-        dose = trial.suggest_float("steering_dose", -0.2, 0.2) if number else 0.0
-        attributes: dict[str, Any] = {
-            "steering_method": method,
-            "steering_direction": "caa",
-            "layer_id": layer,
-            "steering_alpha": 12.5 * dose,
-            "steering_dose": dose,
-            "steered_layers": 1,
-            "scope": "from_last_prompt_token",
-            "worker": 0,
-        }
-        if number == 4 and trials > 8:
-            for name, value in {**attributes, "error": f"RuntimeError: lost{hostile}"}.items():
-                trial.set_user_attr(name, value)
-            study.tell(trial, state=TrialState.FAIL)
-            continue
-        expected = (
-            unsteered + gain - 3.0 * abs(dose - (0.1 if gain else 0.0)) - (0.02 if dose else 0)
-        )
-        accuracy = unsteered if number == 0 else expected + rng.uniform(-0.02, 0.02)
-        pruned = number > 2 and accuracy < unsteered - 0.15
-        problems_seen = 16 if pruned else VAL
-        right = round(min(1.0, max(0.0, accuracy)) * problems_seen)
-        accuracy = right / problems_seen
-        costs = ([accuracy], problems_seen, 30 * problems_seen, 0)
-        attributes |= {
-            **dict(zip(COSTS, costs, strict=True)),
-            OUTCOMES: outcomes_like(baseline[:problems_seen], right, rng),
-            DELIVERED_DOSE: abs(dose),
-        }
-        for name, value in attributes.items():
-            trial.set_user_attr(name, value)
-        if pruned:
-            study.tell(trial, state=TrialState.PRUNED)
-        else:
-            study.tell(trial, accuracy)
-    tables._write_trials(folder / "trials.csv", study)
-    tables._write_db(folder / "study.db", study)
-
-
-def outcomes_like(baseline: list[Answer], right: int, rng: random.Random) -> str:
-    """Outcomes with so many right ones, as like to the baseline's as can be."""
-    outcomes = [answer.correct for answer in baseline]
-    while (missing := right - sum(outcomes)) != 0:
-        changing = [i for i, correct in enumerate(outcomes) if correct == (missing < 0)]
-        outcomes[rng.choice(changing)] = missing > 0
-    return "".join("01"[correct] for correct in outcomes)
-
-
 def write_test(
     folder: Path,
     config: Config,
@@ -284,14 +212,16 @@ def write_test(
         for name in ("model", "prompt", "generation", "engine", "pairs", "evaluation")
         for key, value in leaves(name, getattr(config, name)).items()
     }
+    compared = compare_paired([one], [other], config.evaluation)
+    on_validation = best["best_validation_score"] - best["baseline_validation_score"]
     record = {
         "best_trial_params": best["best_trial_params"],
         "best_validation_score": best["best_validation_score"],
         "baseline_validation_score": best["baseline_validation_score"],
         "recommendation": best["recommendation"],
         "why": best["why"],
-        **compare_paired([one], [other], config.evaluation),
-        "shrinkage": 0.021,
+        **compared,
+        "shrinkage": on_validation - compared["accuracy_improvement"],
         "test_probe_metrics": {
             **{"auc": 0.71, "accuracy": 0.66, "precision": 0.66, "recall": 0.7, "f1": 0.68},
             **{"pairs": TEST, "pair_kind": "gold_vs_corrupted"},

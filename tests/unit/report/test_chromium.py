@@ -4,13 +4,13 @@ import pytest
 
 PHONE, DESK, A4 = 360, 1280, 794
 VIEWS = [
-    ("unsteered", DESK),
-    ("unsteered", PHONE),
+    ("left alone", DESK),
+    ("left alone", PHONE),
     ("helps", DESK),
     ("helps", PHONE),
     ("on a grid", PHONE),
     ("hostile", DESK),
-    ("one trial", PHONE),
+    ("two trials", PHONE),
 ]
 
 

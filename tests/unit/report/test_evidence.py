@@ -12,15 +12,26 @@ from tests.unit.report.runs import VAL, write_run
 def test_arms(report):
     arms = report("helps").evidence.arms
     assert [arm.kind for arm in arms] == [
-        *("unsteered", "steered", *["random"] * 5, "shuffled", "negative", "prompt")
+        *("unsteered", "steered", *["random"] * 5, *["shuffled"] * 5, "negative", "prompt")
     ]
     unsteered, steered, first = arms[:3]
     assert steered.difference == pytest.approx(steered.accuracy - unsteered.accuracy)
     assert steered.verdict == "helps"
     assert steered.p_holm is None
-    assert first.label == "Random direction 1"
+    assert [arm.label for arm in arms[2:]] == [
+        *(f"Random direction {number}" for number in range(1, 6)),
+        *(f"Shuffled labels {number}" for number in range(1, 6)),
+        *("Opposite direction", "Prompt only"),
+    ]
     assert first.p_holm is not None
-    assert [arm.kind for arm in report("unsteered").evidence.arms] == ["unsteered"]
+
+
+def test_arms_of_a_run_that_recommends_no_steering_are_the_same(report):
+    evidence = report("left alone").evidence
+    assert evidence.best["recommendation"] == evidence.test["recommendation"] == "leave alone"
+    kinds = [arm.kind for arm in evidence.arms]
+    assert kinds == [arm.kind for arm in report("helps").evidence.arms]
+    assert evidence.params["steering_alpha"] != 0.0
 
 
 def test_trials_and_failures(report):
@@ -34,7 +45,6 @@ def test_trials_and_failures(report):
     finished = next(p for p in evidence.trials if p.trial == 1)
     assert finished.problems == VAL
     assert finished.accuracy_ci == wilson(round(finished.accuracy * VAL), VAL, 0.95)
-    assert evidence.steered_trials == 28
 
 
 def test_the_grid(report):

@@ -14,6 +14,7 @@ from snakesteer.report import methods_text as module
 from snakesteer.report import steering_text as words
 from snakesteer.report.methods import caa, dac_heads, method_sentence, method_title
 from snakesteer.report.methods_text import bibliography, cited, methods_text, references
+from snakesteer.report.wording import configuration
 
 
 def options(key: str) -> set[str]:
@@ -48,19 +49,23 @@ def test_every_source_is_known_and_complete():
         assert all(f"  {field} = " in entry for field in ("title", "author", "year")), key
 
 
-def test_an_unsteered_result(report):
-    text = methods_text(report("unsteered").evidence)
+def test_a_result_that_is_not_recommended(report):
+    evidence = report("left alone").evidence
+    text = methods_text(evidence)
     for part in (
         "accuracy of SmolLM2-135M-Instruct (revision c0ffee)",
         "64 train, 48 validation and 100 test problems",
         "4 worked examples from train and answered greedily with at most 40 tokens",
         "for the blocks 9, 14, 20",
         "in 8 trials of Optuna",
-        "smallest dose within one standard error",
-        "The search chose no steering. On 100 test problems, answered once, the unsteered model's",
+        "trial 0; the smallest dose within one paired standard error of the highest accuracy won",
+        f"did not recommend steering; the best steered trial was {configuration(evidence.params)}",
+        "0 gained, 0 lost, exact McNemar test [@mcnemar1947], p = 1",
+        "Verdict: inconclusive (equivalence: two one-sided tests [@schuirmann1987tost; "
+        "@tango1998paired] within 2 points, p = 0.13).",
+        "5 random directions −6.0 points to −3.0 points (permutation p = 0.17)",
     ):
         assert part in text
-    assert "McNemar" not in text
     assert "gsm8k" not in text  # the problems were generated
 
 
@@ -69,9 +74,50 @@ def test_a_steered_result(report):
     text = methods_text(evidence)
     steered = evidence.arms[1]
     assert f"; {steered.gained} gained, {steered.lost} lost, exact McNemar test" in text
-    assert "Verdict: helps." in text
-    assert "5 random directions −5.0 points to −2.0 points; shuffled labels +1.0 points" in text
+    assert f"The search recommended {configuration(evidence.params)}, which was tested." in text
+    assert "trial 0; the highest accuracy won, of equals the smallest dose." in text
+    assert "Verdict: helps (equivalence: " in text
+    assert (
+        "dose: 5 random directions −4.0 points to +1.0 points (permutation p = 0.17); 5 vectors of "
+        "shuffled labels −2.0 points to 0.0 points (permutation p = 0.17); opposite direction "
+        "−4.0 points (−11.0 to +3.0 points); prompt only −1.0 points"
+    ) in text
     assert "Hooks with α = 0 left every token and every logit as they were." in text
+
+
+def test_what_steering_had_to_show_to_be_recommended(report):
+    evidence = report("helps").evidence
+
+    def text(**search):
+        changed = {**evidence.config, "search": {**evidence.config["search"], **search}}
+        return methods_text(
+            replace(evidence, provenance={**evidence.provenance, "config": changed})
+        )
+
+    tested = "; the best steered trial was tested in any case."
+    luck = (
+        ", if its lead over no steering stood a correction for the number of trials (max-T sign "
+        "flips [@westfall1993resampling], p < 0.05)"
+    )
+    kept = (
+        ", and if it led by more than one standard error on the 25% of the validation problems "
+        "that were kept from the search"
+    )
+    for max_t, confirm, told in (
+        (False, 0.0, ""),
+        (True, 0.0, luck),
+        (False, 0.25, kept),
+        (True, 0.25, luck + kept),
+    ):
+        found = text(max_t=max_t, confirm=confirm)
+        assert f"Steering was recommended if it won{told}{tested}" in found
+        assert ("@book{westfall1993resampling" in references(found)) == max_t
+
+
+def test_the_equivalence_test_is_cited(report):
+    found = references(methods_text(report("helps").evidence))
+    assert "Two One-Sided Tests" in found
+    assert "{tango1998paired,\n" in found
 
 
 def test_several_answers_are_counted(report):
@@ -82,12 +128,12 @@ def test_several_answers_are_counted(report):
     assert "On 100 test problems, answered 4 times each, accuracy was" in methods_text(sampled)
 
 
-def test_controls_of_dac_are_not_at_equal_dose(report):
+def test_controls_of_dac_are_at_its_mean_strength(report):
     evidence = report("helps").evidence
     params = {**evidence.params, "scope": "dynamic"}
     dynamic = replace(evidence, test={**evidence.test, "best_trial_params": params})
     assert "Controls at the same layer and dose: 5 random" in methods_text(evidence)
-    assert "strength (each has an α_t of its own): 5 random" in methods_text(dynamic)
+    assert "layer and mean strength (no α_t of their own): 5 random" in methods_text(dynamic)
 
 
 def test_a_vector_from_a_file_was_not_estimated(report):
@@ -202,7 +248,7 @@ STEERED = [
 
 @pytest.mark.parametrize(("steering", "said", "unsaid"), STEERED)
 def test_every_method_has_its_own_sentences(report, steering, said, unsaid):
-    evidence = report("unsteered").evidence
+    evidence = report("left alone").evidence
     plain = {"directions": ["caa"], "strength": [-0.2, 0.2]}
     section = {**evidence.config["steering"], **plain, **steering}
     config = Config.model_validate({**evidence.config, "steering": section})
@@ -228,7 +274,7 @@ def test_a_new_direction_is_described_by_its_module(monkeypatch):
     assert words.direction_words("probe") == summary[0].lower() + summary[1:]
 
 
-@pytest.mark.parametrize("name", ["unsteered", "helps", "one trial"])
+@pytest.mark.parametrize("name", ["left alone", "helps", "two trials"])
 def test_the_references_are_those_of_the_text(report, name: str):
     text = methods_text(report(name).evidence)
     found = references(text)

@@ -13,10 +13,12 @@ import pytest
 from snakesteer.report.figures.all import make_figures
 from snakesteer.report.methods_text import methods_text, references
 from snakesteer.report.page import ASSETS, EXAMPLES, LONGEST, examples, render_page, script_json
+from snakesteer.report.tables import make_tables
+from snakesteer.report.wording import configuration
 from tests.unit.report.runs import HOSTILE
 
 VOID = {"meta", "link", "img", "br"}
-ALL = ("unsteered", "helps", "on a grid", "hostile", "one trial")
+ALL = ("left alone", "helps", "on a grid", "hostile", "two trials")
 
 
 class Document(HTMLParser):
@@ -128,12 +130,25 @@ def test_equal_evidence_gives_equal_bytes(report):
 
 
 def test_the_verdict_comes_first(report):
-    unsteered, helps = (Document(report(name).html) for name in ("unsteered", "helps"))
-    for document, words in ((unsteered, "Steering did not help"), (helps, "Steering helps")):
-        text = "".join(document.text)
+    alone, helps = ("".join(Document(report(n).html).text) for n in ("left alone", "helps"))
+    for text, words in ((alone, "Inconclusive: 100 problems"), (helps, "Steering helps: 22.0")):
         assert text.index(words) < text.index("On the test split")
-    assert "No answer changed" not in "".join(helps.text)
-    assert "so no answer changed" in "".join(unsteered.text)
+    unchanged = "No answer went from wrong to right or from right to wrong."
+    assert unchanged in alone
+    assert unchanged not in helps
+
+
+@pytest.mark.parametrize(("name", "said"), [("left alone", "leave alone"), ("helps", "steer")])
+def test_what_was_tested_and_what_is_recommended(report, name, said):
+    made = report(name)
+    text = " ".join("".join(Document(made.html).text).split())
+    test = made.evidence.test
+    assert f"Tested: {configuration(made.evidence.params)}. Recommended on" in text
+    assert f"Recommended on validation: {said}. Why: {test['why']}" in text
+    tables = make_tables(made.evidence)
+    for table in (tables["families"], tables["against"]):
+        for cells in table.rows:
+            assert " ".join("".join(cells).split()) in text
 
 
 def row(number: int, before: bool, after: bool, text: str = "a b c") -> dict:
@@ -146,7 +161,7 @@ def row(number: int, before: bool, after: bool, text: str = "a b c") -> dict:
 
 def test_examples_are_gained_and_lost_ones():
     rows = [row(n, n % 2 == 0, n % 3 == 0) for n in range(24)]
-    found = examples(rows, steered=True, samples=1)
+    found = examples(rows, samples=1)
     assert found["changed"]
     gained, lost = found["groups"]
     assert (gained["count"], lost["count"]) == (4, 8)
@@ -157,37 +172,35 @@ def test_examples_are_gained_and_lost_ones():
 
 
 def test_examples_where_nothing_changed():
-    found = examples([row(n, n == 1, n == 1) for n in range(3)], steered=True, samples=1)
+    found = examples([row(n, n == 1, n == 1) for n in range(3)], samples=1)
     assert not found["changed"]
     assert [(g["title"], g["count"]) for g in found["groups"]] == [("Right", 1), ("Wrong", 2)]
     [shown] = found["groups"][0]["rows"]
     assert shown["baseline_parts"] == ("a b c right", "")
-    long = examples([row(0, True, True, "x" * 2 * LONGEST)], steered=False, samples=1)
+    long = examples([row(0, True, True, "x" * 2 * LONGEST)], samples=1)
     [shown] = long["groups"][0]["rows"]
-    assert shown["steered_parts"][1].endswith(f"({LONGEST + 6} more characters)")
+    cut = (f"{'x' * LONGEST} … ({LONGEST + 6} more characters)", "")
+    assert shown["baseline_parts"] == shown["steered_parts"] == cut
 
 
 def test_with_several_samples_answers_are_counted(report):
     sampled = [{**row(1, False, True), "sample": sample} for sample in range(2)]
-    [gained] = examples(sampled, steered=True, samples=2)["groups"]
+    [gained] = examples(sampled, samples=2)["groups"]
     assert (gained["title"], gained["count"]) == ("Gained answers: right only with steering", 2)
-    evidence = report("unsteered").evidence
+    evidence = report("left alone").evidence
     seeds = {"samples": 2, "baseline_sd": 0.0, "steered_sd": 0.0}
     evidence = replace(evidence, test={**evidence.test, "seeds": seeds})
     page = render_page(evidence, make_figures(evidence), "", "")
-    assert "answered 2 times each, at the end" in page
     assert page.count(", sample 0</h4>") == 2 * EXAMPLES
-    once = report("unsteered").html
-    assert "answered once, at the end" in once
-    assert ", sample" not in once
+    assert ", sample" not in report("left alone").html
 
 
-def test_controls_of_dac_are_said_to_differ_in_dose(report):
+def test_controls_of_dac_are_said_to_be_at_its_mean_strength(report):
     evidence = report("helps").evidence
     params = {**evidence.params, "scope": "dynamic"}
     dynamic = replace(evidence, test={**evidence.test, "best_trial_params": params})
     page = render_page(dynamic, make_figures(dynamic), "", "")
-    assert "equally long (but each is scaled by an α_t of its own" in page
+    assert "equally long (at its mean α_t, so that as much is added" in page
     assert "equally long: random directions" in report("helps").html
 
 

@@ -7,14 +7,7 @@ import pytest
 
 from snakesteer.errors import UserError
 from snakesteer.records.files import write_json
-from snakesteer.report.runs import (
-    NOT_STEERED,
-    RunRow,
-    as_markdown,
-    judged,
-    table_of_runs,
-    write_csv,
-)
+from snakesteer.report.runs import RunRow, as_markdown, judged, table_of_runs, write_csv
 
 
 def write_run(folder, *, model="base", alpha=1.5, p=0.01, difference=0.1, **changes):
@@ -31,12 +24,17 @@ def write_run(folder, *, model="base", alpha=1.5, p=0.01, difference=0.1, **chan
         },
         "baseline_validation_score": 0.25,
         "best_validation_score": 0.5,
+        "recommendation": changes.get("recommendation", "steer"),
         "baseline_benchmark_metrics": {**metrics, "accuracy": 0.25},
         "steered_benchmark_metrics": {**metrics, "accuracy": 0.25 + difference},
         "accuracy_improvement": difference,
         "accuracy_improvement_ci": [difference - 0.05, difference + 0.05],
         "confidence": changes.get("confidence", 0.95),
         "mcnemar": {"gained": 15, "lost": 5, "p_value": p},
+        "equivalence": {
+            "margin": changes.get("margin", 0.02),
+            "p_value": changes.get("equivalence", 1.0),
+        },
         "num_test_samples": changes.get("n", 100),
         "config": {"model": {"name": model}},
     }
@@ -50,7 +48,14 @@ def write_run(folder, *, model="base", alpha=1.5, p=0.01, difference=0.1, **chan
 def test_rows_say_what_the_runs_found(tmp_path):
     folders = [
         write_run(tmp_path / "a", model="base", problems=["c", "b", "a"]),  # in another order
-        write_run(tmp_path / "b", model="embedded", alpha=0.0, p=1.0, difference=0.0),
+        write_run(
+            tmp_path / "b",
+            model="embedded",
+            p=1.0,
+            difference=0.0,
+            equivalence=0.003,
+            recommendation="leave alone",
+        ),
         write_run(tmp_path / "c", model="base", alpha=-2.0),
     ]
     rows, confidence = table_of_runs(folders)
@@ -60,38 +65,48 @@ def test_rows_say_what_the_runs_found(tmp_path):
         ("base", str(folders[2])),
         ("SmolLM2-135M-Instruct", str(folders[1])),
     ]
-    first, _, none = rows
+    first, _, alone = rows
     assert (first.layer, first.steering_alpha, first.steering_dose) == (9, 1.5, 0.15)
     assert (first.baseline, first.steered, first.difference) == (0.25, 0.35, 0.1)
     assert (first.low, first.high) == pytest.approx((0.05, 0.15))
     assert (first.gained, first.lost, first.n) == (15, 5, 100)
     assert (first.validation_unsteered, first.validation_steered) == (0.25, 0.5)
-    assert (first.p_value, first.p_holm, first.verdict) == (0.01, 0.02, "helps")
-    assert (none.p_value, none.p_holm, none.verdict) == (None, None, NOT_STEERED)
+    assert (first.p_value, first.p_holm, first.verdict) == (0.01, 0.03, "helps")
+    assert (first.recommendation, alone.recommendation) == ("steer", "leave alone")
+    assert (alone.p_value, alone.p_holm) == (1.0, 1.0)
+    assert (alone.margin, alone.equivalence_p, alone.verdict) == (0.02, 0.003, "equivalent")
 
 
-def row(p, difference=0.1):
-    """A row with a p-value."""
+def row(p, difference=0.1, equivalence=1.0):
+    """A row with p-values."""
     interval = (difference - 0.05, difference + 0.05)
     numbers = dict.fromkeys(RunRow.__dataclass_fields__, 0)
     given = {"n": 50, "difference": difference, "low": interval[0], "high": interval[1]}
-    return replace(RunRow(**numbers), **given, p_value=p, p_holm=None, verdict=NOT_STEERED)
+    return replace(RunRow(**numbers), **given, p_value=p, equivalence_p=equivalence)
 
 
 def test_holm_by_hand():
     # 3 tests: 0.01·3, 0.02·2, 0.04·1, and none below the one before it.
-    found = judged([row(0.04), row(None), row(0.01), row(0.02, -0.1)], 0.95)
-    assert [each.p_holm for each in found] == [pytest.approx(0.04), None, 0.03, 0.04]
-    assert [each.verdict for each in found] == ["helps", NOT_STEERED, "helps", "hurts"]
+    found = judged([row(0.04), row(0.01), row(0.02, -0.1)], 0.95)
+    assert [each.p_holm for each in found] == pytest.approx([0.04, 0.03, 0.04])
+    assert [each.verdict for each in found] == ["helps", "helps", "hurts"]
     # One alone would be called a help; of five it is not.
     assert judged([row(0.03)], 0.95)[0].verdict == "helps"
-    verdicts = {each.verdict for each in judged([row(0.03)] * 5, 0.95)}
-    assert verdicts == {"no detectable effect at n = 50"}
-    assert judged([row(None)], 0.95)[0].p_holm is None
+    assert {each.verdict for each in judged([row(0.03)] * 5, 0.95)} == {"inconclusive"}
+
+
+def test_equivalence_is_a_test_of_each_run():
+    rows = [row(0.8, 0.0, equivalence) for equivalence in (0.04, 0.06)]
+    assert [each.verdict for each in judged(rows, 0.95)] == ["equivalent", "inconclusive"]
+    # An effect within the margin is still an effect.
+    assert judged([row(0.01, 0.1, 0.01)], 0.95)[0].verdict == "helps"
 
 
 def test_tables(tmp_path):
-    folders = [write_run(tmp_path / "a|b"), write_run(tmp_path / "c", alpha=0.0, difference=0.0)]
+    folders = [
+        write_run(tmp_path / "a|b"),
+        write_run(tmp_path / "c", alpha=-1.5, difference=0.0, p=0.9, recommendation="leave alone"),
+    ]
     rows, confidence = table_of_runs(folders)
     text = as_markdown(rows, confidence)
     table = [line for line in text.splitlines() if line.startswith("| ")]
@@ -100,17 +115,20 @@ def test_tables(tmp_path):
     assert cells[0] == "base"
     assert cells[2].startswith("caa with the caa direction at layer 9")
     assert cells[3:] == [
-        *("1.5", "100", "25.0%", "35.0%", "+10.0 points", "+5.0 to +15.0 points"),
-        *("0.01", "0.01", "helps"),
+        *("1.5", "steer", "100", "25.0%", "35.0%", "+10.0 points", "+5.0 to +15.0 points"),
+        *("0.01", "0.02", "helps"),
     ]
-    assert "| – | – | no steering was chosen |" in table[3]
-    assert "over the 1 that steered" in text
-    assert "a diamond is a run in which no steering was chosen" in text
+    assert "| leave alone | 100 |" in table[3]
+    assert table[3].endswith("| 0.9 | 0.9 | inconclusive |")
+    assert len(table[0].split(" | ")) == len(table[3].split(" | ")) == 13
+    assert "adjusted over the 2 (Holm 1979)" in text
+    assert "*Equivalent* is within 2 points" in text
     write_csv(tmp_path / "out" / "compare.csv", rows)
     with (tmp_path / "out" / "compare.csv").open(encoding="utf-8", newline="") as stream:
         first, second = csv.DictReader(stream)
-    assert (first["difference"], first["p_holm"]) == ("0.1", "0.01")
-    assert (second["steering_alpha"], second["p_value"]) == ("0.0", "")
+    assert (first["difference"], first["p_holm"]) == ("0.1", "0.02")
+    assert (second["recommendation"], second["margin"]) == ("leave alone", "0.02")
+    assert (second["p_value"], second["equivalence_p"]) == ("0.9", "1.0")
 
 
 @pytest.mark.parametrize(
@@ -119,6 +137,7 @@ def test_tables(tmp_path):
         ({"problems": ["a", "b", "d"]}, "the test problems"),
         ({"grader": "strict"}, "the grader"),
         ({"confidence": 0.9}, "the confidence"),
+        ({"margin": 0.05}, "the margin of equivalence"),
         ({"n": 50}, "the answers per problem"),
     ],
 )

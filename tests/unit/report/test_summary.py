@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from snakesteer.report.summary import describe, final_summary
 
 RESULTS = {
@@ -14,6 +16,7 @@ RESULTS = {
     },
     "best_validation_score": 0.625,
     "baseline_validation_score": 0.5,
+    "recommendation": "steer",
     "why": "trial 7 has the highest accuracy on 48 validation problems.",
     "baseline_benchmark_metrics": {"accuracy": 0.48},
     "steered_benchmark_metrics": {"accuracy": 0.45},
@@ -23,36 +26,58 @@ RESULTS = {
     "mcnemar": {"gained": 2, "lost": 5, "p_value": 0.4531},
     "gained_from": {"wrong_number": 1, "no_number": 1},
     "test": "exact McNemar",
+    "equivalence": {"margin": 0.02, "p_value": 0.6},
     "minimum_detectable_effect": 0.0876,
     "shrinkage": 0.155,
-    "verdict": "no detectable effect at n = 100",
+    "verdict": "inconclusive",
     "num_test_samples": 100,
+    "config": {"evaluation": {"planned_changes": 0.1}},
 }
 
 
 def test_all_numbers_are_said():
     text = describe(RESULTS, "results/test_final.json")
     for part in (
-        "dac with the probe direction at layer 15, α = 1.23 (dose 0.25)",
+        "Tested: dac with the probe direction at layer 15, α = 1.23 (dose 0.25)",
+        "Recommendation: steer\n",
         "Why: trial 7 has the highest accuracy on 48 validation problems.",
         "50.0% unsteered, 62.5% with it",
         "n = 100): 48.0% unsteered, 45.0% with it",
         "Difference: -3.0%, 95% interval [-9.0%, +2.0%]; 2 gained, 5 lost, exact McNemar p = 0.45",
-        "detect four times in five: 8.8%",
+        "detect four times in five, where 10% of the answers change: 8.8%",
+        "Of the gained answers, 1 gave a wrong number before and 1 gave none",
         "From validation to test: +12.5% became -3.0%",
-        "Verdict: no detectable effect at n = 100",
+        "Verdict: inconclusive (the data leave room for −9.0 to +2.0 points)",
         "results/test_final.json",
     ):
         assert part in text
 
 
-def test_no_steering():
-    params = {**RESULTS["best_trial_params"], "steering_alpha": 0.0, "steering_dose": 0.0}
-    unsteered = {"best_trial_params": params, "minimum_detectable_effect": None}
-    text = describe({**RESULTS, **unsteered}, "x")
-    assert "no steering" in text
-    for word in ("layer 15", "four times in five", "became"):
-        assert word not in text
+def test_what_is_not_recommended_is_told_all_the_same():
+    text = describe({**RESULTS, "recommendation": "leave alone"}, "x")
+    assert "Tested: dac with the probe direction at layer 15" in text
+    assert "Recommendation: leave alone\n" in text
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ({"verdict": "helps"}, "helps"),
+        ({"verdict": "hurts"}, "hurts"),
+        ({"verdict": "equivalent"}, "equivalent (within 2 points)"),
+        (
+            {"accuracy_improvement_ci": [0.0, 0.0]},
+            "inconclusive (100 problems are too few to rule out 2 points)",
+        ),
+    ],
+)
+def test_the_verdict_in_a_line(found, told):
+    assert f"\nVerdict: {told}\n" in describe({**RESULTS, **found}, "x")
+
+
+def test_too_few_problems_have_no_smallest_effect():
+    few = describe({**RESULTS, "minimum_detectable_effect": None}, "x")
+    assert "four times in five" not in few
 
 
 def test_of_a_results_folder(tmp_path):

@@ -2,7 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
+
+from snakesteer.evaluation.control_tests import family_of
 from snakesteer.report.tables import luck, make_tables
+from snakesteer.report.wording import signed
 
 
 def test_tables_of_a_steered_run(report):
@@ -11,7 +15,7 @@ def test_tables_of_a_steered_run(report):
     for table in tables.values():
         assert all(len(row) == len(table.columns) for row in table.rows), table.caption
     first = tables["answers"].rows[0]
-    assert first == ("Numeric match (the measure)", "44.0%", "64.0%")
+    assert first == ("Numeric match (the measure)", "48.0%", "70.0%")
     assert [row[:2] for row in tables["splits"].rows] == [
         *(("train", "64"), ("val", "48"), ("test", "100"))
     ]
@@ -32,15 +36,56 @@ def test_tables_of_a_steered_run(report):
     )
 
 
-def test_tables_of_other_runs(report):
-    assert make_tables(report("unsteered").evidence)["answers"].columns[1:] == ("Unsteered",)
+def test_controls_of_one_kind_are_counted(report):
+    evidence = report("helps").evidence
+    found = {
+        "random": family_of([0.40, 0.45, 0.50, 0.70], 0.7),
+        "shuffled": family_of([0.4] * 19, 0.7),
+    }
+    counted = replace(evidence, controls={**evidence.controls, "families": found})
+    assert make_tables(counted)["families"].rows == (
+        ("Random directions", "40.0% to 70.0%", "3 of 4", "0.4", "0.2"),
+        ("Vectors of shuffled labels", "40.0% to 40.0%", "19 of 19", "0.05", "0.05"),
+    )
+    heads = replace(evidence, controls={**evidence.controls, "families": {}})
+    assert make_tables(heads)["families"].rows == ()
+
+
+@pytest.mark.parametrize("name", ["helps", "left alone"])
+def test_the_tested_steering_against_each_control(report, name):
+    evidence = report(name).evidence
+    rows = make_tables(evidence)["against"].rows
+    controls = evidence.arms[2:]
+    assert [row[0] for row in rows] == [arm.label for arm in controls]
+    accuracy = evidence.arms[1].accuracy
+    for row, arm in zip(rows, controls, strict=True):
+        _, ahead, interval, gained, lost, *_ = row
+        assert ahead == signed(100 * (accuracy - arm.accuracy))
+        assert int(gained) - int(lost) == round(100 * (accuracy - arm.accuracy))
+        low, high = (float(end.replace("−", "-")) for end in interval.split(" to "))
+        assert low <= 100 * (accuracy - arm.accuracy) <= high
+
+
+def test_words_for_one_steering_against_another(report):
+    rows = make_tables(report("helps").evidence)["against"].rows
+    assert {row[-1] for row in rows} == {"better"}
+    evidence = report("left alone").evidence
+    first, second, *others = evidence.controls["controls"]
+    told = [
+        {**control, "against_chosen": {**control["against_chosen"], "verdict": verdict}}
+        for control, verdict in ((first, "hurts"), (second, "equivalent"))
+    ]
+    changed = replace(evidence, controls={**evidence.controls, "controls": [*told, *others]})
+    found = [row[-1] for row in make_tables(changed)["against"].rows]
+    assert found == ["worse", "equivalent", *["inconclusive"] * len(others)]
 
 
 def test_luck(report):
-    assert "nothing can shrink" in luck(report("unsteered").evidence)
     evidence = report("helps").evidence
     text = luck(evidence)
-    assert "on test by +20.0 points" in text
+    assert "differed from the unsteered model by +22.9 points, on test by +22.0 points" in text
+    lost = luck(report("left alone").evidence)
+    assert "by −4.2 points, on test by 0.0 points" in lost
     seeds = {"samples": 4, "baseline_sd": 0.012, "steered_sd": 0.02}
     sampled = replace(evidence, test={**evidence.test, "seeds": seeds})
     assert luck(sampled).startswith(text)

@@ -6,13 +6,17 @@ from snakesteer.config import Config
 from snakesteer.report.wording import (
     configuration,
     data_name,
+    left_open,
     model_name,
     p_value,
     percent,
     percent_interval,
     points,
     points_interval,
+    recommended,
     signed,
+    trained_on,
+    verdict_words,
 )
 
 
@@ -54,3 +58,43 @@ def test_the_strength_of_a_rotation_is_its_angle():
     assert clamp == f"caa (clamp) {place}, α = 1.5 (dose 0.2)"
     turned = configuration({**params, "operator": "angular"})
     assert turned == f"caa (angular) {place}, angle 0.2 radians"
+
+
+RESULTS = {
+    "accuracy_improvement_ci": [-0.012, 0.05],
+    "equivalence": {"margin": 0.025, "p_value": 0.2},
+    "num_test_samples": 40,
+}
+
+
+def test_verdicts():
+    words = {
+        name: verdict_words({**RESULTS, "verdict": name})
+        for name in ("helps", "hurts", "equivalent", "inconclusive")
+    }
+    assert words == {
+        "helps": "helps",
+        "hurts": "hurts",
+        "equivalent": "equivalent (within 2.5 points)",
+        "inconclusive": "inconclusive (the data leave room for −1.2 to +5.0 points)",
+    }
+
+
+def test_an_interval_without_a_width_leaves_nothing_shut():
+    for end in (0.0, 1.0):
+        told = left_open({**RESULTS, "accuracy_improvement_ci": [end, end]})
+        assert told == "40 problems are too few to rule out 2.5 points"
+
+
+def test_recommendations():
+    assert recommended({"recommendation": "steer"}) == "Recommended on validation: steer."
+    alone = recommended({"recommendation": "leave alone"})
+    assert alone.startswith("Recommended on validation: leave the model alone;")
+
+
+def test_what_a_trained_vector_learned_from():
+    config = Config().model_dump()
+    learned = config["data"]["train"] - config["prompt"]["shots"]
+    told = trained_on(config, {"steering_direction": "trained"})
+    assert told.startswith(f"trained on {learned} train problems, objective ")
+    assert trained_on(config, {"steering_direction": "caa"}) == ""

@@ -37,6 +37,7 @@ def make_chosen(folder, found, family="llama"):
         "best_validation_score": 0.6,
         "baseline_validation_score": 0.5,
         "validation_problems": 200,
+        "recommendation": "leave alone",
         "random_seed": 7,
     }
     results = {
@@ -44,7 +45,7 @@ def make_chosen(folder, found, family="llama"):
         "accuracy_improvement_ci": [-0.01, 0.05],
         "confidence": 0.95,
         "mcnemar": {"gained": 9, "lost": 4, "p_value": 0.27},
-        "verdict": "no detectable effect at n = 300",
+        "verdict": "inconclusive",
         "num_test_samples": 300,
         "config": {"prompt": {"template": "Question: {question}\nAnswer:"}},
         "run": {"dtype": "float32"},

@@ -57,6 +57,8 @@ def test_the_canonical_form_holds_raw_vectors_and_a_card(written):
     assert card["pairs"]["sha256"] == sha256_file(written / "pairs.jsonl")
     assert card["test"]["accuracy_improvement_ci"] == [-0.01, 0.05]
     assert card["validation"]["best_validation_score"] == 0.6
+    assert card["validation"]["recommendation"] == "leave alone"
+    assert card["test"]["verdict"] == "inconclusive"
     assert (card["seed"], card["operator"]) == (7, "add")
     assert card["strength"] == "alpha times the tensor is added"
 
@@ -148,7 +150,6 @@ def test_norms_are_kept_by_easysteer_where_they_were(tmp_path):
         ({"layer": 0}, ALL - {"control_vector"}, "steers layer 0"),
         ({"band_layers": (0, 1), "band_alphas": (1.0, 1.0)}, ALL - {"control_vector"}, "layer 0"),
         (DAC, {"canonical"}, "dac sets the strength anew at every token"),
-        ({"alpha": 0.0}, set(), "it is no steering, so there is nothing to export"),
         (HEADS, set(), "the method iti steers attention heads"),
         ({"method": "actadd"}, set(), "a vector for each of the prompt's first positions"),
     ],
