@@ -21,7 +21,7 @@ class Dac:
         entropy_threshold: Steer only where the unsteered next-token entropy (nats) exceeds this.
         ptop: Top-p mass that chooses the tokens on which the KL is computed.
         max_alpha: Cap on the KL.
-        probe_alpha: α₀, the factor on the vector in the probe stream.
+        probe_alpha: α₀, the factor on the vector in the probe stream (at a band's first layer).
         kl: ``true_kl``, or ``per_token``: the KL divided by the number of tokens that it is taken
             over, which is what the authors' repository computes.
     """

@@ -154,7 +154,12 @@ STEERED = [
     ),
     (
         {"methods": ["dac"], "dac_kl": "per_token", "directions": ["caa", "pca"]},
-        ["Direction, layer, entropy threshold, top-p mass, cap", "KL divergence was div", "zou"],
+        [
+            "Direction, layer, entropy threshold, top-p mass, cap",
+            "steering at 2α would",
+            "KL divergence was div",
+            "zou",
+        ],
         ["from the last prompt token on", "Method", HEADS],
     ),
     (
