@@ -7,7 +7,7 @@ if it is the direction that helps.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from snakesteer.config import EvaluationConfig, GenerationConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
-from snakesteer.evaluation.answers import Answer, answer_all
+from snakesteer.evaluation.answers import Answer, answer_all, answer_row
 from snakesteer.evaluation.paired import Samples, compare_paired
 from snakesteer.evaluation.statistics import Interval, verdict
 from snakesteer.steering.kinds import Steering
@@ -277,7 +277,7 @@ def _entry(
 def control_rows(controls: Sequence[Control], answers: Sequence[Samples]) -> list[dict[str, Any]]:
     """Rows of control_generations.jsonl, in the order of controls, samples and problems."""
     return [
-        {"control": control.name, "sample": number, **asdict(answer)}
+        {"control": control.name, "sample": number, **answer_row(answer)}
         for control, samples in zip(controls, answers, strict=True)
         for number, sample in enumerate(samples)
         for answer in sample

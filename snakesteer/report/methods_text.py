@@ -9,6 +9,7 @@ from snakesteer.report.steering_text import searched_words, steering_sentences, 
 from snakesteer.report.wording import (
     configuration,
     data_name,
+    delivered_words,
     model_name,
     p_value,
     percent,
@@ -119,6 +120,8 @@ def _result(evidence: Evidence) -> list[str]:
     if "seeds" in test:
         interval = "a bootstrap over problems [@efron1993bootstrap]"
     sentences = [f"The search chose {configuration(evidence.params)}."]
+    if delivered := delivered_words(test):
+        sentences.append(f"Its {delivered}.")
     if evidence.steered:
         sentences += _difference(evidence, confidence, interval)
     else:

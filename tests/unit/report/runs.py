@@ -236,6 +236,8 @@ def write_study(
         problems_seen = 16 if pruned else VAL
         accuracy = min(1.0, max(0.0, round(accuracy * problems_seen) / problems_seen))
         costs = ([accuracy], problems_seen, 30 * problems_seen, 0)
+        mean = {"mean_alpha_t": 0.8} if method == "dac" and number else {}
+        attributes |= mean | {"delivered_dose": abs(dose) * mean.get("mean_alpha_t", 1.0)}
         for name, value in {**attributes, **dict(zip(COSTS, costs, strict=True))}.items():
             trial.set_user_attr(name, value)
         if pruned:

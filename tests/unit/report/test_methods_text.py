@@ -82,6 +82,17 @@ def test_several_answers_are_counted(report):
     assert "On 100 test problems, answered 4 times each, accuracy was" in methods_text(sampled)
 
 
+def test_what_a_dynamic_strength_delivered_is_said(report):
+    evidence = report("helps").evidence
+    dynamic = {"mean_alpha_t": 0.8333, "delivered_dose": 0.0417}
+    text = methods_text(replace(evidence, test={**evidence.test, **dynamic}))
+    told = (
+        "Its α_t was 0.833 on average over the tokens of the test answers, which delivered a dose"
+    )
+    assert f"{told} of 0.0417. On 100 test problems" in text
+    assert "α_t was" not in methods_text(evidence)
+
+
 def test_controls_of_dac_are_not_at_equal_dose(report):
     evidence = report("helps").evidence
     params = {**evidence.params, "scope": "dynamic"}

@@ -27,6 +27,8 @@ RESULTS = {
     "shrinkage": 0.155,
     "verdict": "no detectable effect at n = 100",
     "num_test_samples": 100,
+    "mean_alpha_t": 0.3,
+    "delivered_dose": 0.075,
 }
 
 
@@ -34,6 +36,8 @@ def test_all_numbers_are_said():
     text = describe(RESULTS, "results/test_final.json")
     for part in (
         "dac with the probe direction at layer 15, α = 1.23 (dose 0.25)",
+        "Delivered: α_t was 0.3 on average over the tokens of the test answers, which delivered a "
+        "dose of 0.075",
         "Why: trial 7 has the highest accuracy on 48 validation problems.",
         "50.0% unsteered, 62.5% with it",
         "n = 100): 48.0% unsteered, 45.0% with it",
@@ -49,9 +53,11 @@ def test_all_numbers_are_said():
 def test_no_steering():
     params = {**RESULTS["best_trial_params"], "steering_alpha": 0.0, "steering_dose": 0.0}
     unsteered = {"best_trial_params": params, "minimum_detectable_effect": None}
-    text = describe({**RESULTS, **unsteered}, "x")
+    results = {**RESULTS, **unsteered, "delivered_dose": 0.0}
+    del results["mean_alpha_t"]
+    text = describe(results, "x")
     assert "no steering" in text
-    for word in ("layer 15", "four times in five", "became"):
+    for word in ("Delivered", "layer 15", "four times in five", "became"):
         assert word not in text
 
 
