@@ -117,8 +117,10 @@ class SteeringConfig(Section):
     strength: Range = Field(
         (-0.3, 0.3), description="Lowest and highest strength; must include 0 (no steering)."
     )
-    dac_probe_alpha: float = Field(
-        2.0, gt=0.0, description="DAC's probe strength α₀, a factor on the raw vector."
+    dac_probe: float = Field(
+        2.0,
+        gt=0.0,
+        description="Strength of DAC's probe stream, a factor on the trial's own strength α.",
     )
     dac_entropy_threshold: Range = Field(
         (0.0, 2.0), description="DAC steers only where the entropy (nats) is above this."

@@ -1,7 +1,7 @@
 """What every engine takes and gives back: requests in, generations out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from snakesteer.steering.kinds import Steering
@@ -58,6 +58,8 @@ class Generation:
         finish: ``eos`` (end token), ``stop`` (stop string) or ``length`` (limit reached).
         num_tokens: Decoded tokens, the end token included.
         end: The end token, where it ended with one.
+        alpha_t: Mean α_t over the decoded tokens; None where the strength is not dynamic. It is no
+            part of a comparison: engines agree in tokens, not in the last bits of α_t.
     """
 
     token_ids: tuple[int, ...]
@@ -65,6 +67,7 @@ class Generation:
     finish: Finish
     num_tokens: int
     end: int | None = None
+    alpha_t: float | None = field(default=None, compare=False)
 
 
 class Engine(Protocol):

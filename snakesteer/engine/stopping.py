@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from snakesteer.engine.interface import Finish, Generation
@@ -38,8 +39,16 @@ class StopRule:
                 return "stop"
         return "length" if len(token_ids) >= limit else None
 
-    def generation(self, token_ids: Sequence[int], finish: Finish) -> Generation:
-        """The finished row as a `Generation`: end token dropped, text cut at the stop string."""
+    def generation(
+        self, token_ids: Sequence[int], finish: Finish, alphas: Sequence[float] = ()
+    ) -> Generation:
+        """The finished row as a `Generation`: end token dropped, text cut at the stop string.
+
+        Args:
+            token_ids: All generated ids.
+            finish: Why it ended.
+            alphas: α_t of each of them; none where the strength is not dynamic.
+        """
         kept = tuple(token_ids[:-1] if finish == "eos" else token_ids)
         text = self._decode(kept)
         ends = [position for stop in self.stop if (position := text.find(stop)) >= 0]
@@ -49,6 +58,7 @@ class StopRule:
             finish=finish,
             num_tokens=len(token_ids),
             end=token_ids[-1] if finish == "eos" else None,
+            alpha_t=fmean(alphas) if alphas else None,
         )
 
     def _decode(self, token_ids: Sequence[int]) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Answer:
         finish: Why it ended.
         prompt_tokens: Length of the prompt.
         new_tokens: Decoded tokens.
+        alpha_t: Mean α_t over them; None where the strength is not dynamic. No part of a
+            comparison, as in `Generation`.
     """
 
     id: str
@@ -42,6 +44,7 @@ class Answer:
     finish: Finish
     prompt_tokens: int
     new_tokens: int
+    alpha_t: float | None = field(default=None, compare=False)
 
 
 def make_request(
@@ -74,6 +77,7 @@ def grade_generation(problem: Problem, request: Request, generation: Generation)
         finish=generation.finish,
         prompt_tokens=len(request.prompt_ids),
         new_tokens=generation.num_tokens,
+        alpha_t=generation.alpha_t,
     )
 
 
@@ -148,7 +152,15 @@ def summary(answers: Sequence[Answer]) -> dict[str, float | int]:
 
 def write_answers(path: str | Path, answers: Sequence[Answer]) -> None:
     """Write graded answers as JSONL, atomically."""
-    write_jsonl(path, [asdict(answer) for answer in answers])
+    write_jsonl(path, [answer_row(answer) for answer in answers])
+
+
+def answer_row(answer: Answer) -> dict[str, Any]:
+    """An answer as a row of a file; α_t is told where there is one."""
+    row = asdict(answer)
+    if answer.alpha_t is None:
+        del row["alpha_t"]
+    return row
 
 
 def read_answers(path: str | Path) -> list[Answer]:

@@ -7,7 +7,7 @@ the direction that helps. `snakesteer.evaluation.control_tests` compares them.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +19,10 @@ from snakesteer.config import EvaluationConfig, GenerationConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
-from snakesteer.evaluation.answers import Answer, answer_all
+from snakesteer.evaluation.answers import Answer, answer_all, answer_row
 from snakesteer.evaluation.paired import Samples
 from snakesteer.steering.kinds import Steering
+from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import VectorChange
 from snakesteer.vectors.activations import Activations, read_activations
 
@@ -50,7 +51,10 @@ class Control:
 
 
 def make_controls(
-    steering: Steering, activation_files: Sequence[str | Path], evaluation: EvaluationConfig
+    steering: Steering,
+    mean_alpha_t: float | None,
+    activation_files: Sequence[str | Path],
+    evaluation: EvaluationConfig,
 ) -> list[Control]:
     """All controls of a configuration.
 
@@ -58,11 +62,16 @@ def make_controls(
     of blocks, and ActAdd's are made from one pair.
 
     Args:
-        steering: The chosen configuration.
+        steering: The tested configuration.
+        mean_alpha_t: Of its test answers, where its strength is dynamic: its controls then add as
+            much at every token as it did on average. An α_t of their own would make another dose.
         activation_files: Of the train pairs, those of all steered layers among them.
         evaluation: Number of random directions, the instruction, and the seed.
     """
     seed, instruction = evaluation.seed, evaluation.prompt_control
+    if mean_alpha_t is not None:
+        assert not isinstance(steering, PromptStartSteering)  # it has no dynamic strength
+        steering = steering.at_constant(mean_alpha_t)
     controls = [
         Control(
             f"random_{number}",
@@ -169,7 +178,7 @@ def answer_controls(
 def control_rows(controls: Sequence[Control], answers: Sequence[Samples]) -> list[dict[str, Any]]:
     """Rows of control_generations.jsonl, in the order of controls, samples and problems."""
     return [
-        {"control": control.name, "sample": number, **asdict(answer)}
+        {"control": control.name, "sample": number, **answer_row(answer)}
         for control, samples in zip(controls, answers, strict=True)
         for number, sample in enumerate(samples)
         for answer in sample

@@ -13,6 +13,7 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import Answer, answer_all
+from snakesteer.evaluation.delivered import delivered_dose
 from snakesteer.evaluation.paired import Samples, compare_paired
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json, read_jsonl
@@ -145,6 +146,7 @@ def evaluate_test(
         **compared,
         # The winner's curse: what won on validation won partly by chance.
         "shrinkage": on_validation - compared["accuracy_improvement"],
+        **delivered_dose(best.candidate.dose, [answer for sample in steered for answer in sample]),
         "test_probe_metrics": probe_on_test(loaded, prompter, problems, pairs, best),
         "num_test_samples": len(problems),
     }
@@ -172,6 +174,8 @@ def side_by_side_rows(
             for name, answer in (("baseline", before), ("steered", after)):
                 for key in _TOLD:
                     row[f"{name}_{key}"] = getattr(answer, key)
+            if after.alpha_t is not None:
+                row["steered_alpha_t"] = after.alpha_t
             rows.append(row)
     return rows
 
@@ -190,6 +194,7 @@ def read_generations(path: str | Path, name: str) -> list[list[Answer]]:
     for row in read_jsonl(path):
         try:
             told = {key: row[f"{name}_{key}"] for key in _TOLD}
+            told["alpha_t"] = row.get(f"{name}_alpha_t")
             answer = Answer(id=row["id"], prompt_tokens=row["prompt_tokens"], **told)
             samples.setdefault(row["sample"], []).append(answer)
         except KeyError as error:

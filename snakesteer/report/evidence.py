@@ -71,12 +71,13 @@ class Point:
         direction: How the vector was estimated.
         layer: 0-based block.
         alpha: Factor on the raw vector.
-        dose: Length of what is added, in mean residual norms.
+        dose: Length of what is added, in mean residual norms; of a dynamic strength, at α_t = 1.
         problems: Problems answered; a pruned trial saw fewer.
         accuracy: On them.
         accuracy_ci: Wilson's interval.
         pruned: Whether the search ended it early.
         trial: Number of the trial; None on the sensitivity grid.
+        mean_alpha_t: Of a trial; 1 where its strength is constant.
     """
 
     method: str
@@ -89,6 +90,12 @@ class Point:
     accuracy_ci: tuple[float, float]
     pruned: bool = False
     trial: int | None = None
+    mean_alpha_t: float = 1.0
+
+    @property
+    def delivered(self) -> float:
+        """The dose that was delivered, with its sign."""
+        return self.dose * self.mean_alpha_t
 
 
 @dataclass(frozen=True)
@@ -295,6 +302,7 @@ def _trial(row: Mapping[str, str], confidence: float) -> Point:
         accuracy_ci=wilson(round(accuracy * problems), problems, confidence),
         pruned=row["state"] == "PRUNED",
         trial=int(row["number"]),
+        mean_alpha_t=float(row["mean_alpha_t"] or 1.0),
     )
 
 

@@ -10,6 +10,7 @@ from snakesteer.report.steering_text import searched_words, steering_sentences, 
 from snakesteer.report.wording import (
     configuration,
     data_name,
+    delivered_words,
     model_name,
     p_value,
     percent,
@@ -142,6 +143,7 @@ def _result(evidence: Evidence) -> list[str]:
         f"The search recommended {tested}, which was tested."
         if test["recommendation"] == "steer"
         else f"The search did not recommend steering; the best steered trial was {tested}.",
+        *([f"Its {delivered}."] if (delivered := delivered_words(test)) else []),
         *_difference(evidence, confidence, interval),
     ]
     dose = "mean strength (no α_t of their own)" if evidence.dynamic else "dose"

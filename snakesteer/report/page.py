@@ -59,6 +59,7 @@ def render_page(
         model=wording.model_name(evidence.config["model"]),
         data=wording.data_name(evidence.config["data"]),
         chosen=wording.configuration(evidence.params),
+        delivered=wording.delivered_words(evidence.test),
         verdict=read_verdict(evidence),
         figures=figures,
         tables=make_tables(evidence),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.records.files import read_json
-from snakesteer.report.wording import configuration, gained_from, verdict_words
+from snakesteer.report.wording import configuration, delivered_words, gained_from, verdict_words
 
 
 def final_summary(results_folder: str | Path, since: float = 0.0) -> str:
@@ -34,6 +34,7 @@ def describe(results: Mapping[str, Any], path: str | Path) -> str:
         [
             "",
             f"Tested: {configuration(params)}",
+            *([f"Delivered: {delivered}"] if (delivered := delivered_words(results)) else []),
             f"Recommendation: {results['recommendation']}",
             f"Why: {results['why']}",
             f"Validation accuracy: {results['baseline_validation_score']:.1%} unsteered, "

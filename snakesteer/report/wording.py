@@ -81,6 +81,16 @@ def recommended(results: Mapping[str, Any]) -> str:
     return "Recommended on validation: leave the model alone; this is the best steered trial."
 
 
+def delivered_words(results: Mapping[str, Any]) -> str:
+    """What a dynamic strength delivered in the test answers; empty where it was constant."""
+    if "mean_alpha_t" not in results:
+        return ""
+    return (
+        f"α_t was {results['mean_alpha_t']:.3g} on average over the tokens of the test answers, "
+        f"which delivered a dose of {results['delivered_dose']:.3g}"
+    )
+
+
 def trained_on(config: Mapping[str, Any], params: Mapping[str, Any]) -> str:
     """What a trained vector learned from, in words; empty for other directions."""
     if params["steering_direction"] != TRAINED:

@@ -13,7 +13,7 @@ from snakesteer.records.files import read_json
 from snakesteer.records.versions import git_state, timestamp, versions
 from snakesteer.search.database import read_db
 from snakesteer.search.selection import Lead, Rules, choose, right_answers
-from snakesteer.search.study import accuracy_of
+from snakesteer.search.study import accuracy_of, delivered
 from snakesteer.steering.candidate import PARAM_NAMES
 
 RUNNERS_UP = 5
@@ -56,6 +56,7 @@ def best_config(
         "max_t_p": choice.max_t_p,
         "confirmation": asdict(choice.confirmation) if choice.confirmation else None,
         "trial": choice.tested.number,
+        **delivered(choice.tested),
         "why": choice.why,
         "runners_up": [
             {"trial": trial.number, "validation_score": trial.value, "params": trial_params(trial)}

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import Answer
-from snakesteer.search.study import DELIVERED_DOSE, OUTCOMES
+from snakesteer.search.study import OUTCOMES, delivered
 from snakesteer.steering.candidate import STEERED_LAYERS
 
 FLIPS, FLIP_SEED = 10_000, 0  # of the max-T test
@@ -179,7 +179,7 @@ def rank_trials(trials: Sequence[FrozenTrial], one_standard_error: bool) -> list
     """
 
     def dose(trial: FrozenTrial) -> float:
-        return float(trial.user_attrs[DELIVERED_DOSE] * trial.user_attrs[STEERED_LAYERS])
+        return float(delivered(trial)["delivered_dose"] * trial.user_attrs[STEERED_LAYERS])
 
     def value(trial: FrozenTrial) -> float:
         assert trial.value is not None  # complete trials have one

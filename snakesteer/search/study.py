@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.evaluation.answers import Answer, accuracy
+from snakesteer.evaluation.delivered import DELIVERED, delivered_dose
 from snakesteer.search.grid import grid_points
 from snakesteer.search.journal import WORKER, finished_trials
 from snakesteer.search.samplers import make_sampler
@@ -30,7 +31,6 @@ logger = logging.getLogger(__name__)
 COSTS = ("accuracy_by_chunk", "problems", "new_tokens", "invalid")
 # Which of the problems a trial answered correctly: a text with 1 or 0 for each.
 OUTCOMES = "outcomes"
-DELIVERED_DOSE = "delivered_dose"
 # Trials that have ended well or are running: no others are asked for in their place.
 CLAIMED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
@@ -217,7 +217,8 @@ def _tell(study: optuna.Study, member: _Running) -> None:
     for name, value in zip(COSTS, values, strict=True):
         trial.set_user_attr(name, value)
     trial.set_user_attr(OUTCOMES, "".join("1" if answer.correct else "0" for answer in answers))
-    trial.set_user_attr(DELIVERED_DOSE, abs(member.candidate.dose))
+    for name, value in delivered_dose(member.candidate.dose, answers).items():
+        trial.set_user_attr(name, value)
     if member.pruned:
         study.tell(trial, state=TrialState.PRUNED)
     else:
@@ -230,19 +231,24 @@ def _fail(study: optuna.Study, trial: optuna.Trial, message: str) -> None:
 
 
 def trial_rows(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
-    """Trials as rows of trials.csv: number, state, accuracy, parameters, and what they cost."""
+    """Trials as rows of trials.csv: number, state, accuracy, parameters, costs, delivered dose."""
     return [
         {
             "number": trial.number,
             "state": trial.state.name,
             "accuracy": accuracy_of(trial),
-            **{name: trial.user_attrs.get(name) for name in (*PARAM_NAMES, *COSTS)},
+            **{name: trial.user_attrs.get(name) for name in (*PARAM_NAMES, *COSTS, *DELIVERED)},
             "worker": trial.user_attrs.get(WORKER),
             "seconds": trial.duration.total_seconds() if trial.duration else None,
             "error": trial.user_attrs.get("error"),
         }
         for trial in trials
     ]
+
+
+def delivered(trial: FrozenTrial) -> dict[str, float]:
+    """What a trial's dose delivered in its answers, see `delivered_dose`; empty if it failed."""
+    return {name: trial.user_attrs[name] for name in DELIVERED if name in trial.user_attrs}
 
 
 def accuracy_of(trial: FrozenTrial) -> float | None:

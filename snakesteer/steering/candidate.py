@@ -54,7 +54,7 @@ class Candidate:
         entropy_threshold: Dynamic strength in the residual stream.
         ptop: Dynamic strength.
         max_alpha: Dynamic strength.
-        probe_alpha: Dynamic strength.
+        probe_alpha: Dynamic strength: the α of the probe stream.
         operator: What the vector does.
         band_layers: All layers that are steered, where they are several.
         band_alphas: Their strengths.

@@ -21,7 +21,7 @@ class Dac:
         entropy_threshold: Steer only where the unsteered next-token entropy (nats) exceeds this.
         ptop: Top-p mass that chooses the tokens on which the KL is computed.
         max_alpha: Cap on the KL.
-        probe_alpha: α₀, the factor on the vector in the probe stream.
+        probe_alpha: α₀, the factor on the vector in the probe stream (at a band's first layer).
         kl: ``true_kl``, or ``per_token``: the KL divided by the number of tokens that it is taken
             over, which is what the authors' repository computes.
     """
@@ -83,7 +83,8 @@ def dynamic_alpha(
     α_t = min(KL(unsteered ‖ probe), max_alpha) with both distributions renormalised on the union of
     their top-p sets, and 0 where the entropy of the whole unsteered distribution does not exceed
     the threshold. The KL is the true one (nats) or, where `per_token`, divided by the size of the
-    union: the authors' repository computes that (``batchmean`` of one-dimensional tensors).
+    union: the authors' repository computes that (``batchmean`` of one-dimensional tensors). A probe
+    that breaks the model, so that its logits are no numbers, differs as much as can be.
 
     Args:
         unsteered: ``[batch, vocab]`` next-token logits without steering.
@@ -103,6 +104,7 @@ def dynamic_alpha(
     # 0·log 0 is 0: outside the union, and where the model rules a token out (logit −∞).
     terms = torch.where(log_p > -torch.inf, log_p.exp() * (log_p - log_q), 0.0)
     divergence = terms.sum(dim=-1).clamp(min=0.0)
+    divergence = torch.where(divergence.isnan(), torch.inf, divergence)
     divergence = torch.where(per_token, divergence / union.sum(dim=-1), divergence)
     entropy = torch.special.entr(unsteered.softmax(dim=-1)).sum(dim=-1)
     alpha = torch.minimum(divergence, max_alpha.float())

@@ -62,6 +62,10 @@ class HeadSteering:
         """The same at strength 0."""
         return replace(self, alpha=0.0)
 
+    def at_constant(self, factor: float) -> "HeadSteering":
+        """The same at the constant strength alpha · factor: schedule ``fixed``, without `dac`."""
+        return replace(self, alpha=factor * self.alpha, schedule="fixed", dac=None)
+
     def with_vectors(self, change: VectorChange) -> "HeadSteering":
         """The same with other vectors, at all of its layers."""
         layers = [change(self.delta[:, i], layer) for i, layer in enumerate(self.layers)]

@@ -101,6 +101,18 @@ class ResidualSteering:
         """The same at strength 0."""
         return replace(self, alpha=0.0, more=tuple(replace(p, alpha=0.0) for p in self.more))
 
+    def at_constant(self, factor: float) -> "ResidualSteering":
+        """The same at the constant strength alpha · factor, where DAC steers: without `dac`."""
+        more = tuple(replace(p, alpha=factor * p.alpha) for p in self.more)
+        return replace(
+            self,
+            alpha=factor * self.alpha,
+            scope="from_last_prompt_token",
+            first_k=None,
+            dac=None,
+            more=more,
+        )
+
     def with_vectors(self, change: VectorChange) -> "ResidualSteering":
         """The same with other vectors, at all of its layers."""
         more = tuple(replace(p, vector=change(p.vector, p.layer)) for p in self.more)

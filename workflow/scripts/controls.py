@@ -15,14 +15,15 @@ from snakesteer.records.logs import script_log
 with script_log(snakemake.log[0]):
     params, given = snakemake.params, snakemake.input
     best = read_best(given.best, given.vectors, given.probes)
-    run = read_json(given.results)["run"]
+    final = read_json(given.results)
+    run, mean_alpha_t = final["run"], final.get("mean_alpha_t")
     evaluation = section(EvaluationConfig, "evaluation", params)
     loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
     prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
     engine = open_engine(params, loaded, prompter, run)
     problems = read_problems(given.problems)
     generation = section(GenerationConfig, "generation", params)
-    controls = make_controls(best.steering, given.activations, evaluation)
+    controls = make_controls(best.steering, mean_alpha_t, given.activations, evaluation)
     answers = answer_controls(engine, prompter, problems, controls, generation, evaluation.samples)
     check_same_run(run, run_record(engine, loaded), given.results)
     before, after = (read_generations(given.generations, n) for n in ("baseline", "steered"))

@@ -78,6 +78,7 @@ def generate_dac(
     real_cache = DynamicCache(config=loaded.model.config)
     latest, real_latest = ids[:, -1:], ids
     rows: list[list[int]] = [[] for _ in requests]
+    alphas: list[list[float]] = [[] for _ in requests]  # α_t of each token
     done: list[Generation | None] = [None] * len(requests)
     for step in range(steps):
         with watched(watch, nullcontext(), "unsteered"):
@@ -95,9 +96,10 @@ def generate_dac(
         for row, token_id in enumerate(latest[:, 0].tolist()):
             if done[row] is None:
                 rows[row].append(token_id)
+                alphas[row].append(float(alpha[row]))
                 finish = rule.finish(rows[row], requests[row].max_new_tokens)
                 if finish is not None:
-                    done[row] = rule.generation(rows[row], finish)
+                    done[row] = rule.generation(rows[row], finish, alphas[row])
         if all(done):
             break
     return [generation for generation in done if generation is not None]

@@ -46,11 +46,16 @@ class StreamGroups:
     Args:
         slots: Number of slots.
         device: Where the state lives.
+
+    Attributes:
+        alpha_t: ``[slots + 1]`` float32, α_t of the token that a real stream reads; other entries
+            mean nothing.
     """
 
     def __init__(self, slots: int, device: torch.device) -> None:
         groups = max(1, slots // SLOTS_PER_REQUEST)
         self.nowhere = slots  # behind the last slot
+        self.alpha_t = torch.zeros(slots + 1, device=device)
         self.real = torch.full((groups,), self.nowhere, device=device)
         self.unsteered = torch.zeros(groups, dtype=torch.long, device=device)
         self.probe = torch.zeros(groups, dtype=torch.long, device=device)
@@ -83,7 +88,7 @@ class StreamGroups:
                 self.real[group] = self.nowhere
 
     def set_factor(self, factor: Tensor, logits: Tensor) -> None:
-        """Set the factor of all real streams, in place.
+        """Set the factor of all real streams, and their `alpha_t`, in place.
 
         Args:
             factor: ``[slots + 1]`` float32; groups that are not in use write into the last one.
@@ -97,4 +102,5 @@ class StreamGroups:
             self.threshold,
             self.per_token,
         )
+        self.alpha_t[self.real] = alpha
         factor[self.real] = self.strength * alpha

@@ -190,7 +190,7 @@ class SlotDecoder:
         step = max(1, 2 ** (needed.bit_length() - 2))  # 1, 2, 3, 4, 6, 8, 12, 16 …
         return min(-(-needed // step) * step, self.capacity.blocks)
 
-    def run(self, ticks: int, used: int) -> list[list[int]]:
+    def run(self, ticks: int, used: int) -> tuple[list[list[int]], list[list[float]]]:
         """Advance all slots.
 
         Args:
@@ -198,15 +198,18 @@ class SlotDecoder:
             used: Blocks that hold the keys of every slot that is not idle.
 
         Returns:
-            ``[ticks][slots]`` new tokens; −1 where a slot did not choose one.
+            ``[ticks][slots]`` new tokens, −1 where a slot did not choose one; and the α_t with
+            which real streams chose them, ``[ticks][slots + 1]``, empty where nothing is under DAC.
         """
         tick = self._captured(used) if self.token.is_cuda else lambda: self._tick(used)
-        chosen = []
+        chosen, alphas = [], []
         for _ in range(ticks):
             chosen.append(tick().clone())
+            if self.any_dac:
+                alphas.append(self.groups.alpha_t.clone())
             if self.watch is not None:
                 self.watch.stepped()
-        return torch.stack(chosen).tolist()
+        return torch.stack(chosen).tolist(), torch.stack(alphas).tolist() if alphas else []
 
     def logits(self, used: int) -> Tensor:
         """``[slots, vocab]`` of every slot's token, which is not advanced."""

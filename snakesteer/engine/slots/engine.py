@@ -169,13 +169,13 @@ class SlotsEngine:
                 self.watch.follow({one.index: one.slots for one in scheduler.live})
             last = scheduler.last_position + self.ticks
             started = time.perf_counter()
-            tokens = decoder.run(self.ticks, decoder.blocks_for(last - shared))
+            tokens, alphas = decoder.run(self.ticks, decoder.blocks_for(last - shared))
             self.step_seconds += time.perf_counter() - started
             self.steps += self.ticks
-            ended = scheduler.collect(tokens)
+            ended = scheduler.collect(tokens, alphas)
             decoder.stop([slot for one, _ in ended for slot in one.slots])
             for one, finish in ended:
-                yield one.index, self.stop_rule.generation(one.tokens, finish)
+                yield one.index, self.stop_rule.generation(one.tokens, finish, one.alphas)
 
     def _store(self, request: Request, shared: int) -> PromptStore:
         """Prompts under this request's prompt steering, behind this prefix."""

@@ -22,6 +22,7 @@ class Live:
         slots: Its slots; the first one's tokens count.
         position: Of the token read next.
         tokens: Chosen so far.
+        alphas: α_t of each of them; none where the strength is not dynamic.
     """
 
     index: int
@@ -29,6 +30,7 @@ class Live:
     slots: list[int]
     position: int
     tokens: list[int] = field(default_factory=list)
+    alphas: list[float] = field(default_factory=list)
 
 
 class Ends:
@@ -118,15 +120,20 @@ class Scheduler:
         self.live += started
         return started
 
-    def collect(self, tokens: Sequence[Sequence[int]]) -> list[tuple[Live, Finish]]:
+    def collect(
+        self, tokens: Sequence[Sequence[int]], alphas: Sequence[Sequence[float]] = ()
+    ) -> list[tuple[Live, Finish]]:
         """Hand out new tokens; the requests that end with them, which give back their slots.
 
         Args:
             tokens: ``[ticks][slots]``, −1 where a slot chose none.
+            alphas: ``[ticks][slots]``, α_t of each; for calls in which some request has it.
         """
         ended: list[tuple[Live, Finish]] = []
         for one in self.live:
-            finish = self._extend(one, [tick[one.slots[0]] for tick in tokens])
+            slot = one.slots[0]
+            own = [tick[slot] for tick in alphas] if one.request.is_dynamic else []
+            finish = self._extend(one, [tick[slot] for tick in tokens], own)
             if finish is not None:
                 ended.append((one, finish))
         for one, _ in ended:
@@ -134,12 +141,13 @@ class Scheduler:
             self._free += one.slots
         return ended
 
-    def _extend(self, one: Live, tokens: Sequence[int]) -> Finish | None:
+    def _extend(self, one: Live, tokens: Sequence[int], alphas: Sequence[float]) -> Finish | None:
         """Append new tokens up to the request's end; why it ends, or None."""
-        for token in tokens:
+        for tick, token in enumerate(tokens):
             if token < 0:
                 continue
             one.tokens.append(token)
+            one.alphas += alphas[tick : tick + 1]
             one.position += 1
             finish = self.ends.finish(one.tokens, one.request.max_new_tokens)
             if finish is not None:

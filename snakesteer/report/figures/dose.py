@@ -66,7 +66,7 @@ def dose_figure(evidence: Evidence) -> Figure:
                 *((_trial_name(p),) if trial else ()),
                 name,
                 str(p.layer) if p.alpha or on_grid else "",
-                signed(p.dose, 3),
+                signed(p.delivered, 3),
                 signed(p.alpha, 3),
                 percent(p.accuracy),
                 percent_interval(p.accuracy_ci),
@@ -143,9 +143,10 @@ def described(found: Sequence[Point]) -> list[str]:
 def _dose_notes(evidence: Evidence, found: Sequence[Point]) -> str:
     """Where a dose is something else, if any such method is among the points."""
     steering = SteeringConfig.model_validate(evidence.config["steering"])
+    alpha_t = "α_t" if evidence.sensitivity else "mean α_t"
     dynamic = any(method(name).dynamic(steering) for name in {point.method for point in found})
     notes = [
-        *(["where the strength is dynamic, times its α_t"] if dynamic else []),
+        *([f"where the strength is dynamic, times its {alpha_t}"] if dynamic else []),
         *(["for a band at every layer"] if steering.band > 1 else []),
         *(["for `angular` an angle"] if "angular" in steering.operators else []),
     ]
@@ -163,7 +164,7 @@ def _dose_chart(
         {
             "series": name,
             "layer": str(point.layer) if point.alpha or on_grid else "",
-            "dose": point.dose,
+            "dose": point.delivered,
             "accuracy": point.accuracy,
             "low": point.accuracy_ci[0],
             "high": point.accuracy_ci[1],
@@ -233,7 +234,7 @@ def _cells(
     width = _bin_width(found)
     cells: dict[tuple[tuple[str, int], float], tuple[int, int]] = defaultdict(lambda: (0, 0))
     for point, name in zip(found, configurations(found), strict=True):
-        dose = point.dose if on_grid else round(point.dose / width) * width
+        dose = point.delivered if on_grid else round(point.delivered / width) * width
         # Where heads of all layers are steered, the layer is only that of a probe.
         layer = -1 if METHODS[point.method].kind == "heads" else point.layer
         key = ((name, layer), round(dose, 4))
@@ -247,7 +248,7 @@ def _cells(
 
 def _bin_width(found: Sequence[Point]) -> float:
     """The round number at which `BINS` hold all doses."""
-    least = 2.0 * max(abs(point.dose) for point in found) / (BINS - 1)
+    least = 2.0 * max(abs(point.delivered) for point in found) / (BINS - 1)
     power = 10.0 ** math.floor(math.log10(least))
     return next(step * power for step in ROUND if step * power >= least * 0.999)
 

@@ -11,8 +11,9 @@ def sentence(config: RunConfig, blocks: str) -> str:
     """What was added, and how its strength was set."""
     return (
         "DAC, in a form for the residual stream, added α·α_t times the vector to the output of a "
-        "block, with α_t set at every token by how much steering would change the next-token "
-        "distribution (after [@scalena2024dac])" + kl_words(config) + "."
+        "block, with α_t set at every token by how much steering at "
+        f"{config['steering']['dac_probe']:g}α would change the next-token distribution "
+        f"(after [@scalena2024dac]){kl_words(config)}."
     )
 
 

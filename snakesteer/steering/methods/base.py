@@ -98,10 +98,17 @@ def suggest_heads(trial: Trial, space: Space, schedule: Schedule, after: After) 
     )
 
 
-def suggest_kl(trial: Trial, config: SteeringConfig) -> dict[str, Any]:
-    """The parameters of a dynamic strength, as attributes of a `Candidate`."""
+def suggest_kl(trial: Trial, config: SteeringConfig, alpha: float) -> dict[str, Any]:
+    """The parameters of a dynamic strength, as attributes of a `Candidate`.
+
+    Args:
+        trial: Chooses.
+        config: Ranges, and how strong the probe is.
+        alpha: The trial's strength. The probe has its sign and scale, so that it says how much this
+            trial's steering would change, whatever the length of its vector.
+    """
     chosen = {name: suggest_float(trial, name, span) for name, span in kl_spans(config).items()}
-    return {**chosen, "probe_alpha": config.dac_probe_alpha, "kl": config.dac_kl}
+    return {**chosen, "probe_alpha": config.dac_probe * alpha, "kl": config.dac_kl}
 
 
 def suggest_float(trial: Trial, name: str, span: Range) -> float:

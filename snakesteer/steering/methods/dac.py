@@ -31,7 +31,7 @@ def suggest(trial: Trial, space: Space) -> Candidate:
     config = space.config
     candidate = suggest_layered(trial, space, suggest_direction(trial, space), config.band)
     threshold = suggest_float(trial, "entropy_threshold", config.dac_entropy_threshold)
-    own = {"entropy_threshold": threshold, **suggest_kl(trial, config)}
+    own = {"entropy_threshold": threshold, **suggest_kl(trial, config, candidate.alpha)}
     return replace(candidate, schedule="dynamic", **own)
 
 

@@ -29,7 +29,9 @@ def suggest(trial: Trial, space: Space) -> Candidate:
     """The strength, and the parameters of the KL where the schedule is dynamic."""
     config = space.config
     candidate = suggest_heads(trial, space, config.heads_schedule, config.heads_after)
-    return replace(candidate, **(suggest_kl(trial, config) if dynamic(config) else {}))
+    if not dynamic(config):
+        return candidate
+    return replace(candidate, **suggest_kl(trial, config, candidate.alpha))
 
 
 def choices(config: SteeringConfig, layers: Sequence[int]) -> dict[str, list[Any]]:

@@ -82,6 +82,12 @@ IMPOSSIBLE = [
     ({"steering": {"dac_ptop": [0.5, 1.5]}}, ["steering.dac_ptop", "(0, 1]"]),
     ({"steering": {"dac_entropy_threshold": [-1, 1]}}, ["cannot be negative"]),
     ({"steering": {"dac_max_alpha": [3, 1]}}, ["steering.dac_max_alpha is [3.0, 1.0]"]),
+    ({"steering": {"dac_probe": 0}}, ["steering.dac_probe = 0", "greater than 0"]),
+    # Its old name: a factor on the raw vector, which means something else now.
+    (
+        {"steering": {"dac_probe_alpha": 20}},
+        ["steering.dac_probe_alpha is not a known key", "Did you mean 'dac_probe'?"],
+    ),
     ({"steering": {"scope": "first_k"}}, ["steering.first_k is None", "Set both or neither"]),
     ({"steering": {"operators": ["add"] * 2}}, ["steering.operators names a value twice"]),
     (

@@ -138,6 +138,10 @@ def test_summary():
 def test_answers_survive_a_file(tmp_path):
     write_answers(tmp_path / "a.jsonl", ANSWERS)
     assert read_answers(tmp_path / "a.jsonl") == ANSWERS
+    dynamic = [dataclasses.replace(answer, alpha_t=0.25) for answer in ANSWERS]
+    write_answers(tmp_path / "d.jsonl", dynamic)
+    assert [answer.alpha_t for answer in read_answers(tmp_path / "d.jsonl")] == [0.25] * 5
+    assert "alpha_t" not in (tmp_path / "a.jsonl").read_text()
 
 
 @pytest.mark.parametrize("row", ['{"id": "a"}', '{"id": "a", "more": 1}', "[]"])

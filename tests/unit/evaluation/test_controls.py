@@ -72,9 +72,9 @@ def made(monkeypatch):
     """Controls by name, from activations that need no file."""
     monkeypatch.setattr("snakesteer.evaluation.controls.read_activations", activations)
 
-    def make(steering, count=5):
+    def make(steering, count=5, alpha_t=None):
         evaluation = EvaluationConfig(random_controls=count, shuffled_controls=2)
-        return {c.name: c for c in make_controls(steering, [1, 2], evaluation)}
+        return {c.name: c for c in make_controls(steering, alpha_t, [1, 2], evaluation)}
 
     return make
 
@@ -104,10 +104,15 @@ def test_controls_change_the_vectors_and_nothing_else(made):
         assert torch.equal(place.vector, -original.vector)
 
 
-def test_dac_keeps_its_parameters(made):
-    dac = Dac(0.5, 0.4, 2.0, 1.5)
-    steering = ResidualSteering(1, BAND.vector, 0.3, dac=dac)
-    assert all(c.steering is None or c.steering.dac is dac for c in made(steering).values())
+def test_controls_of_dac_add_what_it_added_on_average(made):
+    steering = ResidualSteering(1, BAND.vector, 0.3, dac=Dac(0.5, 0.4, 2.0, 0.6))
+    controls = made(steering, alpha_t=0.5).values()
+    assert {control.steering.dac for control in controls if control.steering} == {None}
+    for control in controls:
+        if control.steering is not None:
+            assert control.steering.alpha == pytest.approx(0.15)
+            length = float(control.steering.vector.norm())
+            assert length == pytest.approx(float(BAND.vector.norm()))
 
 
 def test_random_directions_differ_and_come_again(made):
@@ -222,7 +227,7 @@ def evidence(effect, engine_kind, tmp_path):
     )
     write_jsonl(tmp_path / "rows.jsonl", rows)
     runs = [read_generations(tmp_path / "rows.jsonl", name) for name in ("baseline", "steered")]
-    controls = make_controls(steering, [file], EVALUATION)
+    controls = make_controls(steering, None, [file], EVALUATION)
     answered = answer_controls(engine, PROMPTER, test, controls, GENERATION, 1)
     record = controls_record(*runs, controls, answered, EVALUATION)
     told = control_rows(controls, answered)

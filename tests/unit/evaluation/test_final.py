@@ -59,7 +59,7 @@ def files(tmp_path):
     return tmp_path, vectors, probes
 
 
-def best_of(files, alpha):
+def best_of(files, alpha, **more):
     folder, vectors, probes = files
     params = {
         "steering_method": "caa",
@@ -68,6 +68,7 @@ def best_of(files, alpha):
         "steering_alpha": alpha,
         "steering_dose": alpha / 10,
         "scope": "from_last_prompt_token",
+        **more,
     }
     record = {
         "best_trial_params": params,
@@ -116,6 +117,27 @@ def test_steering_that_works_is_found(files):
 def test_a_configuration_that_does_not_steer_is_refused(files):
     with pytest.raises(UserError, match="does not steer"):
         best_of(files, alpha=0.0)
+
+
+def test_the_delivered_dose_is_told(files, tmp_path):
+    constant, plain_rows = evaluated(best_of(files, alpha=-30.0))
+    assert constant["delivered_dose"] == 3.0
+    assert "mean_alpha_t" not in constant
+    dac = {"entropy_threshold": 0.0, "ptop": 0.9, "max_alpha": 0.5, "probe_alpha": -60.0}
+    best = best_of(files, alpha=-30.0, steering_method="dac", scope="dynamic", **dac)
+    results, rows = evaluated(best)
+    means = [row["steered_alpha_t"] for row in rows]
+    tokens = [row["steered_new_tokens"] for row in rows]
+    assert len(set(means)) > 1
+    assert all(0.0 < mean <= 0.5 for mean in means)
+    assert results["mean_alpha_t"] == pytest.approx(np.average(means, weights=tokens))
+    assert results["delivered_dose"] == pytest.approx(3.0 * results["mean_alpha_t"])
+    assert not any("steered_alpha_t" in row for row in plain_rows)
+    write_jsonl(tmp_path / "g.jsonl", rows)
+    [read] = read_generations(tmp_path / "g.jsonl", "steered")
+    assert [answer.alpha_t for answer in read] == means
+    [read] = read_generations(tmp_path / "g.jsonl", "baseline")
+    assert {answer.alpha_t for answer in read} == {None}
 
 
 def test_several_samples_are_told_and_read_back(files, tmp_path):

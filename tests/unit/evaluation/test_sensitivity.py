@@ -23,7 +23,7 @@ STEERING = SteeringConfig(
     dac_entropy_threshold=(0.0, 3.0),
     dac_ptop=(0.2, 0.8),
     dac_max_alpha=(1.0, 4.0),
-    dac_probe_alpha=1.5,
+    dac_probe=1.5,
 )
 # As long as the residual stream at layer 1, half and a third as long at the others.
 VECTORS = {
@@ -63,7 +63,7 @@ def test_the_grid_holds_every_combination_once_and_no_steering_in_each():
         if point.method == "dac" and steering is not None:
             dac = steering.dac
             assert (dac.entropy_threshold, dac.ptop) == (1.5, pytest.approx(0.5))
-            assert (dac.max_alpha, dac.probe_alpha) == (2.5, 1.5)
+            assert (dac.max_alpha, dac.probe_alpha) == (2.5, pytest.approx(1.5 * point.alpha))
 
 
 def test_strengths_are_in_the_unit_of_the_search():

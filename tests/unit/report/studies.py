@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from snakesteer.evaluation.answers import Answer, summary
 from snakesteer.search import tables
 from snakesteer.search.journal import STUDY_NAME
-from snakesteer.search.study import COSTS, DELIVERED_DOSE, OUTCOMES
+from snakesteer.search.study import COSTS, OUTCOMES
 
 
 def write_study(
@@ -57,10 +57,12 @@ def write_study(
         right = round(min(1.0, max(0.0, accuracy)) * problems_seen)
         accuracy = right / problems_seen
         costs = ([accuracy], problems_seen, 30 * problems_seen, 0)
+        mean = {"mean_alpha_t": 0.8} if method == "dac" and number else {}
         attributes |= {
             **dict(zip(COSTS, costs, strict=True)),
             OUTCOMES: outcomes_like(baseline[:problems_seen], right, rng),
-            DELIVERED_DOSE: abs(dose),
+            "delivered_dose": abs(dose) * mean.get("mean_alpha_t", 1.0),
+            **mean,
         }
         for name, value in attributes.items():
             trial.set_user_attr(name, value)

@@ -128,6 +128,17 @@ def test_several_answers_are_counted(report):
     assert "On 100 test problems, answered 4 times each, accuracy was" in methods_text(sampled)
 
 
+def test_what_a_dynamic_strength_delivered_is_said(report):
+    evidence = report("helps").evidence
+    dynamic = {"mean_alpha_t": 0.8333, "delivered_dose": 0.0417}
+    text = methods_text(replace(evidence, test={**evidence.test, **dynamic}))
+    told = (
+        "Its α_t was 0.833 on average over the tokens of the test answers, which delivered a dose"
+    )
+    assert f"{told} of 0.0417. On 100 test problems" in text
+    assert "α_t was" not in methods_text(evidence)
+
+
 def test_controls_of_dac_are_at_its_mean_strength(report):
     evidence = report("helps").evidence
     params = {**evidence.params, "scope": "dynamic"}
@@ -200,7 +211,12 @@ STEERED = [
     ),
     (
         {"methods": ["dac"], "dac_kl": "per_token", "directions": ["caa", "pca"]},
-        ["Direction, layer, entropy threshold, top-p mass, cap", "KL divergence was div", "zou"],
+        [
+            "Direction, layer, entropy threshold, top-p mass, cap",
+            "steering at 2α would",
+            "KL divergence was div",
+            "zou",
+        ],
         ["from the last prompt token on", "Method", HEADS],
     ),
     (

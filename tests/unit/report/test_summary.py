@@ -32,6 +32,8 @@ RESULTS = {
     "verdict": "inconclusive",
     "num_test_samples": 100,
     "config": {"evaluation": {"planned_changes": 0.1}},
+    "mean_alpha_t": 0.3,
+    "delivered_dose": 0.075,
 }
 
 
@@ -40,6 +42,9 @@ def test_all_numbers_are_said():
     for part in (
         "Tested: dac with the probe direction at layer 15, α = 1.23 (dose 0.25)",
         "Recommendation: steer\n",
+        "dac with the probe direction at layer 15, α = 1.23 (dose 0.25)",
+        "Delivered: α_t was 0.3 on average over the tokens of the test answers, which delivered a "
+        "dose of 0.075",
         "Why: trial 7 has the highest accuracy on 48 validation problems.",
         "50.0% unsteered, 62.5% with it",
         "n = 100): 48.0% unsteered, 45.0% with it",

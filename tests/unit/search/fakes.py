@@ -4,7 +4,7 @@ import numpy as np
 from optuna.trial import TrialState, create_trial
 
 from snakesteer.evaluation.answers import Answer
-from snakesteer.search.study import DELIVERED_DOSE, OUTCOMES
+from snakesteer.search.study import OUTCOMES
 from snakesteer.steering.candidate import STEERED_LAYERS
 from snakesteer.steering.vector import Vector
 from tests.tiny_models import HIDDEN
@@ -43,7 +43,7 @@ def trial_of(right, dose, layer=2, state="COMPLETE", layers=1, delivered=None, *
     }
     costs = {
         OUTCOMES: "".join(map(str, right)),
-        DELIVERED_DOSE: abs(dose) if delivered is None else delivered,
+        "delivered_dose": abs(dose) if delivered is None else delivered,
         "accuracy_by_chunk": [sum(right) / len(right)],
         STEERED_LAYERS: layers,
     }

@@ -1,5 +1,7 @@
 """The study with evaluations made by hand: what it runs, keeps, resumes and chooses."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
@@ -11,7 +13,7 @@ from snakesteer.search.database import read_db
 from snakesteer.search.journal import open_study
 from snakesteer.search.samplers import make_pruner
 from snakesteer.search.selection import rank_trials
-from snakesteer.search.study import Plan, run_study, trial_rows
+from snakesteer.search.study import Plan, delivered, run_study, trial_rows
 from snakesteer.search.tables import collect
 from snakesteer.steering.candidate import PARAM_NAMES
 from tests.unit.search.fakes import LAYERS, VECTORS, answers_of
@@ -89,6 +91,40 @@ def test_parameters_of_dac_exist_for_dac_alone(tmp_path):
     assert all({*own, "probe_alpha"} <= set(t.user_attrs) for t in by_method["dac"])
     assert len(by_method["caa"]) > 1
     assert by_method["dac"]
+
+
+class Dynamic(Evaluator):
+    """Answers under DAC have an α_t, which grows from chunk to chunk."""
+
+    def __call__(self, candidates, chunk):
+        return [
+            [
+                replace(answer, alpha_t=0.2 * (1 + chunk)) if candidate.dynamic else answer
+                for answer in answers
+            ]
+            for candidate, answers in zip(
+                candidates, super().__call__(candidates, chunk), strict=True
+            )
+        ]
+
+
+def test_a_trial_keeps_the_dose_that_it_delivered(tmp_path):
+    search = settings(n_trials=16, pruner="median", pruner_startup_trials=1, pruner_warmup_chunks=0)
+    study = run(tmp_path / "j", search, Dynamic())
+    seen = set()
+    for trial, row in zip(study.trials, trial_rows(study.trials), strict=True):
+        attributes = trial.user_attrs
+        # 0.2, 0.3 and 0.4 over one, two and three chunks of equal length.
+        chunks = attributes["problems"] // CHUNK
+        dynamic = attributes["scope"] == "dynamic" and attributes["steering_alpha"] != 0.0
+        mean = 0.1 * (1 + chunks) if dynamic else None
+        assert attributes.get("mean_alpha_t") == (pytest.approx(mean) if dynamic else None)
+        dose = abs(attributes["steering_dose"]) * (mean or 1.0)
+        assert attributes["delivered_dose"] == pytest.approx(dose)
+        assert delivered(trial).items() <= row.items()
+        assert row["mean_alpha_t"] == attributes.get("mean_alpha_t")
+        seen.add((dynamic, chunks == CHUNKS))
+    assert seen == {(True, True), (True, False), (False, True), (False, False)}
 
 
 def test_bad_trials_are_pruned_early(tmp_path):
@@ -263,7 +299,8 @@ def test_study_db_and_trials_csv_hold_all_trials(tmp_path):
     ]
     table = pd.read_csv(tables[1])
     names = ["number", "state", "accuracy", *PARAM_NAMES, "accuracy_by_chunk", "problems"]
-    assert list(table.columns) == [*names, "new_tokens", "invalid", "worker", "seconds", "error"]
+    costs = ["new_tokens", "invalid", "mean_alpha_t", "delivered_dose"]
+    assert list(table.columns) == [*names, *costs, "worker", "seconds", "error"]
     assert list(table.number) == list(range(7))
     assert list(table.state) == [t.state.name for t in study.trials]
     failed = table[table.state == "FAIL"]
@@ -272,3 +309,4 @@ def test_study_db_and_trials_csv_hold_all_trials(tmp_path):
     assert list(finished.accuracy) == [t.value for t in study.trials if t.value is not None]
     for row in finished.itertuples():
         assert row.steering_alpha == study.trials[row.number].user_attrs["steering_alpha"]
+    assert delivered(study.trials[2]) == {}  # it failed

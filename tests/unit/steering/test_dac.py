@@ -115,6 +115,12 @@ class TestDynamicAlpha:
         # Ruled out by the probe stream alone: infinitely far apart, so the cap.
         assert alpha_of([1.0, 0.0], [1.0, -math.inf], 1.0, 9.0, 0.0) == 9.0
 
+    @pytest.mark.parametrize("per_token", [False, True])
+    def test_a_probe_that_breaks_the_model_differs_as_much_as_can_be(self, per_token):
+        broken = [math.nan, math.nan]
+        assert alpha_of([0.0, 1.0], broken, 0.5, 9.0, 0.0, per_token) == 9.0
+        assert alpha_of([0.0, 1.0], broken, 0.5, 9.0, 5.0, per_token) == 0.0  # below the threshold
+
     @given(
         # Multiples of 1/64: equal or clearly different, also after a softmax in float32.
         arrays(np.float32, (3, 2, 9), elements=st.integers(-512, 512).map(lambda n: n / 64)),

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from snakesteer.steering.residual import ResidualSteering
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.residual import Place, ResidualSteering
 
 
 class TestScope:
@@ -26,3 +27,24 @@ class TestScope:
         delta = ResidualSteering(0, torch.tensor([1.0, -2.0], dtype=torch.bfloat16), 0.3).delta()
         assert delta.dtype == torch.float32
         assert torch.equal(delta, 0.3 * torch.tensor([1.0, -2.0]))
+
+
+class TestAtConstant:
+    def test_a_band_keeps_its_vectors_and_proportions(self):
+        first, second = torch.ones(4), torch.arange(4.0)
+        dac = Dac(0.5, 0.8, 3.0, -4.0)
+        band = (Place(3, second, -1.0),)
+        steering = ResidualSteering(1, first, -2.0, "first_k", 3, dac=dac, more=band)
+        constant = steering.at_constant(0.25)
+        assert constant.dac is None
+        assert constant.steered_steps == steering.steered_steps  # DAC's, whatever the scope is
+        assert not constant.steers_prompt
+        assert [(p.layer, p.vector, p.alpha) for p in constant.places] == [
+            (1, first, -0.5),
+            (3, second, -0.25),
+        ]
+        assert steering.places[0].alpha == -2.0
+
+    def test_a_factor_of_0_is_no_steering(self):
+        steering = ResidualSteering(1, torch.ones(4), 2.0, dac=Dac(0.5, 0.8, 3.0, 4.0))
+        assert steering.at_constant(0.0).delta().count_nonzero() == 0

@@ -1,5 +1,6 @@
 """A candidate and what it stands for."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -64,9 +65,26 @@ def test_steering_of_caa():
 
 
 def test_steering_of_dac():
-    steering = steering_of(suggested(DAC, scope="first_k", first_k=4, dac_probe_alpha=1.5), VECTORS)
-    assert steering.dac == Dac(entropy_threshold=1.0, ptop=0.5, max_alpha=2.0, probe_alpha=1.5)
+    steering = steering_of(suggested(DAC, scope="first_k", first_k=4, dac_probe=1.5), VECTORS)
+    probe_alpha = 1.5 * VECTORS["probe", 2].alpha(0.3)
+    assert steering.dac == Dac(1.0, ptop=0.5, max_alpha=2.0, probe_alpha=pytest.approx(probe_alpha))
     assert (steering.scope, steering.first_k) == ("from_last_prompt_token", None)
+
+
+@pytest.mark.parametrize("scale", [0.01, 100.0, -1.0, -0.01])
+def test_the_probe_adds_the_same_whatever_the_vectors_length_and_sign(scale):
+    """α·v decides what DAC does: a longer or turned vector at the same dose is the same trial."""
+    vector = VECTORS["probe", 2]
+    scaled = {("probe", 2): dataclasses.replace(vector, raw=vector.raw * np.float32(scale))}
+    steering = steering_of(suggested(DAC), VECTORS)
+    dose = np.copysign(0.3, scale)
+    config = SteeringConfig(methods=["dac"], directions=["probe"])
+    trial = optuna.trial.FixedTrial({**DAC, "steering_dose": dose})
+    other = steering_of(suggest(trial, config, LAYERS, scaled), scaled)
+    for one in (steering, other):
+        probe = one.dac.probe_alpha * one.vector
+        torch.testing.assert_close(probe, 2.0 * one.delta())
+    torch.testing.assert_close(other.delta(), steering.delta())
 
 
 @pytest.mark.parametrize("params", [CAA, DAC])

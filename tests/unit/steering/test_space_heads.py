@@ -32,8 +32,8 @@ def suggested(params, **changes):
     return suggest(optuna.trial.FixedTrial(params), config, LAYERS, VECTORS)
 
 
-def test_dac_as_published():
-    candidate = suggested(DAC, dac_probe_alpha=2.5, heads_after="hold")
+def test_dac_of_heads():
+    candidate = suggested(DAC, dac_probe=2.5, heads_after="hold")
     steering = steering_of(candidate, VECTORS)
     assert steering.layers == (0, 1, 2, 3)
     assert steered_layers(candidate, VECTORS) == 4
@@ -44,11 +44,21 @@ def test_dac_as_published():
         == candidate.alpha
         == pytest.approx(0.1 / HEADS["dac_heads", ALL_LAYERS].dose_at_alpha_1)
     )
-    assert (steering.dac.ptop, steering.dac.max_alpha, steering.dac.probe_alpha) == (0.5, 2.0, 2.5)
+    assert (steering.dac.ptop, steering.dac.max_alpha) == (0.5, 2.0)
+    assert steering.dac.probe_alpha == pytest.approx(2.5 * candidate.alpha)
     assert steering.dac.entropy_threshold < 0.0  # it has none: α_t holds at any entropy
     assert steering.dac.kl == "true_kl"
     as_authors = steering_of(suggested(DAC, dac_kl="per_token"), VECTORS)
     assert as_authors.dac.kl == "per_token"
+
+
+def test_dac_as_published_is_alpha_1():
+    """The authors' probe is at 2, and what is added is α_t times their vector."""
+    params = {**DAC, "steering_alpha": 1.0}
+    steering = steering_of(suggested(params, unit="alpha", strength=(-1, 1)), VECTORS)
+    assert (steering.alpha, steering.dac.probe_alpha) == (1.0, 2.0)
+    turned = suggested({**params, "steering_alpha": -0.5}, unit="alpha", strength=(-1, 1))
+    assert (turned.alpha, turned.probe_alpha) == (-0.5, -1.0)
 
 
 @pytest.mark.parametrize("schedule", ["fixed", "start", "diminishing"])

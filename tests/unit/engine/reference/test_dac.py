@@ -19,9 +19,12 @@ from tests.tiny_models import EOS, FAMILIES
 DAC = Dac(entropy_threshold=0.5, ptop=0.7, max_alpha=1.5, probe_alpha=3.0)
 
 
+def generated(family, requests, batch_size=4):
+    return ReferenceEngine(loaded_model(family), Decoding(), batch_size).generate(requests)
+
+
 def run(family, requests, batch_size=4):
-    engine = ReferenceEngine(loaded_model(family), Decoding(), batch_size)
-    return [generation.token_ids for generation in engine.generate(requests)]
+    return [generation.token_ids for generation in generated(family, requests, batch_size)]
 
 
 def slow_dac(family, request):
@@ -75,6 +78,10 @@ def test_answers_equal_a_computation_without_cache(family):
     assert run(family, requests, batch_size=8) == expected
     assert run(family, requests, batch_size=3) == expected
     assert [run(family, [request])[0] for request in requests] == expected
+    # The mean α_t is that of a text's own steps, although its batch goes on behind its end.
+    for batch_size in (8, 3):
+        found = [generation.alpha_t for generation in generated(family, requests, batch_size)]
+        assert found == pytest.approx([np.mean(alphas) for _, alphas in slow], abs=1e-4)
     # The strengths that were compared say something: they vary, below the cap and at it.
     strengths = np.concatenate([alphas for _, alphas in slow])
     assert len(np.unique(strengths.round(3))) >= 5
@@ -128,9 +135,11 @@ def test_dac_and_other_rows_in_one_call():
         ResidualSteering(1, direction(), 1.0),
     ]
     requests = [Request(prompt, 8, how) for prompt in prompt_ids() for how in kinds]
-    answers = run("gpt2", requests)
+    generations = generated("gpt2", requests)
+    answers = [generation.token_ids for generation in generations]
     assert answers == [run("gpt2", [request])[0] for request in requests]
     assert len(set(answers[-3:])) == 3
+    assert [one.alpha_t is None for one in generations] == [False, True, True] * len(prompt_ids())
 
 
 def test_only_dac_requests_are_taken():

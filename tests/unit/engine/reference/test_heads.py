@@ -118,8 +118,10 @@ def test_dynamic_strength_equals_a_computation_without_cache(family, kl, after, 
     how = HeadSteering(ALL_LAYERS, DELTA, 1.5, "dynamic", after, dac)
     requests = requests_of(how)
     slow = [slow_generate(family, request) for request in requests]
-    assert run(family, requests) == [ids for ids, _ in slow]
+    generations = ReferenceEngine(loaded_model(family), Decoding(), 4).generate(requests)
+    assert [generation.token_ids for generation in generations] == [ids for ids, _ in slow]
     for row, (_, factors) in enumerate(slow):
+        assert generations[row].alpha_t == pytest.approx(np.mean(factors) / 1.5, abs=1e-3)
         found = [1.5 * float(call[row]) for call in strengths[: len(factors)]]
         np.testing.assert_allclose(found, factors, rtol=5e-3, atol=1e-4)
     # The strengths that were compared say something.

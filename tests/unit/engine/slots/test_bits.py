@@ -44,10 +44,10 @@ class Recorder(SlotsEngine):
         self.seen = {index: [] for index in range(len(requests))}
         right = Scheduler._extend
 
-        def extend(scheduler, one, tokens):
+        def extend(scheduler, one, tokens, alphas):
             if tokens != [-1]:
                 self.seen[one.index].append(self._decoder.last_logits[one.slots[0]])
-            return right(scheduler, one, tokens)
+            return right(scheduler, one, tokens, alphas)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Scheduler, "_extend", extend)
@@ -132,7 +132,9 @@ def test_neighbours_and_order_change_no_bit(family, dtype, data):
     order = data.draw(st.permutations(range(len(second))))
     results = record(family, dtype, [second[index] for index in order])
     for index, one in enumerate(wanted):
-        assert equal(results[order.index(len(second) - 2 + index)], one)
+        again = results[order.index(len(second) - 2 + index)]
+        assert equal(again, one)
+        assert again[0].alpha_t == one[0].alpha_t
 
 
 def zero_steerings():

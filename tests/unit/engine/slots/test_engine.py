@@ -65,13 +65,29 @@ def mixed_requests(prompts, new=12, sampled=False):
     return requests
 
 
+def same_alpha_t(found, wanted, requests):
+    """Both have the mean α_t where the strength is dynamic, and only there."""
+    dynamic = [request.is_dynamic for request in requests]
+    for generations in (found, wanted):
+        assert [one.alpha_t is not None for one in generations] == dynamic
+    pairs = [
+        (one.alpha_t, other.alpha_t)
+        for one, other, has in zip(found, wanted, dynamic, strict=True)
+        if has
+    ]
+    assert [one for one, _ in pairs] == pytest.approx([other for _, other in pairs], abs=1e-4)
+    assert len({round(one, 3) for one, _ in pairs}) > len(pairs) // 4
+
+
 @pytest.mark.parametrize("family", SLOT_FAMILIES)
 def test_mixed_trials_equal_the_reference(family):
     """One queue, much longer than the slots, of every method over ragged prompts."""
     requests = mixed_requests(prompt_ids())
     wanted = reference(family, requests)
     assert len({generation.token_ids for generation in wanted}) > len(wanted) // 4
-    assert slots(family, requests) == wanted
+    found = slots(family, requests)
+    assert found == wanted
+    same_alpha_t(found, wanted, requests)
 
 
 def test_a_kl_per_token_is_another_strength():
@@ -132,7 +148,9 @@ def test_stop_strings_and_limits_equal_the_reference():
     requests = [dataclasses.replace(r, max_new_tokens=30) for r in mixed_requests(FEW_SHOT)]
     wanted = reference("llama", requests, Decoding(stop=stop))
     assert {generation.finish for generation in wanted} >= {"stop", "length"}
-    assert slots("llama", requests, Decoding(stop=stop)) == wanted
+    found = slots("llama", requests, Decoding(stop=stop))
+    assert found == wanted
+    same_alpha_t(found, wanted, requests)
 
 
 def test_one_token_prompts_and_answers():

@@ -114,7 +114,11 @@ def test_several_steps_between_two_looks_change_nothing():
     one = SlotsEngine(loaded_model("gpt2"), GREEDY, 9)
     many = SlotsEngine(loaded_model("gpt2"), GREEDY, 9)
     many.ticks = 8
-    assert many.generate(requests) == one.generate(requests)
+    found, wanted = many.generate(requests), one.generate(requests)
+    assert found == wanted
+    assert [g.alpha_t for g in found] == pytest.approx([g.alpha_t for g in wanted], abs=1e-5)
+    alphas = [g.alpha_t for g in found if g.alpha_t is not None]
+    assert len(alphas) == len(set(alphas)) == 12
 
 
 def test_the_number_of_slots_depends_on_the_machine_and_the_model(monkeypatch):
@@ -162,7 +166,9 @@ def test_captured_steps_equal_the_reference(on_gpu, compiled):
     requests = [Request(prompt, 70, kind) for prompt in PROMPTS[:10] for kind in kinds]
     wanted = ReferenceEngine(on_gpu, GREEDY, 8).generate(requests)
     engine = SlotsEngine(on_gpu, GREEDY, 16, compiled=compiled)
-    assert engine.generate(requests) == wanted
+    found = engine.generate(requests)
+    assert found == wanted
+    assert [g.alpha_t for g in found] == pytest.approx([g.alpha_t for g in wanted], abs=1e-3)
     assert engine._decoder._graphs
 
 

@@ -76,6 +76,29 @@ def test_what_comes_behind_the_end_is_dropped(ticks):
     assert not scheduler.has_work
 
 
+@pytest.mark.parametrize("ticks", [2, 8])
+def test_a_request_under_dac_has_the_alpha_t_of_its_own_tokens(ticks):
+    """Every second tick chooses; what comes behind the end is another text's or nobody's."""
+    scheduler = scheduler_of([Request((5,), 9, DAC), Request((5,), 9)], 4)
+    dynamic, plain = scheduler.refill()
+    real, other = dynamic.slots[0], plain.slots[0]
+
+    def tick(number):
+        tokens, alphas = [-1] * 4, [9.0] * 4
+        if number % 2:
+            tokens[real] = (6, EOS, 5, 5)[number // 2]
+            alphas[real] = (0.5, 0.25, 7.0, 7.0)[number // 2]
+        tokens[other] = 5
+        return tokens, alphas
+
+    for first in range(0, 8, ticks):
+        tokens, alphas = zip(*map(tick, range(first, first + ticks)), strict=True)
+        scheduler.collect(tokens, alphas)
+    assert (dynamic.tokens, dynamic.alphas) == ([6, EOS], [0.5, 0.25])
+    assert (len(plain.tokens), plain.alphas) == (8, [])
+    assert indices(scheduler.live) == [1]
+
+
 def test_the_rule_is_asked_only_where_a_text_can_end():
     tokenizer = tiny_tokenizer()
     a, b, c = tokenizer("abc", add_special_tokens=False)["input_ids"][-3:]

@@ -7,7 +7,7 @@ import pytest
 from snakesteer.report.figures.dose import BINS, dose_figure
 from snakesteer.report.figures.figure import write_figure
 from snakesteer.report.figures.search import probe_figure
-from snakesteer.report.wording import percent
+from snakesteer.report.wording import percent, signed
 
 
 def test_figures_are_written_as_svg_and_png(report, tmp_path):
@@ -76,11 +76,12 @@ def test_the_probes_say_what_they_tell_apart(report):
 
 
 def test_the_dose_is_explained_where_it_is_another(report):
-    evidence = report("helps").evidence
-    assert (
-        "mean norm (where the strength is dynamic, times its α_t). The"
-        in dose_figure(evidence).caption
-    )
+    evidence, on_grid = report("helps").evidence, report("on a grid").evidence
+    told = "mean norm (where the strength is dynamic, times its {}). The"
+    assert told.format("mean α_t") in dose_figure(evidence).caption
+    assert told.format("α_t") in dose_figure(on_grid).caption
+    for point, row in zip(evidence.trials, dose_figure(evidence).rows, strict=True):
+        assert row[3] == signed(point.delivered, 3)
     caa = [point for point in evidence.trials if point.method == "caa"]
     assert "mean norm. The" in dose_figure(replace(evidence, trials=caa)).caption
 
@@ -95,7 +96,7 @@ def test_the_heat_map_pools_by_problems(report, name: str):
         assert len(doses) <= BINS
     step = 0.05
     wanted = [
-        p for p in points if (p.method, p.layer) == ("dac", 9) and abs(p.dose - 0.1) < step / 2
+        p for p in points if (p.method, p.layer) == ("dac", 9) and abs(p.delivered - 0.1) < step / 2
     ]
     correct = sum(round(p.accuracy * p.problems) for p in wanted)
     cell = dict(zip(doses, next(r for r in figure.rows if r[0] == "dac, layer 9")[1:], strict=True))
