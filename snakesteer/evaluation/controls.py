@@ -21,6 +21,7 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.evaluation.answers import Answer, answer_all
+from snakesteer.evaluation.ledger import Ledger
 from snakesteer.evaluation.paired import Samples, compare_paired
 from snakesteer.evaluation.statistics import Interval, verdict
 from snakesteer.steering.kinds import Steering
@@ -61,6 +62,7 @@ def evaluate_controls(
     steered: Samples,
     generation: GenerationConfig,
     evaluation: EvaluationConfig,
+    ledger: Ledger,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Answer the test split under all controls and compare them with the unsteered answers.
 
@@ -74,6 +76,7 @@ def evaluate_controls(
         steered: Those of the chosen configuration.
         generation: Limit and seed.
         evaluation: Which controls, and the statistics.
+        ledger: Where these reads of the test split are entered, one a control.
 
     Returns:
         The content of controls.json without the run, and the rows of control_generations.jsonl.
@@ -83,8 +86,20 @@ def evaluate_controls(
     }
     controls = make_controls(steering, activations, evaluation)
     answers = answer_controls(engine, prompter, problems, controls, generation, evaluation.samples)
+    chosen = ledger.configuration(prompter, generation, steering)
+    configurations = {}
+    for control in controls:
+        belongs = {"name": control.name, "kind": control.kind, "of": chosen}
+        asked = _asked(prompter, control.instruction)
+        key = ledger.configuration(asked, generation, control.steering, belongs)
+        configurations[key] = f"{control.label}, a control of {chosen[:12]}"
+    reads = ledger.enter("controls", configurations, problems, evaluation.samples)
     record = controls_record(baseline, steered, controls, answers, evaluation)
-    return record, control_rows(controls, answers)
+    return {**record, "test_reads": reads}, control_rows(controls, answers)
+
+
+def _asked(prompter: Prompter, instruction: str | None) -> Prompter:
+    return prompter if instruction is None else prompter.instructed(instruction)
 
 
 def make_controls(
@@ -183,7 +198,7 @@ def answer_controls(
     answers: list[list[list[Answer]]] = [[] for _ in controls]
     for instruction in dict.fromkeys(control.instruction for control in controls):
         members = [i for i, control in enumerate(controls) if control.instruction == instruction]
-        asked = prompter if instruction is None else prompter.instructed(instruction)
+        asked = _asked(prompter, instruction)
         steerings = [controls[i].steering for i in members]
         for sample in range(samples):
             found = answer_all(engine, asked, problems, steerings, generation, sample)

@@ -1,4 +1,4 @@
-"""The one evaluation on the test split, and what it may say."""
+"""The evaluation of the chosen configuration on the test split, and what it may say."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import Answer, answer_all
+from snakesteer.evaluation.ledger import Ledger
 from snakesteer.evaluation.paired import Samples, compare_paired
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json, read_jsonl
@@ -100,6 +101,7 @@ def evaluate_test(
     pairs: PairsConfig,
     evaluation: EvaluationConfig,
     task: str,
+    ledger: Ledger,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Answer the test split with and without the best configuration.
 
@@ -113,6 +115,7 @@ def evaluate_test(
         pairs: Which of the pairs the probe is scored on.
         evaluation: Samples and statistics.
         task: What the problems are called in the results.
+        ledger: Where this read of the test split is entered.
 
     Returns:
         The results (without config and engine), and the rows of test_generations.jsonl. Where the
@@ -128,12 +131,17 @@ def evaluate_test(
 
     baseline = answer(None)
     steered = baseline if best.steering is None else answer(best.steering)
+    params = best.record["best_trial_params"]
+    configuration = ledger.configuration(prompter, generation, best.steering)
+    reads = ledger.enter(
+        "final", {configuration: ledger.words(params)}, problems, evaluation.samples
+    )
     compared = compare_paired(baseline, steered, evaluation)
     for name in ("baseline_benchmark_metrics", "steered_benchmark_metrics"):
         compared[name]["task_name"] = task
     on_validation = best.record["best_validation_score"] - best.record["baseline_validation_score"]
     results = {
-        "best_trial_params": best.record["best_trial_params"],
+        "best_trial_params": params,
         "best_validation_score": best.record["best_validation_score"],
         "baseline_validation_score": best.record["baseline_validation_score"],
         "why": best.record["why"],
@@ -143,6 +151,7 @@ def evaluate_test(
         **({"minimum_detectable_effect": None} if best.steering is None else {}),
         "test_probe_metrics": probe_on_test(loaded, prompter, problems, pairs, best),
         "num_test_samples": len(problems),
+        "test_reads": reads,
     }
     return results, side_by_side_rows(prompter, problems, baseline, steered)
 

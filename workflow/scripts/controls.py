@@ -7,6 +7,7 @@ from snakesteer.data.prompts import open_prompter
 from snakesteer.engine.open import check_same_run, open_engine, run_record
 from snakesteer.evaluation.controls import evaluate_controls, log_controls, nothing_to_control
 from snakesteer.evaluation.final import read_best, read_generations
+from snakesteer.evaluation.ledger import open_ledger
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json, write_json, write_jsonl
 from snakesteer.records.logs import script_log
@@ -20,16 +21,18 @@ with script_log(snakemake.log[0]):
         loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
         prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
         engine = open_engine(params, loaded, prompter, run)
+        problems = read_problems(given.problems)
         record, rows = evaluate_controls(
             engine,
             prompter,
-            read_problems(given.problems),
+            problems,
             best.steering,
             given.activations,
             read_generations(given.generations, "baseline"),
             read_generations(given.generations, "steered"),
             section(GenerationConfig, "generation", params),
             section(EvaluationConfig, "evaluation", params),
+            open_ledger(params, given.info, loaded, problems, snakemake.output.controls),
         )
         check_same_run(run, run_record(engine, loaded), given.results)
     log_controls(record)
