@@ -5,6 +5,7 @@ from pathlib import Path
 
 from snakesteer.config.catalogue import METHODS
 from snakesteer.report.evidence import Arm, Evidence
+from snakesteer.report.reads import reads_of, reads_words
 from snakesteer.report.steering_text import searched_words, steering_sentences, strength_words
 from snakesteer.report.wording import (
     configuration,
@@ -133,6 +134,11 @@ def _result(evidence: Evidence) -> list[str]:
         where = "heads" if kind == "heads" else "layer"
         where += "s" if "band_layers" in evidence.params else ""
         sentences.append(f"Controls at the same {where} and {dose}: {_controls(arms[2:])}.")
+    several = reads_of(evidence)["final"]["configurations"] > 1
+    sentences.append(
+        f"The test split had by then been read {reads_words(evidence)}"
+        f"{', for which p-values are not adjusted' if several else ''}."
+    )
     commit = evidence.provenance["git"]["commit"]
     sentences.append(
         "Computations were run with snakesteer"

@@ -1,7 +1,7 @@
 """Several finished runs in one table: models, methods, layers and doses.
 
 Every run keeps its own paired test; as one of many is likelier to look good by chance, their
-p-values are adjusted together.
+p-values are adjusted together, and for what else was answered on the same test split.
 """
 
 import csv
@@ -15,6 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from snakesteer.errors import UserError
 from snakesteer.evaluation.statistics import Interval, verdict
 from snakesteer.records.files import atomic_path, read_json
+from snakesteer.records.ledger import count_reads
 from snakesteer.report.wording import (
     configuration,
     model_name,
@@ -51,7 +52,7 @@ class RunRow:
         gained: Problems better with steering.
         lost: Problems worse with steering.
         p_value: Of the run's own test; None where no steering was chosen, as nothing is tested.
-        p_holm: Adjusted over all runs of the table (Holm 1979).
+        p_holm: Adjusted over all configurations that were read on the test split (Holm 1979).
         verdict: In words, from `p_holm`.
     """
 
@@ -78,14 +79,27 @@ class RunRow:
     verdict: str = NOT_STEERED
 
 
-def table_of_runs(folders: Sequence[str | Path]) -> tuple[list[RunRow], float]:
+@dataclass(frozen=True)
+class RunTable:
+    """Finished runs that may stand in one table.
+
+    Attributes:
+        rows: Those of a model together.
+        confidence: Of their intervals.
+        comparisons: How many p-values are adjusted for: one for every run that steers, or for every
+            configuration that was read on the test split, if these are more.
+    """
+
+    rows: list[RunRow]
+    confidence: float
+    comparisons: int
+
+
+def table_of_runs(folders: Sequence[str | Path]) -> RunTable:
     """Read finished runs that may stand in one table.
 
     Args:
         folders: Results folders, in the order of the table within a model.
-
-    Returns:
-        The rows, those of a model together, and the confidence of their intervals.
 
     Raises:
         UserError: A run is not finished, named twice, or not comparable with the first: other test
@@ -108,7 +122,16 @@ def table_of_runs(folders: Sequence[str | Path]) -> tuple[list[RunRow], float]:
     rows = [_row(str(folder), final) for folder, final in zip(folders, finals, strict=True)]
     order = list(dict.fromkeys(row.model for row in rows))
     rows.sort(key=lambda row: order.index(row.model))
-    return judged(rows, finals[0]["confidence"]), finals[0]["confidence"]
+    confidence = finals[0]["confidence"]
+    comparisons = max(sum(row.p_value is not None for row in rows), *map(_configurations, finals))
+    return RunTable(judged(rows, confidence, comparisons), confidence, comparisons)
+
+
+def _configurations(final: Mapping[str, Any]) -> int:
+    """Configurations that the test split was read for: when the run was made, or by now."""
+    then = final["test_reads"]
+    now = count_reads(then["ledger"])  # nothing where the ledger is not here
+    return max(int(counts["final"]["configurations"]) for counts in (then, now))
 
 
 def _terms(folder: str | Path, final: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,10 +172,15 @@ def _row(folder: str, final: Mapping[str, Any]) -> RunRow:
     )
 
 
-def judged(rows: Sequence[RunRow], confidence: float) -> list[RunRow]:
-    """Rows with p-values adjusted together (Holm 1979), and verdicts from those."""
+def judged(rows: Sequence[RunRow], confidence: float, comparisons: int) -> list[RunRow]:
+    """Rows with p-values adjusted together (Holm 1979), and verdicts from those.
+
+    Comparisons that are not in the table count as p = 1, which is never too lenient: whatever they
+    were, smaller ones would have let Holm's procedure reject at least as much here.
+    """
     tested = [row.p_value for row in rows if row.p_value is not None]
-    adjusted = iter(multipletests(tested, method="holm")[1] if tested else ())
+    unseen = [1.0] * (comparisons - len(tested))
+    adjusted = iter(multipletests(tested + unseen, method="holm")[1] if tested else ())
     found = []
     for row in rows:
         if row.p_value is not None:
@@ -164,8 +192,9 @@ def judged(rows: Sequence[RunRow], confidence: float) -> list[RunRow]:
     return found
 
 
-def as_markdown(rows: Sequence[RunRow], confidence: float) -> str:
+def as_markdown(found: RunTable) -> str:
     """The table for a reader, with what the columns mean below it."""
+    rows, confidence = found.rows, found.confidence
     heads = ["Model", "Run", "Best on validation", "Best α", "n", "Unsteered", "Steered"]
     heads += ["Difference", f"{confidence:.0%} interval", "p", "p (Holm)", "Verdict"]
     lines = ["# Comparison", "", _line(heads), _line(["---"] * len(heads))]
@@ -190,16 +219,27 @@ def as_markdown(rows: Sequence[RunRow], confidence: float) -> str:
                 ]
             )
         )
-    tested = sum(row.p_value is not None for row in rows)
     lines += [
         "",
         f"All runs answered the same {rows[0].n} test problems. Intervals are paired bootstrap "
-        f"intervals of one run each; p-values are the runs' own paired tests, adjusted over the "
-        f"{tested} that steered (Holm 1979), and verdicts follow the adjusted ones. Where no "
-        "steering was chosen on the validation split, nothing is tested. In the figure a diamond "
-        "is a run in which no steering was chosen, and the colour is the adjusted verdict.",
+        f"intervals of one run each; p-values are the runs' own paired tests, "
+        f"{adjusted_for(found)}, and verdicts follow the adjusted ones. Where no steering was "
+        "chosen on the validation split, nothing is tested. In the figure a diamond is a run in "
+        "which no steering was chosen, and the colour is the adjusted verdict.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def adjusted_for(found: RunTable) -> str:
+    """What the p-values are adjusted for, in words."""
+    tested = sum(row.p_value is not None for row in found.rows)
+    count = found.comparisons
+    if count == tested:
+        return f"adjusted over the {count} that steered (Holm 1979)"
+    return (
+        f"adjusted over the {count} configurations that the ledger of test reads has for these "
+        "problems, those of other runs and those without steering among them (Holm 1979)"
+    )
 
 
 def _line(cells: Sequence[str]) -> str:
