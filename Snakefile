@@ -18,6 +18,7 @@ Everything lies under the results folder (config key `results`, here <results>):
   sensitivity.csv                    accuracy over strengths (target sensitivity), with
                                      figures/sensitivity.{svg,png}
   export/                            the chosen vector for other tools (target export)
+What was read of a test split, over all runs, lies beside it (config key `evaluation.ledger`).
 """
 
 from snakemake.utils import min_version
@@ -90,7 +91,7 @@ rule export:
 
 
 onstart:
-    check_results_folder()
+    check_folders()
     started["at"] = time.time()
     if not Path(CONFIG.results, "test_final.json").exists():
         logger.info(planned_power())

@@ -84,7 +84,7 @@ class OptimizationConfig:
         device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
         train_limit: Problems for vectors and probes, from GSM8K's train part.
         val_limit: Problems for the search, also from the train part.
-        test_limit: Problems for the one final evaluation, from the test part.
+        test_limit: Problems for the final evaluation, from the test part.
         layer_search_range: First and last 0-based block, both included; None for two within
             the depth.
         steering_methods: What the search may use.

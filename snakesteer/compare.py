@@ -15,11 +15,11 @@ from snakesteer.records.cli import run_command
 from snakesteer.records.files import atomic_path, write_text
 from snakesteer.report.figures.runs import run_table_spec
 from snakesteer.report.figures.style import PNG_SCALE
-from snakesteer.report.runs import RunRow, as_markdown, table_of_runs, write_csv
+from snakesteer.report.runs import RunTable, adjusted_for, as_markdown, table_of_runs, write_csv
 from snakesteer.report.wording import points
 
 
-def compare_runs(folders: Sequence[str | Path], output: str | Path) -> list[RunRow]:
+def compare_runs(folders: Sequence[str | Path], output: str | Path) -> RunTable:
     """Compare runs and write table and figure.
 
     Args:
@@ -27,20 +27,20 @@ def compare_runs(folders: Sequence[str | Path], output: str | Path) -> list[RunR
         output: Folder for compare.csv, compare.md, compare.svg and compare.png.
 
     Returns:
-        The rows of the table.
+        The table.
 
     Raises:
         UserError: See `table_of_runs`.
     """
-    rows, confidence = table_of_runs(folders)
+    table = table_of_runs(folders)
     output = Path(output)
-    spec = run_table_spec(rows, confidence)
-    write_csv(output / "compare.csv", rows)
-    write_text(output / "compare.md", as_markdown(rows, confidence))
+    spec = run_table_spec(table.rows, table.confidence)
+    write_csv(output / "compare.csv", table.rows)
+    write_text(output / "compare.md", as_markdown(table))
     write_text(output / "compare.svg", str(vl_convert.vegalite_to_svg(spec)))
     with atomic_path(output / "compare.png") as temporary:
         temporary.write_bytes(bytes(vl_convert.vegalite_to_png(spec, scale=PNG_SCALE)))
-    return rows
+    return table
 
 
 def main() -> int:
@@ -53,11 +53,12 @@ def main() -> int:
     parser.add_argument("results", nargs="+", help="results folders of finished runs")
     parser.add_argument("--output", required=True, help="folder to write to")
     given = parser.parse_args()
-    rows = compare_runs(given.results, given.output)
-    for model, group in groupby(rows, lambda row: row.model):
+    table = compare_runs(given.results, given.output)
+    for model, group in groupby(table.rows, lambda row: row.model):
         print(model)
         for row in group:
             print(f"  {row.results}: {row.choice}; {points(row.difference)}; {row.verdict}")
+    print(f"p-values are {adjusted_for(table)}.")
     print(f"Details: {Path(given.output) / 'compare.md'}")
     return 0
 

@@ -115,6 +115,12 @@ SINGLE = [
         "test_a_damaged_journal_is_named_and_left_alone",
     ),
     (
+        "half a line at the end of the ledger of test reads",
+        "it is kept, named and counted apart; the next read starts a new line",
+        "tests/unit/records/test_ledger.py",
+        "test_half_a_line_is_kept_and_told",
+    ),
+    (
         "two processes of one search worker",
         "the second waits",
         "tests/unit/search/test_journal.py",

@@ -6,6 +6,8 @@ runs (see `snakesteer.config.load`). Sections are flat, so that overlays merge w
 every leaf can be a rule parameter of its own.
 """
 
+from pathlib import Path
+
 from pydantic import Field, field_validator, model_validator
 
 from snakesteer.config import catalogue
@@ -149,5 +151,12 @@ class Config(Section):
                 f"evaluation.samples is {self.evaluation.samples}, but generation.do_sample is "
                 "false, so all answers to a problem would be the same. Set evaluation.samples: 1, "
                 "or generation.do_sample: true with a temperature"
+            )
+        results, ledger = Path(self.results).resolve(), Path(self.evaluation.ledger).resolve()
+        if ledger.is_relative_to(results):
+            raise ValueError(
+                f"evaluation.ledger is {self.evaluation.ledger!r}, inside results "
+                f"({self.results!r}): the ledger of test reads must outlive the results. Name a "
+                "folder outside of them"
             )
         return self

@@ -1,8 +1,9 @@
 """What is said of the search's result, and how it is questioned."""
 
+import os
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from snakesteer.config import catalogue
 from snakesteer.config.section import Section
@@ -62,6 +63,17 @@ class EvaluationConfig(Section):
         min_length=1,
         description="An instruction that the unsteered model gets as another control.",
     )
+    ledger: str = Field(
+        "test_ledger",
+        min_length=1,
+        description="Folder in which every read of a test split is written down, over all runs; "
+        "outside the results.",
+    )
+
+    @field_validator("ledger")
+    @classmethod
+    def _home(cls, value: str) -> str:
+        return os.path.expanduser(value)
 
 
 class SensitivityConfig(Section):

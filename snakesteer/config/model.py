@@ -97,7 +97,7 @@ class DataConfig(Section):
         64, ge=1, description="Problems for contrast pairs, probes, vectors and few-shot examples."
     )
     val: int = Field(96, ge=1, description="Problems for the search.")
-    test: int = Field(100, ge=1, description="Problems for the one final evaluation.")
+    test: int = Field(100, ge=1, description="Problems for the final evaluation.")
     seed: int = Field(0, ge=0, description="Draws the splits (and the `embedded` problems).")
 
     @field_validator("steps", mode="before")

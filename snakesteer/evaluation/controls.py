@@ -20,6 +20,7 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.evaluation.answers import Answer, answer_all, answer_row
+from snakesteer.evaluation.ledger import Ledger
 from snakesteer.evaluation.paired import Samples
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.prompt_start import PromptStartSteering
@@ -166,13 +167,46 @@ def answer_controls(
     answers: list[list[list[Answer]]] = [[] for _ in controls]
     for instruction in dict.fromkeys(control.instruction for control in controls):
         members = [i for i, control in enumerate(controls) if control.instruction == instruction]
-        asked = prompter if instruction is None else prompter.instructed(instruction)
+        asked = _asked(prompter, instruction)
         steerings = [controls[i].steering for i in members]
         for sample in range(samples):
             found = answer_all(engine, asked, problems, steerings, generation, sample)
             for i, given in zip(members, found, strict=True):
                 answers[i].append(given)
     return answers
+
+
+def enter_controls(
+    ledger: Ledger,
+    prompter: Prompter,
+    problems: Sequence[Problem],
+    tested: Steering,
+    controls: Sequence[Control],
+    generation: GenerationConfig,
+    samples: int,
+) -> dict[str, Any]:
+    """Enter the answered controls into the ledger of test reads, one read each.
+
+    Args:
+        ledger: The ledger.
+        prompter: Builds the prompts.
+        problems: The test split.
+        tested: The configuration that they control.
+        controls: The controls.
+        generation: Limit and seed.
+        samples: Answers to each problem.
+
+    Returns:
+        How often the split has been read by now.
+    """
+    key = ledger.configuration(prompter, generation, tested)
+    configurations = {}
+    for control in controls:
+        belongs = {"name": control.name, "kind": control.kind, "of": key}
+        asked = _asked(prompter, control.instruction)
+        own = ledger.configuration(asked, generation, control.steering, belongs)
+        configurations[own] = f"{control.label}, a control of {key[:12]}"
+    return ledger.enter("controls", configurations, problems, samples)
 
 
 def control_rows(controls: Sequence[Control], answers: Sequence[Samples]) -> list[dict[str, Any]]:
@@ -183,3 +217,7 @@ def control_rows(controls: Sequence[Control], answers: Sequence[Samples]) -> lis
         for number, sample in enumerate(samples)
         for answer in sample
     ]
+
+
+def _asked(prompter: Prompter, instruction: str | None) -> Prompter:
+    return prompter if instruction is None else prompter.instructed(instruction)

@@ -1,4 +1,4 @@
-"""The one evaluation on the test split, and what it may say."""
+"""The evaluation of the chosen configuration on the test split, and what it may say."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from snakesteer.engine.interface import Engine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import Answer, answer_all
 from snakesteer.evaluation.delivered import delivered_dose
+from snakesteer.evaluation.ledger import Ledger
 from snakesteer.evaluation.paired import Samples, compare_paired
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json, read_jsonl
@@ -107,6 +108,7 @@ def evaluate_test(
     pairs: PairsConfig,
     evaluation: EvaluationConfig,
     task: str,
+    ledger: Ledger,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Answer the test split with and without the best configuration.
 
@@ -120,6 +122,7 @@ def evaluate_test(
         pairs: Which of the pairs the probe is scored on.
         evaluation: Samples and statistics.
         task: What the problems are called in the results.
+        ledger: Where this read of the test split is entered.
 
     Returns:
         The results (without config and engine), and the rows of test_generations.jsonl.
@@ -133,12 +136,17 @@ def evaluate_test(
         ]
 
     baseline, steered = answer(None), answer(best.steering)
+    params = best.record["best_trial_params"]
+    configuration = ledger.configuration(prompter, generation, best.steering)
+    reads = ledger.enter(
+        "final", {configuration: ledger.words(params)}, problems, evaluation.samples
+    )
     compared = compare_paired(baseline, steered, evaluation)
     for name in ("baseline_benchmark_metrics", "steered_benchmark_metrics"):
         compared[name]["task_name"] = task
     on_validation = best.record["best_validation_score"] - best.record["baseline_validation_score"]
     results = {
-        "best_trial_params": best.record["best_trial_params"],
+        "best_trial_params": params,
         "best_validation_score": best.record["best_validation_score"],
         "baseline_validation_score": best.record["baseline_validation_score"],
         "recommendation": best.record["recommendation"],
@@ -149,6 +157,7 @@ def evaluate_test(
         **delivered_dose(best.candidate.dose, [answer for sample in steered for answer in sample]),
         "test_probe_metrics": probe_on_test(loaded, prompter, problems, pairs, best),
         "num_test_samples": len(problems),
+        "test_reads": reads,
     }
     return results, side_by_side_rows(prompter, problems, baseline, steered)
 

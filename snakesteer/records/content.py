@@ -13,7 +13,9 @@ from snakesteer.records.files import read_json, read_jsonl, sha256_file, sha256_
 TIMES = frozenset({"created", "seconds"})
 # Told apart by comparing the provenance of two runs.
 SURROUNDINGS = frozenset({"git", "versions", "machine", "threads"})
-LEFT_OUT = TIMES | SURROUNDINGS
+# How often the test split was read, over all runs: doing a run again is one more.
+TEST_READS = frozenset({"test_reads"})
+LEFT_OUT = TIMES | SURROUNDINGS | TEST_READS
 
 # Optuna's database holds the time of every trial; its content is that of study/trials.csv.
 NOT_COMPARED = frozenset({"study/study.db"})

@@ -35,8 +35,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def check_writable(folder: str | Path) -> None:
+def check_writable(folder: str | Path, key: str = "results") -> None:
     """Make a folder, and a file in it that goes again.
+
+    Args:
+        folder: The folder.
+        key: The config key that names it, for the message.
 
     Raises:
         UserError: That cannot be done.
@@ -48,7 +52,7 @@ def check_writable(folder: str | Path) -> None:
     except OSError as error:
         raise UserError(
             f"The folder {str(folder)!r} cannot be written to ({error.strerror})",
-            "Set results to another folder, or change who may write there.",
+            f"Set {key} to another folder, or change who may write there.",
         ) from None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from snakesteer.config.catalogue import METHODS
 from snakesteer.evaluation.control_tests import FAMILIES
 from snakesteer.report.evidence import Evidence, Record
+from snakesteer.report.reads import reads_of, reads_words
 from snakesteer.report.steering_text import searched_words, steering_sentences, strength_words
 from snakesteer.report.wording import (
     configuration,
@@ -151,6 +152,11 @@ def _result(evidence: Evidence) -> list[str]:
     where = "heads" if kind == "heads" else "layer"
     where += "s" if "band_layers" in evidence.params else ""
     sentences.append(f"Controls at the same {where} and {dose}: {_controls(evidence)}.")
+    several = reads_of(evidence)["final"]["configurations"] > 1
+    sentences.append(
+        f"The test split had by then been read {reads_words(evidence)}"
+        f"{', for which p-values are not adjusted' if several else ''}."
+    )
     commit = evidence.provenance["git"]["commit"]
     sentences.append(
         "Computations were run with snakesteer"

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from snakesteer.report import wording
 from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.figures.figure import Figure
+from snakesteer.report.reads import reads_text
 from snakesteer.report.tables import luck, make_tables
 from snakesteer.report.verdict import read_verdict
 
@@ -64,6 +65,7 @@ def render_page(
         figures=figures,
         tables=make_tables(evidence),
         luck=luck(evidence),
+        reads=reads_text(evidence),
         images={
             name: _image(figure) for name, figure in figures.items() if figure.chart is not None
         },

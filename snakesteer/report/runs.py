@@ -1,7 +1,7 @@
 """Several finished runs in one table: models, methods, layers and doses.
 
 Every run keeps its own paired test; as one of many is likelier to look good by chance, their
-p-values are adjusted together.
+p-values are adjusted together, and for what else was answered on the same test split.
 """
 
 import csv
@@ -15,6 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from snakesteer.errors import UserError
 from snakesteer.evaluation.statistics import Interval, verdict
 from snakesteer.records.files import atomic_path, read_json
+from snakesteer.records.ledger import count_reads
 from snakesteer.report.wording import (
     configuration,
     model_name,
@@ -82,14 +83,27 @@ class RunRow:
     verdict: str = "inconclusive"
 
 
-def table_of_runs(folders: Sequence[str | Path]) -> tuple[list[RunRow], float]:
+@dataclass(frozen=True)
+class RunTable:
+    """Finished runs that may stand in one table.
+
+    Attributes:
+        rows: Those of a model together.
+        confidence: Of their intervals.
+        comparisons: How many p-values are adjusted for: one for every run, or for every
+            configuration that was read on the test split, if these are more.
+    """
+
+    rows: list[RunRow]
+    confidence: float
+    comparisons: int
+
+
+def table_of_runs(folders: Sequence[str | Path]) -> RunTable:
     """Read finished runs that may stand in one table.
 
     Args:
         folders: Results folders, in the order of the table within a model.
-
-    Returns:
-        The rows, those of a model together, and the confidence of their intervals.
 
     Raises:
         UserError: A run is not finished, named twice, or not comparable with the first: other test
@@ -113,7 +127,16 @@ def table_of_runs(folders: Sequence[str | Path]) -> tuple[list[RunRow], float]:
     rows = [_row(str(folder), final) for folder, final in zip(folders, finals, strict=True)]
     order = list(dict.fromkeys(row.model for row in rows))
     rows.sort(key=lambda row: order.index(row.model))
-    return judged(rows, finals[0]["confidence"]), finals[0]["confidence"]
+    confidence = finals[0]["confidence"]
+    comparisons = max(len(rows), *map(_configurations, finals))
+    return RunTable(judged(rows, confidence, comparisons), confidence, comparisons)
+
+
+def _configurations(final: Mapping[str, Any]) -> int:
+    """Configurations that the test split was read for: when the run was made, or by now."""
+    then = final["test_reads"]
+    now = count_reads(then["ledger"])  # nothing where the ledger is not here
+    return max(int(counts["final"]["configurations"]) for counts in (then, now))
 
 
 def _terms(folder: str | Path, final: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,9 +181,14 @@ def _row(folder: str, final: Mapping[str, Any]) -> RunRow:
     )
 
 
-def judged(rows: Sequence[RunRow], confidence: float) -> list[RunRow]:
-    """Rows with p-values adjusted together (Holm 1979), and verdicts from those."""
-    adjusted = multipletests([row.p_value for row in rows], method="holm")[1]
+def judged(rows: Sequence[RunRow], confidence: float, comparisons: int) -> list[RunRow]:
+    """Rows with p-values adjusted together (Holm 1979), and verdicts from those.
+
+    Comparisons that are not in the table count as p = 1, which is never too lenient: whatever they
+    were, smaller ones would have let Holm's procedure reject at least as much here.
+    """
+    unseen = [1.0] * (comparisons - len(rows))
+    adjusted = multipletests([*(row.p_value for row in rows), *unseen], method="holm")[1]
     return [
         replace(
             row,
@@ -169,12 +197,13 @@ def judged(rows: Sequence[RunRow], confidence: float) -> list[RunRow]:
                 Interval(row.difference, row.low, row.high), p_holm, row.equivalence_p, confidence
             ),
         )
-        for row, p_holm in zip(rows, adjusted, strict=True)
+        for row, p_holm in zip(rows, adjusted[: len(rows)], strict=True)
     ]
 
 
-def as_markdown(rows: Sequence[RunRow], confidence: float) -> str:
+def as_markdown(found: RunTable) -> str:
     """The table for a reader, with what the columns mean below it."""
+    rows, confidence = found.rows, found.confidence
     heads = ["Model", "Run", "Tested", "α", "Recommended", "n", "Unsteered", "Steered"]
     heads += ["Difference", f"{confidence:.0%} interval", "p", "p (Holm)", "Verdict"]
     lines = ["# Comparison", "", _line(heads), _line(["---"] * len(heads))]
@@ -201,13 +230,24 @@ def as_markdown(rows: Sequence[RunRow], confidence: float) -> str:
     lines += [
         "",
         f"All runs answered the same {rows[0].n} test problems. Intervals are paired bootstrap "
-        f"intervals of one run each; p-values are the runs' own paired tests, adjusted over the "
-        f"{len(rows)} (Holm 1979), and *helps* and *hurts* follow the adjusted ones. *Equivalent* "
+        f"intervals of one run each; p-values are the runs' own paired tests, "
+        f"{adjusted_for(found)}, and *helps* and *hurts* follow the adjusted ones. *Equivalent* "
         f"is within {100.0 * rows[0].margin:g} points. Every run tests its best steered trial, "
         "whatever its validation split recommends. In the figure blue helps, orange hurts, green "
         "is equivalent, grey inconclusive.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def adjusted_for(found: RunTable) -> str:
+    """What the p-values are adjusted for, in words."""
+    count = found.comparisons
+    if count == len(found.rows):
+        return f"adjusted over the {count} (Holm 1979)"
+    return (
+        f"adjusted over the {count} configurations that the ledger of test reads has for these "
+        "problems, those of other runs among them (Holm 1979)"
+    )
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -38,7 +38,7 @@ def folders(tmp_path, monkeypatch):
 
 
 def test_all_files_are_written(folders, tmp_path):
-    rows = compare_runs(folders, tmp_path / "out")
+    rows = compare_runs(folders, tmp_path / "out").rows
     assert [row.verdict for row in rows] == ["helps", "equivalent", "hurts"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"compare.csv", "compare.md", "compare.svg", "compare.png"}
@@ -57,7 +57,8 @@ def test_all_files_are_written(folders, tmp_path):
 
 
 def test_the_figure_has_a_panel_for_each_model_on_one_scale(folders):
-    spec = run_table_spec(*table_of_runs(folders))
+    table = table_of_runs(folders)
+    spec = run_table_spec(table.rows, table.confidence)
     assert [panel["title"]["text"] for panel in spec["vconcat"]] == ["some/base", "some/tuned"]
     estimates, domains, colours = [], [], []
     for panel in spec["vconcat"]:
@@ -86,6 +87,7 @@ def test_the_command(folders, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"{folders[1]}: caa with the caa direction at layer 9, α = -2" in done.stdout
     assert "−10.0 points; hurts" in done.stdout
+    assert "\np-values are adjusted over the 2 that steered (Holm 1979).\n" in done.stdout
     assert done.stdout.endswith(f"Details: {tmp_path / 'out' / 'compare.md'}\n")
     done = run(folders[0], tmp_path / "missing", "--output", tmp_path / "out")
     assert done.returncode == 1

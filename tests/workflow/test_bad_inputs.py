@@ -85,6 +85,10 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"data": {"folder": "nowhere"}},
         ("nowhere/train.jsonl is not a file", "correct data.folder"),
     ),
+    "ledger of test reads inside the results": (
+        {"evaluation": {"ledger": "results/test_ledger"}},
+        ("evaluation.ledger is 'results/test_ledger'", "Name a folder outside"),
+    ),
     "fewer problems than shots and pairs": (
         {"data": {"train": 4}},
         ("data.train is 4", "Raise data.train"),

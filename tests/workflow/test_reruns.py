@@ -64,6 +64,7 @@ TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "data.seed": (1, ALL - Counter(model_info=1)),
     "evaluation.bootstrap_resamples": (300, TEST),
     "evaluation.random_controls": (1, CONTROLS),
+    "evaluation.ledger": ("reads elsewhere", RECORD),
     "sensitivity.strengths": ([-0.1, 0.1], RECORD),
     "sensitivity.in_report": (True, Counter(sensitivity_grid=1, sensitivity=1) + RECORD),
 }

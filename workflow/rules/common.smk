@@ -79,10 +79,11 @@ wildcard_constraints:
     worker=r"\d+",
 
 
-def check_results_folder():
+def check_folders():
     """Stop before the first job where nothing can be written."""
     try:
         check_writable(CONFIG.results)
+        check_writable(CONFIG.evaluation.ledger, "evaluation.ledger")
     except UserError as error:
         raise WorkflowError(str(error)) from None
 

@@ -3,7 +3,8 @@
 Inputs: test_final.json, test_generations.jsonl, splits/{val,test}.jsonl, best_config.json, vectors,
 activations of train, baseline/val.jsonl.
 Outputs: controls.json, control_generations.jsonl (controls on the test split), sensitivity.csv,
-figures/sensitivity.{svg,png} (validation split only).
+figures/sensitivity.{svg,png} (validation split only). The ledger of test reads gets a line for each
+control.
 Steps: answer the test split with random directions, shuffled labels, −v and an instruction in place of
 the chosen vector, and compare each with the unsteered answers; answer the validation split over a grid
 of strengths.
@@ -41,8 +42,10 @@ rule controls:
             **section_params("prompt"),
             **section_params("generation"),
             **section_params("engine"),
-            **section_params("evaluation"),
+            **section_params("evaluation", "ledger"),
         ),
+        # Taking `input` keeps it out of the rerun triggers: a ledger elsewhere changes no answer.
+        ledger=lambda wildcards, input: CONFIG.evaluation.ledger,
     script:
         "../scripts/controls.py"
 

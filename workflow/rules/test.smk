@@ -1,8 +1,9 @@
-"""The one evaluation on the test split.
+"""The evaluation of the chosen configuration on the test split.
 
 Inputs: splits/test.jsonl (answered here, and by the controls afterwards), best_config.json,
 vectors, probes.
-Outputs: test_final.json, test_generations.jsonl.
+Outputs: test_final.json, test_generations.jsonl; a line in the ledger of test reads (evaluation.ledger),
+which lies outside the results and is no declared output, so that it outlives them.
 Steps: answer the test split unsteered and with the best configuration; compare them pairwise.
 """
 
@@ -41,10 +42,12 @@ rule test_final:
                 "pairs", "samples", "temperature", "min_pairs", "remove_token_means"
             ),
             **section_params(
-                "evaluation", "random_controls", "shuffled_controls", "prompt_control"
+                "evaluation", "random_controls", "shuffled_controls", "prompt_control", "ledger"
             ),
             # Generated problems are called so whatever data.task says.
             task="embedded" if CONFIG.data.source == "embedded" else CONFIG.data.task,
         ),
+        # Taking `input` keeps it out of the rerun triggers: a ledger elsewhere changes no answer.
+        ledger=lambda wildcards, input: CONFIG.evaluation.ledger,
     script:
         "../scripts/test_final.py"

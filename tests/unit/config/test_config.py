@@ -161,6 +161,10 @@ IMPOSSIBLE = [
     ),
     ({"evaluation": {"samples": 3}}, ["evaluation.samples is 3", "do_sample: true"]),
     ({"evaluation": {"prompt_control": ""}}, ["evaluation.prompt_control"]),
+    (
+        {"results": "runs/a", "evaluation": {"ledger": "runs/b/../a/reads"}},
+        ["evaluation.ledger is 'runs/b/../a/reads'", "inside results", "outside of them"],
+    ),
     ({"sensitivity": {"strengths": [0.1, 0]}}, ["[0.1, 0.0]", "Name every other strength once"]),
     ({"sensitivity": {"strengths": [0.1, 0.1]}}, ["sensitivity.strengths is [0.1, 0.1]"]),
     ({"sensitivity": {"methods": ["caa", "caa"]}}, ["sensitivity.methods names a value twice"]),

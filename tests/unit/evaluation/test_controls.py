@@ -17,12 +17,15 @@ from snakesteer.evaluation.control_tests import controls_record
 from snakesteer.evaluation.controls import (
     answer_controls,
     control_rows,
+    enter_controls,
     make_controls,
     random_like,
     shuffled_labels,
 )
 from snakesteer.evaluation.final import Best, evaluate_test, read_generations
+from snakesteer.evaluation.ledger import Ledger
 from snakesteer.records.files import write_jsonl
+from snakesteer.records.ledger import read_ledger
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.dac import Dac
@@ -222,8 +225,10 @@ def evidence(effect, engine_kind, tmp_path):
     steering = steering_of(candidate, {("caa", LAYER): vector})
     best = Best({**params, **scores}, candidate, steering, Probe(np.ones(HIDDEN, np.float32), 0.0))
     engine = engine_kind(loaded, Decoding(), 16)
+    ledger = Ledger(tmp_path / "ledger.jsonl", "results", "planted", {})
     results, rows = evaluate_test(
-        loaded, engine, PROMPTER, test, best, GENERATION, PairsConfig(), EVALUATION, "planted"
+        *(loaded, engine, PROMPTER, test, best, GENERATION, PairsConfig(), EVALUATION, "planted"),
+        ledger,
     )
     write_jsonl(tmp_path / "rows.jsonl", rows)
     runs = [read_generations(tmp_path / "rows.jsonl", name) for name in ("baseline", "steered")]
@@ -231,6 +236,14 @@ def evidence(effect, engine_kind, tmp_path):
     answered = answer_controls(engine, PROMPTER, test, controls, GENERATION, 1)
     record = controls_record(*runs, controls, answered, EVALUATION)
     told = control_rows(controls, answered)
+    reads = enter_controls(ledger, PROMPTER, test, steering, controls, GENERATION, 1)
+    entered, _ = read_ledger(ledger.path)
+    assert [read.purpose for read in entered] == ["final", *["controls"] * 12]
+    assert reads["controls"] == {"reads": 12, "configurations": 12}
+    assert reads["final"] == {"reads": 1, "configurations": 1}
+    for read, control in zip(entered[1:], record["controls"], strict=True):
+        assert read.description.startswith(control["label"])
+        assert read.description.endswith(f"a control of {entered[0].configuration[:12]}")
     resolve = 0.25 * steering.alpha  # how much of it steering adds, see tests/planted.py
     right = [is_right(int(p.gold), resolve, effect) for p in test]
     assert [row["steered_correct"] for row in rows] == right

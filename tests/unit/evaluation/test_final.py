@@ -20,7 +20,9 @@ from snakesteer.evaluation.final import (
     read_best,
     read_generations,
 )
+from snakesteer.evaluation.ledger import Ledger
 from snakesteer.records.files import write_json, write_jsonl
+from snakesteer.records.ledger import read_ledger
 from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.residual import ResidualSteering
 from snakesteer.steering.vector import HeadVector, Vector, write_head_vector, write_vector
@@ -81,15 +83,26 @@ def best_of(files, alpha, **more):
     return read_best(folder / "best.json", vectors, probes)
 
 
-def evaluated(best, decoding=GREEDY, generation=GENERATION, evaluation=EVALUATION):
-    loaded = loaded_model("llama")
-    engine = ReferenceEngine(loaded, decoding, 4)
-    return evaluate_test(
-        loaded, engine, PROMPTER, PROBLEMS, best, generation, PairsConfig(), evaluation, "sums"
-    )
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger(tmp_path / "ledger.jsonl", "results/a", "tiny", {"files": {}})
 
 
-def test_steering_that_works_is_found(files):
+@pytest.fixture
+def evaluated(ledger):
+    def run(best, decoding=GREEDY, generation=GENERATION, evaluation=EVALUATION):
+        loaded = loaded_model("llama")
+        engine = ReferenceEngine(loaded, decoding, 4)
+        pairs = PairsConfig()
+        return evaluate_test(
+            *(loaded, engine, PROMPTER, PROBLEMS, best, generation, pairs, evaluation, "sums"),
+            ledger,
+        )
+
+    return run
+
+
+def test_steering_that_works_is_found(files, evaluated):
     best = best_of(files, alpha=1000.0)
     results, rows = evaluated(best)
     assert results["best_trial_params"]["steering_alpha"] == 1000.0
@@ -119,7 +132,7 @@ def test_a_configuration_that_does_not_steer_is_refused(files):
         best_of(files, alpha=0.0)
 
 
-def test_the_delivered_dose_is_told(files, tmp_path):
+def test_the_delivered_dose_is_told(files, evaluated, tmp_path):
     constant, plain_rows = evaluated(best_of(files, alpha=-30.0))
     assert constant["delivered_dose"] == 3.0
     assert "mean_alpha_t" not in constant
@@ -140,7 +153,45 @@ def test_the_delivered_dose_is_told(files, tmp_path):
     assert {answer.alpha_t for answer in read} == {None}
 
 
-def test_several_samples_are_told_and_read_back(files, tmp_path):
+def test_every_evaluation_is_a_read(files, evaluated, ledger):
+    first, _ = evaluated(best_of(files, alpha=1000.0))
+    again, _ = evaluated(best_of(files, alpha=1000.0))
+    none, _ = evaluated(best_of(files, alpha=0.0))
+    counts = [result["test_reads"]["final"] for result in (first, again, none)]
+    assert counts == [
+        {"reads": reads, "configurations": configurations}
+        for reads, configurations in ((1, 1), (2, 1), (3, 2))
+    ]
+    reads, _ = read_ledger(ledger.path)
+    assert [(read.purpose, read.problems, read.samples) for read in reads] == [("final", 8, 1)] * 3
+    assert reads[0].description == "tiny: caa, direction caa, layer 3, α = 1e+03, scope " + (
+        "from_last_prompt_token"
+    )
+    assert reads[2].description == "tiny: no steering"
+
+
+def test_an_evaluation_that_fails_is_no_read(files, ledger):
+    best = best_of(files, alpha=1000.0)
+    asked = []
+
+    class Failing(ReferenceEngine):
+        def generate(self, requests):
+            asked.extend(requests)
+            if requests[0].steering is not None:
+                raise MemoryError
+            return super().generate(requests)
+
+    loaded = loaded_model("llama")
+    with pytest.raises(MemoryError):
+        evaluate_test(
+            *(loaded, Failing(loaded, GREEDY, 4), PROMPTER, PROBLEMS, best, GENERATION),
+            *(PairsConfig(), EVALUATION, "sums", ledger),
+        )
+    assert len(asked) == 16
+    assert not ledger.path.exists()
+
+
+def test_several_samples_are_told_and_read_back(files, evaluated, tmp_path):
     results, rows = evaluated(
         best_of(files, alpha=1000.0),
         Decoding(temperature=1.0),
@@ -259,7 +310,7 @@ def test_problems_that_cannot_be_corrupted_are_left_out_of_the_probe():
     assert found["pairs"] == 8
 
 
-def test_attention_heads_are_read_from_their_file(files):
+def test_attention_heads_are_read_from_their_file(files, evaluated):
     folder, vectors, probes = files
     delta = np.random.default_rng(0).normal(size=(2, 4, HIDDEN)).astype(np.float32)
     path = folder / "heads" / "dac_heads.safetensors"

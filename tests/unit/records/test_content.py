@@ -22,6 +22,7 @@ def test_times_and_surroundings_do_not_count(tmp_path):
         "machine": {},
         "threads": 2,
         "versions": {},
+        "test_reads": {"final": {"reads": 3}},
         "a": 1,
     }
     assert hash_of(tmp_path, told) == hash_of(tmp_path, value)

@@ -141,6 +141,8 @@ def test_a_folder_is_writable_or_not(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot be written to .Not a directory.*Set results"):
         check_writable(tmp_path / "file" / "folder")
+    with pytest.raises(UserError, match=r"Set evaluation\.ledger to another folder"):
+        check_writable(tmp_path / "file" / "folder", "evaluation.ledger")
 
 
 def test_hashes(tmp_path):

@@ -28,6 +28,9 @@ from tests.unit.report.studies import write_study
 
 HOSTILE = "</script><img src=x onerror=\"window.hacked='yes'\"><!-- {{ 7 * 7 }} ${1} <b>"
 VAL, TEST = 48, 100
+LEDGER = {"ledger": "test_ledger/none.jsonl", "unreadable": 0}
+READ = {"final": {"reads": 1, "configurations": 1}, **LEDGER}
+NOT_YET = {"controls": {"reads": 0, "configurations": 0}}
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,7 @@ def write_test(
             **{"pairs": TEST, "pair_kind": "gold_vs_corrupted"},
         },
         "num_test_samples": TEST,
+        "test_reads": {**READ, **NOT_YET},
         "config": nested(sections),
         "run": {"engine": "slots", "slots": 32, "compiled": False, "shared_prefix_tokens": 90}
         | {"device": "cpu", "dtype": "bfloat16"},
@@ -311,10 +315,9 @@ def write_controls(folder: Path, rng: random.Random, hostile: str) -> None:
             for answer in before[0]
         ]
         answered.append([answers(problems("test", TEST), outcomes)])
-    write_json(
-        folder / "controls.json",
-        controls_record(before, after, controls, answered, Config().evaluation),
-    )
+    record = controls_record(before, after, controls, answered, Config().evaluation)
+    reads = {**READ, "controls": {"reads": len(controls), "configurations": len(controls)}}
+    write_json(folder / "controls.json", {**record, "test_reads": reads})
 
 
 def write_sensitivity(

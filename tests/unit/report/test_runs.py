@@ -7,7 +7,9 @@ import pytest
 
 from snakesteer.errors import UserError
 from snakesteer.records.files import write_json
+from snakesteer.records.ledger import append_reads
 from snakesteer.report.runs import RunRow, as_markdown, judged, table_of_runs, write_csv
+from tests.unit.records.test_ledger import read
 
 
 def write_run(folder, *, model="base", alpha=1.5, p=0.01, difference=0.1, **changes):
@@ -37,6 +39,10 @@ def write_run(folder, *, model="base", alpha=1.5, p=0.01, difference=0.1, **chan
         },
         "num_test_samples": changes.get("n", 100),
         "config": {"model": {"name": model}},
+        "test_reads": {
+            "ledger": str(changes.get("ledger", folder / "no ledger.jsonl")),
+            "final": {"reads": 9, "configurations": changes.get("configurations", 1)},
+        },
     }
     write_json(folder / "test_final.json", final)
     hashes = changes.get("problems", ["a", "b", "c"])
@@ -58,8 +64,9 @@ def test_rows_say_what_the_runs_found(tmp_path):
         ),
         write_run(tmp_path / "c", model="base", alpha=-2.0),
     ]
-    rows, confidence = table_of_runs(folders)
-    assert confidence == 0.95
+    table = table_of_runs(folders)
+    rows = table.rows
+    assert (table.confidence, table.comparisons) == (0.95, 2)
     assert [(row.model, row.results) for row in rows] == [
         ("base", str(folders[0])),
         ("base", str(folders[2])),
@@ -87,19 +94,39 @@ def row(p, difference=0.1, equivalence=1.0):
 
 def test_holm_by_hand():
     # 3 tests: 0.01·3, 0.02·2, 0.04·1, and none below the one before it.
-    found = judged([row(0.04), row(0.01), row(0.02, -0.1)], 0.95)
+    found = judged([row(0.04), row(0.01), row(0.02, -0.1)], 0.95, 3)
     assert [each.p_holm for each in found] == pytest.approx([0.04, 0.03, 0.04])
     assert [each.verdict for each in found] == ["helps", "helps", "hurts"]
     # One alone would be called a help; of five it is not.
-    assert judged([row(0.03)], 0.95)[0].verdict == "helps"
-    assert {each.verdict for each in judged([row(0.03)] * 5, 0.95)} == {"inconclusive"}
+    assert judged([row(0.03)], 0.95, 1)[0].verdict == "helps"
+    assert {each.verdict for each in judged([row(0.03)] * 5, 0.95, 5)} == {"inconclusive"}
 
 
 def test_equivalence_is_a_test_of_each_run():
     rows = [row(0.8, 0.0, equivalence) for equivalence in (0.04, 0.06)]
-    assert [each.verdict for each in judged(rows, 0.95)] == ["equivalent", "inconclusive"]
+    assert [each.verdict for each in judged(rows, 0.95, 2)] == ["equivalent", "inconclusive"]
     # An effect within the margin is still an effect.
-    assert judged([row(0.01, 0.1, 0.01)], 0.95)[0].verdict == "helps"
+    assert judged([row(0.01, 0.1, 0.01)], 0.95, 1)[0].verdict == "helps"
+
+
+def test_what_was_tested_elsewhere_counts_too():
+    # 4 comparisons, of which two are here: 0.01·4 and 0.02·3, not 0.01·2 and 0.02·1.
+    found = judged([row(0.02), row(0.01)], 0.95, 4)
+    assert [each.p_holm for each in found] == [pytest.approx(0.06), pytest.approx(0.04)]
+    assert [each.verdict for each in found] == ["inconclusive", "helps"]
+
+
+def test_configurations_that_the_test_split_was_read_for_count(tmp_path):
+    folders = [write_run(tmp_path / "a", configurations=2)]
+    folders.append(write_run(tmp_path / "b", configurations=4, ledger=tmp_path / "ledger.jsonl"))
+    table = table_of_runs(folders)
+    assert table.comparisons == 4
+    assert [row.p_holm for row in table.rows] == [pytest.approx(0.04)] * 2
+    assert "the 4 configurations that the ledger of test reads has" in as_markdown(table)
+    # By now there are more, and not all are other ones; controls are no comparisons.
+    append_reads(tmp_path / "ledger.jsonl", [read(f"c{number % 6}") for number in range(9)])
+    append_reads(tmp_path / "ledger.jsonl", [read("d", purpose="controls")])
+    assert table_of_runs(folders).comparisons == 6
 
 
 def test_tables(tmp_path):
@@ -107,8 +134,8 @@ def test_tables(tmp_path):
         write_run(tmp_path / "a|b"),
         write_run(tmp_path / "c", alpha=-1.5, difference=0.0, p=0.9, recommendation="leave alone"),
     ]
-    rows, confidence = table_of_runs(folders)
-    text = as_markdown(rows, confidence)
+    found = table_of_runs(folders)
+    text = as_markdown(found)
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(table) == 4
     cells = [cell.strip() for cell in table[2].replace("\\|", "/").strip("| ").split(" | ")]
@@ -123,7 +150,7 @@ def test_tables(tmp_path):
     assert len(table[0].split(" | ")) == len(table[3].split(" | ")) == 13
     assert "adjusted over the 2 (Holm 1979)" in text
     assert "*Equivalent* is within 2 points" in text
-    write_csv(tmp_path / "out" / "compare.csv", rows)
+    write_csv(tmp_path / "out" / "compare.csv", found.rows)
     with (tmp_path / "out" / "compare.csv").open(encoding="utf-8", newline="") as stream:
         first, second = csv.DictReader(stream)
     assert (first["difference"], first["p_holm"]) == ("0.1", "0.02")
