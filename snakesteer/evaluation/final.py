@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import Answer, answer_all
-from snakesteer.evaluation.paired import Samples, compare_paired
+from snakesteer.evaluation.origins import compare_origins
+from snakesteer.evaluation.paired import Samples, compare_paired, outcomes
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json, read_jsonl
 from snakesteer.steering.build import steering_of
@@ -100,6 +101,8 @@ def evaluate_test(
     pairs: PairsConfig,
     evaluation: EvaluationConfig,
     task: str,
+    validation: Mapping[str, Any],
+    validation_from: Literal["train", "test"],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Answer the test split with and without the best configuration.
 
@@ -113,6 +116,8 @@ def evaluate_test(
         pairs: Which of the pairs the probe is scored on.
         evaluation: Samples and statistics.
         task: What the problems are called in the results.
+        validation: baseline/val.json.
+        validation_from: Part of the source that the validation problems are from.
 
     Returns:
         The results (without config and engine), and the rows of test_generations.jsonl. Where the
@@ -140,6 +145,13 @@ def evaluate_test(
         **compared,
         # The winner's curse: what won on validation won partly by chance.
         "shrinkage": on_validation - compared["accuracy_improvement"],
+        "origins": compare_origins(
+            validation_from,
+            validation,
+            compared["baseline_benchmark_metrics"],
+            outcomes(baseline),
+            evaluation.confidence,
+        ),
         **({"minimum_detectable_effect": None} if best.steering is None else {}),
         "test_probe_metrics": probe_on_test(loaded, prompter, problems, pairs, best),
         "num_test_samples": len(problems),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from snakesteer.report.evidence import Arm, Evidence
+from snakesteer.report.origins_text import origins_cautions
 from snakesteer.report.wording import (
     configuration,
     gained_from,
@@ -116,6 +117,7 @@ def _cautions(evidence: Evidence) -> Iterator[str]:
             )
     if evidence.steered:
         yield from evidence.chosen_warnings
+    yield from origins_cautions(evidence)
     baseline = evidence.test["baseline_benchmark_metrics"]
     if baseline["invalid_rate"] > 0.2:
         yield (

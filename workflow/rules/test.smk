@@ -41,6 +41,7 @@ rule test_final:
                 "pairs", "samples", "temperature", "min_pairs", "remove_token_means"
             ),
             **section_params("evaluation", "random_controls", "prompt_control"),
+            validation_from=CONFIG.data.validation_from,
             # Generated problems are called so whatever data.task says.
             task="embedded" if CONFIG.data.source == "embedded" else CONFIG.data.task,
         ),

@@ -12,12 +12,12 @@ from snakesteer.records.logs import script_log
 from snakesteer.records.machine import machine
 
 with script_log(snakemake.log[0]):
-    params = snakemake.params
-    loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
-    prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
-    given = snakemake.input
+    params, given = snakemake.params, snakemake.input
+    loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
+    prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
     best = read_best(given.best, given.vectors, given.probes, given.token_effects)
-    engine = open_engine(params, loaded, prompter, read_json(given.baseline_summary))
+    validation = read_json(given.baseline_summary)
+    engine = open_engine(params, loaded, prompter, validation)
     results, generations = settled(
         engine,
         lambda: evaluate_test(
@@ -30,9 +30,11 @@ with script_log(snakemake.log[0]):
             section(PairsConfig, "pairs", params),
             section(EvaluationConfig, "evaluation", params),
             params.task,
+            validation,
+            params.validation_from,
         ),
     )
     write_jsonl(snakemake.output.generations, generations)
     run = {"run": run_record(engine, loaded), "machine": machine(loaded.device)}
-    record = {**results, "config": nested(dict(params.items())), **run}
-    write_json(snakemake.output.results, record)
+    config = nested(dict(params.items()))
+    write_json(snakemake.output.results, {**results, "config": config, **run})

@@ -236,7 +236,17 @@ def evidence(effect, engine_kind, tmp_path):
     best = Best({**params, **scores}, candidate, steering, Probe(np.ones(HIDDEN, np.float32), 0.0))
     engine = engine_kind(loaded, Decoding(), 16)
     results, rows = evaluate_test(
-        loaded, engine, PROMPTER, test, best, GENERATION, PairsConfig(), EVALUATION, "planted"
+        loaded,
+        engine,
+        PROMPTER,
+        test,
+        best,
+        GENERATION,
+        PairsConfig(),
+        EVALUATION,
+        "planted",
+        {"accuracy": 0.25, "correct": 10, "total_samples": 40},
+        "train",
     )
     write_jsonl(tmp_path / "rows.jsonl", rows)
     runs = [read_generations(tmp_path / "rows.jsonl", name) for name in ("baseline", "steered")]

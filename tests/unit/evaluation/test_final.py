@@ -1,6 +1,7 @@
 """The final comparison, by hand and with a tiny model whose steering has a real effect."""
 
 import dataclasses
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -82,7 +83,17 @@ def evaluated(best, decoding=GREEDY, generation=GENERATION, evaluation=EVALUATIO
     loaded = loaded_model("llama")
     engine = ReferenceEngine(loaded, decoding, 4)
     return evaluate_test(
-        loaded, engine, PROMPTER, PROBLEMS, best, generation, PairsConfig(), evaluation, "sums"
+        loaded,
+        engine,
+        PROMPTER,
+        PROBLEMS,
+        best,
+        generation,
+        PairsConfig(),
+        evaluation,
+        "sums",
+        {"accuracy": 0.9, "correct": 18, "total_samples": 20},
+        "train",
     )
 
 
@@ -98,6 +109,11 @@ def test_steering_that_works_is_found(files):
     assert results["accuracy_improvement"] == 1.0
     assert results["mcnemar"] == {"gained": 8, "lost": 0, "p_value": pytest.approx(2 / 2**8)}
     assert results["verdict"] == "helps"
+    origins = results["origins"]
+    assert origins["validation"]["accuracy"] == 0.9
+    assert origins["test"] == {"from": "test", "n": 8, "accuracy": 0.0, "ci": [0.0, ANY]}
+    assert origins["difference"] == 0.9
+    assert origins["p_value"] < 0.001
     assert results["shrinkage"] == pytest.approx(0.1 - 1.0)  # validation said less, for once
     assert 0.7 < results["minimum_detectable_effect"] < 1.0
     assert [row["id"] for row in rows] == [problem.id for problem in PROBLEMS]

@@ -17,6 +17,7 @@ from snakesteer.data.splits import splits_manifest
 from snakesteer.evaluation.answers import Answer, summary, write_answers
 from snakesteer.evaluation.controls import Control, controls_record, nothing_to_control
 from snakesteer.evaluation.final import read_generations, side_by_side_rows
+from snakesteer.evaluation.origins import compare_origins
 from snakesteer.evaluation.paired import compare_paired
 from snakesteer.evaluation.statistics import wilson
 from snakesteer.records.files import sha256_text, write_json, write_jsonl, write_text
@@ -134,7 +135,7 @@ def write_run(
     if gain == 0.0:
         assert best["best_trial_params"]["steering_alpha"] == 0.0
     write_json(folder / "best_config.json", best)
-    write_test(folder, config, best, rng, gain, hostile)
+    write_test(folder, config, best, summary(baseline), rng, gain, hostile)
     write_records(folder, config, val, hostile)
     write_zero_steering(folder)
     write_controls(folder, gain, rng, hostile)
@@ -250,6 +251,7 @@ def write_test(
     folder: Path,
     config: Config,
     best: dict[str, Any],
+    validation: dict[str, Any],
     rng: random.Random,
     gain: float,
     hostile: str,
@@ -268,13 +270,21 @@ def write_test(
         for name in ("model", "prompt", "generation", "engine", "pairs", "evaluation")
         for key, value in leaves(name, getattr(config, name)).items()
     }
+    compared = compare_paired([one], [other], config.evaluation)
     record = {
         "best_trial_params": best["best_trial_params"],
         "best_validation_score": best["best_validation_score"],
         "baseline_validation_score": best["baseline_validation_score"],
         "why": best["why"],
-        **compare_paired([one], [other], config.evaluation),
+        **compared,
         "shrinkage": 0.021,
+        "origins": compare_origins(
+            "train",
+            validation,
+            compared["baseline_benchmark_metrics"],
+            [float(right) for right in before],
+            config.evaluation.confidence,
+        ),
         "test_probe_metrics": {
             **{"auc": 0.71, "accuracy": 0.66, "precision": 0.66, "recall": 0.7, "f1": 0.68},
             **{"pairs": TEST, "pair_kind": "gold_vs_corrupted"},
