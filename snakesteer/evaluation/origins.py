@@ -15,8 +15,6 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from snakesteer.evaluation.statistics import Outcomes, wilson
 
-Record = Mapping[str, Any]
-
 
 @dataclass(frozen=True)
 class Counts:
@@ -87,8 +85,8 @@ def compare_counts(
 
 def compare_origins(
     validation_from: Literal["train", "test"],
-    validation: Record,
-    test: Record,
+    validation: Mapping[str, Any],
+    test: Mapping[str, Any],
     shares: Outcomes,
     confidence: float,
 ) -> dict[str, Any]:
@@ -134,7 +132,7 @@ def compare_origins(
     return found
 
 
-def knows_train_part(origins: Record, confidence: float) -> bool:
+def knows_train_part(origins: Mapping[str, Any], confidence: float) -> bool:
     """Whether the model is better on problems of the train part than chance explains.
 
     Args:

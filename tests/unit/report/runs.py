@@ -265,12 +265,13 @@ def write_test(
         for number, (right, won) in enumerate(zip(before, gained, strict=True))
     ]
     one, other = answers(asked, before, hostile), answers(asked, after, hostile)
+    compared = compare_paired([one], [other], config.evaluation)
+    metrics, shares = compared["baseline_benchmark_metrics"], [float(right) for right in before]
     sections = {
         key: value
         for name in ("model", "prompt", "generation", "engine", "pairs", "evaluation")
         for key, value in leaves(name, getattr(config, name)).items()
     }
-    compared = compare_paired([one], [other], config.evaluation)
     record = {
         "best_trial_params": best["best_trial_params"],
         "best_validation_score": best["best_validation_score"],
@@ -278,13 +279,7 @@ def write_test(
         "why": best["why"],
         **compared,
         "shrinkage": 0.021,
-        "origins": compare_origins(
-            "train",
-            validation,
-            compared["baseline_benchmark_metrics"],
-            [float(right) for right in before],
-            config.evaluation.confidence,
-        ),
+        "origins": compare_origins("train", validation, metrics, shares, 0.95),
         "test_probe_metrics": {
             **{"auc": 0.71, "accuracy": 0.66, "precision": 0.66, "recall": 0.7, "f1": 0.68},
             **{"pairs": TEST, "pair_kind": "gold_vs_corrupted"},
