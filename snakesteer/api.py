@@ -83,7 +83,8 @@ class OptimizationConfig:
         model_name: Hub id, folder, or ``embedded``.
         device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
         train_limit: Problems for vectors and probes, from GSM8K's train part.
-        val_limit: Problems for the search, also from the train part.
+        val_limit: Problems for the search, also from the train part, unless ``overrides`` says
+            ``{"data": {"validation_from": "test"}}``.
         test_limit: Problems for the final evaluation, from the test part.
         layer_search_range: First and last 0-based block, both included; None for two within
             the depth.

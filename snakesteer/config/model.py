@@ -59,7 +59,7 @@ class ModelConfig(Section):
 
 
 class DataConfig(Section):
-    """Problems and splits. Test problems come from the source's own test split."""
+    """Problems and splits. Test problems come from the source's own test part."""
 
     source: Literal["embedded", "hub", "folder"] = Field(
         "embedded",
@@ -97,6 +97,12 @@ class DataConfig(Section):
         64, ge=1, description="Problems for contrast pairs, probes, vectors and few-shot examples."
     )
     val: int = Field(96, ge=1, description="Problems for the search.")
+    validation_from: Literal["train", "test"] = Field(
+        "train",
+        description="Part of the source that validation problems are drawn from. `test` for a "
+        "model that was trained on the train part, as many instruct models were on GSM8K's: then "
+        "`val` and `test` share the test part (GSM8K's 1319 problems as 319 and 1000).",
+    )
     test: int = Field(100, ge=1, description="Problems for the final evaluation.")
     seed: int = Field(0, ge=0, description="Draws the splits (and the `embedded` problems).")
 

@@ -2,10 +2,10 @@
 
 Two questions are *exact duplicates* when they agree after `normalise`, and *near duplicates* when
 they still agree after every number is masked (`mask_numbers`); every exact duplicate is a near one.
-Train and validation are carved from the source's train part, test from its test part. Of a group of
-near duplicates in the train part only the first in source order is used, so no group can cross from
-train to validation. The test side adapts to the train side, never the other way round: a test
-problem that duplicates a train or validation problem is left out.
+Train is carved from the source's train part, test from its test part, and validation from either.
+Of a group of near duplicates in a part that two splits are carved from, only the first in source
+order is used, so no group can cross from one to the other. The test part adapts to the train part,
+never the other way round: what duplicates a train or validation problem there is left out.
 
 Problems are drawn by rank: sorted by a hash of seed and id. So a draw depends on nothing but these
 (not on the Python version, nor on the sizes of other splits), and a larger split contains the
@@ -65,25 +65,52 @@ def carve_train_val(
     Args:
         problems: The train part, in source order.
         train: Number of train problems.
-        val: Number of validation problems.
+        val: Number of validation problems; 0 where they come from the test part.
         seed: Draws the ranking.
 
     Raises:
         UserError: There are fewer than ``train + val`` problems without near duplicates.
     """
-    first_of_group: dict[str, Problem] = {}
-    for problem in problems:
-        first_of_group.setdefault(near_key(problem), problem)
-    ranked = _ranked(first_of_group.values(), seed)
-    if train + val > len(ranked):
-        repeated = len(problems) - len(ranked)
-        without = f", not counting {repeated} near duplicates" if repeated else ""
-        raise UserError(
-            f"data.train + data.val is {train} + {val} = {train + val}, but the source's train "
-            f"part has {len(ranked)} problems{without}",
-            "Lower data.train or data.val, or use a larger source.",
-        )
+    ranked = _ranked(_first_of_groups(problems), seed)
+    repeated = len(problems) - len(ranked)
+    without = f", not counting {repeated} near duplicates" if repeated else ""
+    _check_sizes({"data.train": train, "data.val": val}, "train", len(ranked), without)
     return ranked[:train], ranked[::-1][:val]
+
+
+def carve_val_test(
+    problems: Sequence[Problem], val: int, test: int, seed: int, train: Sequence[Problem]
+) -> tuple[list[Problem], list[Problem], list[str]]:
+    """Draw validation and test, both from the source's test part.
+
+    Test is taken from the front of the ranking and validation from its back, so the size of one
+    does not change the other, and neither depends on what the problems of the other say.
+
+    Args:
+        problems: The test part, in source order.
+        val: Number of validation problems.
+        test: Number of test problems.
+        seed: Draws the ranking.
+        train: The train split.
+
+    Returns:
+        The validation split; the test split in source order; and the ids of all problems of the
+        test part that are left out because they duplicate (exactly or nearly) a train problem or
+        an earlier problem of the test part.
+
+    Raises:
+        UserError: There are fewer than ``val + test`` problems without duplicates.
+    """
+    taken = {near_key(problem) for problem in train}
+    eligible = [problem for problem in _first_of_groups(problems) if near_key(problem) not in taken]
+    kept = {problem.id for problem in eligible}
+    left_out = [problem.id for problem in problems if problem.id not in kept]
+    without = f", not counting {len(left_out)} that duplicate others or train problems"
+    sizes = {"data.val": val, "data.test": test}
+    _check_sizes(sizes, "test", len(eligible), without if left_out else "")
+    ranked = _ranked(eligible, seed)
+    drawn = {problem.id for problem in ranked[:test]}
+    return ranked[::-1][:val], [p for p in eligible if p.id in drawn], left_out
 
 
 def carve_test(
@@ -93,7 +120,7 @@ def carve_test(
     train: Sequence[Problem],
     val: Sequence[Problem],
 ) -> tuple[list[Problem], list[str]]:
-    """Draw the test split from the source's test part.
+    """Draw the test split from the source's test part, where validation is of the train part.
 
     Args:
         problems: The test part, in source order.
@@ -112,13 +139,8 @@ def carve_test(
     taken = {near_key(problem) for problem in (*train, *val)}
     eligible = [problem for problem in problems if near_key(problem) not in taken]
     left_out = [problem.id for problem in problems if near_key(problem) in taken]
-    if test > len(eligible):
-        without = f", not counting {len(left_out)} that duplicate train or validation problems"
-        raise UserError(
-            f"data.test is {test}, but the source's test part has {len(eligible)} problems"
-            f"{without if left_out else ''}",
-            "Lower data.test, or use a larger source.",
-        )
+    without = f", not counting {len(left_out)} that duplicate train or validation problems"
+    _check_sizes({"data.test": test}, "test", len(eligible), without if left_out else "")
     drawn = {problem.id for problem in _ranked(eligible, seed)[:test]}
     return [problem for problem in eligible if problem.id in drawn], left_out
 
@@ -174,7 +196,7 @@ def splits_manifest(
     Args:
         splits: The splits by name.
         sources: The source's parts by name, searched for duplicates within themselves.
-        left_out: Second result of `carve_test`.
+        left_out: Last result of `carve_test` or `carve_val_test`.
         file_sha256: SHA-256 of each split's file, by the same names as ``splits``.
 
     Returns:
@@ -201,6 +223,37 @@ def splits_manifest(
             name: duplicate_groups(problems) for name, problems in sources.items()
         },
     }
+
+
+def _check_sizes(sizes: Mapping[str, int], part: str, there: int, without: str) -> None:
+    """Refuse splits that a part of the source is too small for.
+
+    Args:
+        sizes: Problems asked for, by config key; 0 is not told.
+        part: Of the source.
+        there: Problems in it that may be drawn.
+        without: What is not counted, in words.
+
+    Raises:
+        UserError: More are asked for than there are.
+    """
+    asked = {key: size for key, size in sizes.items() if size}
+    total = sum(asked.values())
+    if total > there:
+        sum_of = f"{' + '.join(map(str, asked.values()))} = " if len(asked) > 1 else ""
+        raise UserError(
+            f"{' + '.join(asked)} is {sum_of}{total}, but the source's {part} part has {there} "
+            f"problems{without}",
+            f"Lower {' or '.join(asked)}, or use a larger source.",
+        )
+
+
+def _first_of_groups(problems: Iterable[Problem]) -> list[Problem]:
+    """Of every group of near duplicates the first, in source order."""
+    first: dict[str, Problem] = {}
+    for problem in problems:
+        first.setdefault(near_key(problem), problem)
+    return list(first.values())
 
 
 def _ranked(problems: Iterable[Problem], seed: int) -> list[Problem]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import Answer, answer_all
 from snakesteer.evaluation.delivered import delivered_dose
 from snakesteer.evaluation.ledger import Ledger
-from snakesteer.evaluation.paired import Samples, compare_paired
+from snakesteer.evaluation.origins import compare_origins
+from snakesteer.evaluation.paired import Samples, compare_paired, outcomes
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json, read_jsonl
 from snakesteer.steering.build import steering_of
@@ -108,6 +109,8 @@ def evaluate_test(
     pairs: PairsConfig,
     evaluation: EvaluationConfig,
     task: str,
+    validation: Mapping[str, Any],
+    validation_from: Literal["train", "test"],
     ledger: Ledger,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Answer the test split with and without the best configuration.
@@ -122,6 +125,8 @@ def evaluate_test(
         pairs: Which of the pairs the probe is scored on.
         evaluation: Samples and statistics.
         task: What the problems are called in the results.
+        validation: baseline/val.json.
+        validation_from: Part of the source that the validation problems are from.
         ledger: Where this read of the test split is entered.
 
     Returns:
@@ -155,6 +160,13 @@ def evaluate_test(
         # The winner's curse: what won on validation won partly by chance.
         "shrinkage": on_validation - compared["accuracy_improvement"],
         **delivered_dose(best.candidate.dose, [answer for sample in steered for answer in sample]),
+        "origins": compare_origins(
+            validation_from,
+            validation,
+            compared["baseline_benchmark_metrics"],
+            outcomes(baseline),
+            evaluation.confidence,
+        ),
         "test_probe_metrics": probe_on_test(loaded, prompter, problems, pairs, best),
         "num_test_samples": len(problems),
         "test_reads": reads,

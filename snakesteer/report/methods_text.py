@@ -72,14 +72,17 @@ def _setting(evidence: Evidence) -> list[str]:
     source = data_name(config["data"])
     if source == "GSM8K":
         source += f" [@cobbe2021gsm8k] (commit {config['data']['hub_revision'][:12]})"
+    of_test_part = "test"
+    if config["data"]["validation_from"] == "test":
+        of_test_part = "validation and test"
     return [
         f"We asked whether activation steering changes the accuracy of "
         f"{model_name(config['model'])}"
         f"{f' (revision {revision[:12]})' if revision else ''} on {source}.",
         f"{splits['train']['size']} train, {splits['val']['size']} validation and "
         f"{splits['test']['size']} test problems were drawn with seed "
-        f"{config['data']['seed']}, the test problems from the source's own test part; no two "
-        "splits share a question, not even one that differs in its numbers alone.",
+        f"{config['data']['seed']}, the {of_test_part} problems from the source's own test part; "
+        "no two splits share a question, not even one that differs in its numbers alone.",
         f"The model read {shots or 'no'} worked example{'' if shots == 1 else 's'} from train "
         f"{'in its chat template ' if prompt['chat'] else ''}and answered {decoding} with at most "
         f"{generation['max_new_tokens']} tokens ({run['dtype']}, {run['device']}).",

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from snakesteer.report import wording
 from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.figures.figure import Figure
+from snakesteer.report.origins_text import origins_text
 from snakesteer.report.reads import reads_text
 from snakesteer.report.tables import luck, make_tables
 from snakesteer.report.verdict import read_verdict
@@ -66,6 +67,7 @@ def render_page(
         tables=make_tables(evidence),
         luck=luck(evidence),
         reads=reads_text(evidence),
+        origins=origins_text(evidence),
         images={
             name: _image(figure) for name, figure in figures.items() if figure.chart is not None
         },

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from snakesteer.evaluation.control_tests import FAMILIES
 from snakesteer.report.evidence import Arm, Evidence
+from snakesteer.report.origins_text import origins_cautions
 from snakesteer.report.reads import reads_cautions
 from snakesteer.report.wording import (
     configuration,
@@ -131,6 +132,7 @@ def _cautions(evidence: Evidence) -> Iterator[str]:
                 )
     yield from evidence.chosen_warnings
     yield from reads_cautions(evidence)
+    yield from origins_cautions(evidence)
     baseline = evidence.test["baseline_benchmark_metrics"]
     if baseline["invalid_rate"] > 0.2:
         yield (

@@ -35,8 +35,14 @@ def graph(project: Project, *targets: str, overlay: Mapping[str, Any] | None = N
     return jobs
 
 
-def ancestors(jobs: Iterable[Job], target: str) -> set[str]:
-    """All files that a file is made from, itself included."""
+def ancestors(jobs: Iterable[Job], target: str, behind: frozenset[str] = frozenset()) -> set[str]:
+    """All files that a file is made from, itself included.
+
+    Args:
+        jobs: Of the graph.
+        target: The file.
+        behind: Files that are not asked what they are made from.
+    """
     made_by = {path: job for job in jobs for path in job.outputs}
     found: set[str] = set()
     waiting = [target]
@@ -44,7 +50,8 @@ def ancestors(jobs: Iterable[Job], target: str) -> set[str]:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting += made_by[path].inputs | made_by[path].outputs if path in made_by else ()
+            known = path in made_by and path not in behind
+            waiting += made_by[path].inputs | made_by[path].outputs if known else ()
     return found
 
 

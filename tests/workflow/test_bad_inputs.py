@@ -167,6 +167,15 @@ def test_a_larger_test_split_than_there_is(fresh_copy: Project):
     assert not (fresh_copy.results / "splits" / "test.jsonl").exists()
 
 
+def test_validation_and_test_that_do_not_fit_are_refused_before_the_search(fresh_copy: Project):
+    overlay = {"data": {"validation_from": "test", "test": 17}}
+    run = fresh_copy.snakemake("results/splits/val.jsonl", overlay=overlay)
+    check_refusal(
+        run, "data.val + data.test is 8 + 17 = 25", "has 24 problems", "Lower data.val or data.test"
+    )
+    assert not (fresh_copy.results / "splits" / "val.jsonl").exists()
+
+
 def check_nothing_half_made(project: Project, *folders: str) -> None:
     """Some results folders hold no file, and no temporary file is left anywhere."""
     results = project.results

@@ -64,7 +64,8 @@ def test_the_direct_model_test(fresh_copy: Project):
     assert run.code == 0, run.text
     assert run.jobs == {
         "official_data": 1,
-        "train_val_split": 1,
+        "train_split": 1,
+        "val_split": 1,
         "model_info": 1,
         "model_check": 1,
     }

@@ -24,7 +24,8 @@ def project(fresh_copy: Project, embedded_model_folder: Path) -> Project:
 
 
 def test_the_default_config_with_small_sizes(project: Project):
-    sizes = ("data={train: 8, val: 12, test: 4}", "search={n_trials: 2, chunk_size: 12}")
+    data = "data={train: 8, val: 12, test: 4, validation_from: test}"
+    sizes = (data, "search={n_trials: 2, chunk_size: 12}")
     run = project.snakemake("--config", *sizes, "steering={methods: [caa], layers: 9-9}")
     assert run.code == 0, run.text
     assert not {"embedded_model", "embedded_model_wheel"} & set(run.jobs)
@@ -33,6 +34,16 @@ def test_the_default_config_with_small_sizes(project: Project):
     for row in read_rows(project.results / "baseline" / "val.jsonl"):
         assert "####" in row["text"] or row["finish"] == "length"
     assert (project.results / "provenance.json").is_file()
+    splits = project.results / "splits"
+    ids = [row["id"] for name in ("val", "test") for row in read_rows(splits / f"{name}.jsonl")]
+    assert len(set(ids)) == 16
+    assert all(name.startswith("embedded-test-") for name in ids)
+    final = json.loads((project.results / "test_final.json").read_text(encoding="utf-8"))
+    assert (final["origins"]["validation"]["from"], final["origins"]["validation"]["n"]) == (
+        "test",
+        12,
+    )
+    assert final["origins"]["p_value"] is None
 
 
 @pytest.mark.skipif(

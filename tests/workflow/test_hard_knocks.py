@@ -59,6 +59,6 @@ def test_faults_one_after_the_other(fresh_copy: Project, results: Path):
 
     run = fresh_copy.snakemake(TARGET)
     assert run.code == 0, run.text
-    assert run.jobs == {"train_val_split": 1}
+    assert run.jobs == {"train_split": 1}
     os.utime(train, (0, 0))  # 1970: older than what was made of it
     assert fresh_copy.snakemake("-n", TARGET).idle

@@ -24,7 +24,9 @@ ANSWERS = Counter(baseline=1) + GATE
 VECTORS = Counter(probe=2, vector=4) + GATE
 ACTIVATIONS = Counter(activations=2) + VECTORS
 PAIRS = Counter(contrast_pairs=2) + ACTIVATIONS
-SPLITS = Counter(train_val_split=1, test_split=1, baseline=1) + PAIRS
+SPLITS = Counter(train_split=1, val_split=1, test_split=1, baseline=1) + PAIRS
+# Of the pairs and activations, those of validation.
+VALIDATION = SPLITS - Counter(train_split=1, contrast_pairs=1, activations=1)
 MODEL = Counter(model_info=1, baseline=1) + ACTIVATIONS
 ALL = Counter(official_data=2, model_info=1) + SPLITS
 
@@ -60,7 +62,9 @@ TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "engine.name": ("reference", ANSWERS),
     "model.dtype": ("bfloat16", MODEL),
     "data.test": (7, Counter(test_split=1) + TEST),
-    "data.val": (7, SPLITS),
+    "data.train": (11, SPLITS),
+    "data.val": (7, VALIDATION),
+    "data.validation_from": ("test", VALIDATION),
     "data.seed": (1, ALL - Counter(model_info=1)),
     "evaluation.bootstrap_resamples": (300, TEST),
     "evaluation.random_controls": (1, CONTROLS),

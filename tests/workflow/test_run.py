@@ -270,7 +270,8 @@ def test_another_results_folder_leaves_the_first_alone(finished_copy: Project):
     other = ("--config", "results=other results", "data={train: 10}")
     run = finished_copy.snakemake("splits", *other)
     assert run.code == 0, run.text
-    assert run.jobs == {"official_data": 2, "train_val_split": 1, "test_split": 1}
+    splits = {"train_split": 1, "val_split": 1, "test_split": 1}
+    assert run.jobs == {"official_data": 2, **splits}
     assert len(read_rows(finished_copy.folder / "other results" / "splits" / "train.jsonl")) == 10
     assert state(finished_copy.results) == before
     assert finished_copy.snakemake("-n").idle

@@ -20,6 +20,7 @@ OVERLAY = {
         "answer_field": "Answer",
         "train": 5,
         "val": 4,
+        "validation_from": "test",
         "test": 1,
     },
     "generation": {"max_new_tokens": 1},
@@ -65,9 +66,11 @@ def test_a_task_with_bare_numbers(fresh_copy: Project):
         assert len(pair["negative"][0]) == len(pair["positive"][0])
     [problem] = read_rows(results / "splits" / "test.jsonl")
     assert problem["id"].startswith("pens-test-")
+    assert problem["id"] not in {row["id"] for row in read_rows(results / "splits" / "val.jsonl")}
     golds = {row["id"]: row["gold"] for row in read_rows(results / "splits" / "val.jsonl")}
     answers = read_rows(results / "baseline" / "val.jsonl")
     assert {answer["id"] for answer in answers} == set(golds)
+    assert all(name.startswith("pens-test-") for name in golds)
     for answer in answers:
         assert answer["new_tokens"] == 1
         assert answer["correct"] == (answer["extracted"] == golds[answer["id"]])

@@ -2,9 +2,11 @@
 
 Inputs: the data source (generator, hub, or a folder with train.jsonl and test.jsonl).
 Outputs: data/{official}.jsonl, splits/{train,val,test}.jsonl, splits/manifest.json.
-Steps: read each official part by itself; carve train and validation from the official train part;
-draw the test split from the official test part, leaving out what duplicates train or validation.
-The test part meets the others only in `test_split`, which nothing before the final test reads.
+Steps: read each official part by itself; draw the train split from the official train part, the
+validation split from the same or (data.validation_from) from the official test part, and the test split
+from the official test part, leaving out what duplicates train or validation.
+The test part meets the others only in `test_split`, which nothing before the final test reads, and,
+where it holds validation, in `val_split`, which writes the validation problems alone.
 """
 
 
@@ -20,27 +22,54 @@ rule official_data:
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        **named(**section_params("data", "train", "val", "test")),
+        **named(**section_params("data", "train", "val", "validation_from", "test")),
     script:
         "../scripts/official_data.py"
 
 
-rule train_val_split:
+rule train_split:
     input:
         problems="<results>/data/train.jsonl",
-        code=code_of("train_val_split"),
+        code=code_of("train_split"),
     output:
-        train="<results>/splits/train.jsonl",
-        val="<results>/splits/val.jsonl",
+        "<results>/splits/train.jsonl",
     log:
-        "<results>/logs/train_val_split.log",
+        "<results>/logs/train_split.log",
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        **named(train=CONFIG.data.train, val=CONFIG.data.val, seed=CONFIG.data.seed),
+        **named(train=CONFIG.data.train, seed=CONFIG.data.seed),
+        # Only to say early that both do not fit; `input` keeps it out of the rerun triggers.
+        val=lambda wildcards, input: (
+            CONFIG.data.val if CONFIG.data.validation_from == "train" else 0
+        ),
     script:
-        "../scripts/train_val_split.py"
+        "../scripts/train_split.py"
+
+
+rule val_split:
+    input:
+        problems=f"<results>/data/{CONFIG.data.validation_from}.jsonl",
+        train="<results>/splits/train.jsonl",
+        code=code_of("val_split"),
+    output:
+        "<results>/splits/val.jsonl",
+    log:
+        "<results>/logs/val_split.log",
+    localrule: True
+    conda:
+        "../../envs/snakesteer.yaml"
+    params:
+        **named(
+            validation_from=CONFIG.data.validation_from,
+            val=CONFIG.data.val,
+            seed=CONFIG.data.seed,
+        ),
+        # As above.
+        test=lambda wildcards, input: CONFIG.data.test,
+    script:
+        "../scripts/val_split.py"
 
 
 rule test_split:
@@ -59,6 +88,10 @@ rule test_split:
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        **named(test=CONFIG.data.test, seed=CONFIG.data.seed),
+        **named(
+            validation_from=CONFIG.data.validation_from,
+            test=CONFIG.data.test,
+            seed=CONFIG.data.seed,
+        ),
     script:
         "../scripts/test_split.py"

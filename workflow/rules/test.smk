@@ -44,6 +44,7 @@ rule test_final:
             **section_params(
                 "evaluation", "random_controls", "shuffled_controls", "prompt_control", "ledger"
             ),
+            validation_from=CONFIG.data.validation_from,
             # Generated problems are called so whatever data.task says.
             task="embedded" if CONFIG.data.source == "embedded" else CONFIG.data.task,
         ),

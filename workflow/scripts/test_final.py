@@ -18,7 +18,8 @@ with script_log(snakemake.log[0]):
     prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
     problems = read_problems(given.problems)
     best = read_best(given.best, given.vectors, given.probes, given.token_effects)
-    engine = open_engine(params, loaded, prompter, read_json(given.baseline_summary))
+    validation = read_json(given.baseline_summary)
+    engine = open_engine(params, loaded, prompter, validation)
     results, generations = settled(
         engine,
         lambda: evaluate_test(
@@ -31,6 +32,8 @@ with script_log(snakemake.log[0]):
             section(PairsConfig, "pairs", params),
             section(EvaluationConfig, "evaluation", params),
             params.task,
+            validation,
+            params.validation_from,
             open_ledger(params, given.info, loaded, problems, output.results),
         ),
     )

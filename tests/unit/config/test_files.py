@@ -129,7 +129,7 @@ def test_debug():
 
 def test_full():
     config = load_config(merged("gsm8k-full.yaml"))
-    assert sizes(config) == (500, 200, 300)
+    assert sizes(config) == (500, 319, 1000)  # all 1319 problems of the test part
     assert config.search.n_trials == 50
     assert config.steering.methods == ["caa", "dac"]
 
@@ -139,6 +139,7 @@ def test_rho_is_asked_as_it_was_trained(mode):
     config = load_config(merged(f"gsm8k-{mode}.yaml"))
     assert config.model.name == "realtreetune/rho-1b-sft-GSM8K"
     assert config.model.num_layers == 22
+    assert config.data.validation_from == "test"  # it knows the problems of the train part
     prompt = config.prompt
     assert prompt.template == "[MATH_TASK] Problem:\n{question}\n\nSolution:"
     assert prompt.answer_template == "\n{answer}"

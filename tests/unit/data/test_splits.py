@@ -1,13 +1,14 @@
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snakesteer.data.problem import Problem
 from snakesteer.data.splits import (
     carve_test,
     carve_train_val,
+    carve_val_test,
     check_disjoint,
     duplicate_groups,
     exact_key,
@@ -135,6 +136,94 @@ def test_too_few_train_problems():
     assert "data.train + data.val is 6 + 5 = 11" in caught.value.problem
     assert "has 10 problems, not counting 1 near duplicates" in caught.value.problem
     assert "Lower data.train or data.val" in caught.value.remedy
+
+
+def test_too_few_train_problems_beside_a_validation_split_of_the_test_part():
+    with pytest.raises(UserError, match=r"^data\.train is 11, but .* has 10 problems\.") as caught:
+        carve_train_val(distinct(10), 11, 0, seed=0)
+    assert caught.value.remedy.startswith("Lower data.train, or")
+
+
+def test_validation_and_test_of_one_part_are_disjoint_draws():
+    problems = distinct(50, "test")
+    val, test, left_out = carve_val_test(problems, 15, 35, 0, distinct(50))
+    assert (len(val), len(test), left_out) == (15, 35, [])
+    assert {each.id for each in val + test} == {each.id for each in problems}
+    assert test == [each for each in problems if each in test]  # in source order
+    check_disjoint({"train": distinct(50), "val": val, "test": test})
+    # The test split is the one that validation from the train part leaves, too.
+    assert test == carve_test(problems, 35, 0, distinct(50), [])[0]
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 20), st.integers(0, 3))
+def test_the_size_of_one_changes_no_draw_of_the_other(val, test, more, seed):
+    # A quarter of the test part is an earlier problem with other numbers.
+    problems = distinct(60, "test")
+    problems += [
+        problem(f"test-{60 + i}", problems[i].question.replace("3", "4")) for i in range(0, 60, 3)
+    ]
+    one, other, _ = carve_val_test(problems, val, test, seed, [])
+    larger_val, same_test, _ = carve_val_test(problems, val + more, test, seed, [])
+    same_val, larger_test, _ = carve_val_test(problems, val, test + more, seed, [])
+    assert (same_val, same_test) == (one, other)
+    assert larger_val[:val] == one
+    assert set(ids(other)) <= set(ids(larger_test))
+    assert set(ids(larger_val)).isdisjoint(ids(other))
+
+
+def ids(problems: list[Problem]) -> list[str]:
+    return [each.id for each in problems]
+
+
+def test_what_the_test_problems_say_changes_no_validation_problem():
+    problems = distinct(50, "test")
+    val, test, _ = carve_val_test(problems, 15, 20, 0, [])
+    others = [problem(p.id, p.question[::-1]) if p in test else p for p in problems]
+    assert others != problems
+    again, changed, _ = carve_val_test(others, 15, 20, 0, [])
+    assert again == val
+    assert ids(changed) == ids(test)
+
+
+def test_validation_of_the_test_part_is_the_same_on_every_machine():
+    val, test, _ = carve_val_test(distinct(10, "test"), 2, 3, 0, [])
+    expected = sorted(
+        (f"test-{i}" for i in range(10)),
+        key=lambda name: hashlib.sha256(f"0/{name}".encode()).hexdigest(),
+    )
+    assert ids(val) == [expected[-1], expected[-2]]
+    assert sorted(ids(test)) == sorted(expected[:3])
+
+
+def test_near_duplicates_never_cross_validation_and_test():
+    problems = [
+        problem(f"test-{i}-{group}", f"Anna has {i} {WORDS[group]}.")
+        for i in range(4)
+        for group in range(10)
+    ]
+    train = [problem("train-0", f"ANNA has 77 {WORDS[3]}")]
+    for seed in range(20):
+        val, test, left_out = carve_val_test(problems, 4, 5, seed, train)
+        check_disjoint({"train": train, "val": val, "test": test})
+        assert len({near_key(each) for each in val + test}) == 9
+        assert {each.id[:7] for each in val + test} == {"test-0-"}
+        # Three of each of nine groups, and all four of the one that train has.
+        assert len(left_out) == 31
+        assert {f"test-{i}-3" for i in range(4)} < set(left_out)
+
+
+def test_validation_and_test_that_do_not_fit_into_the_test_part():
+    problems = [*distinct(10, "test"), problem("test-10", "TEST has 4 apple apple")]
+    problems[0] = problem("test-0", "test: has 3 apple apple?")
+    carve_val_test(problems, 4, 6, 0, [])
+    with pytest.raises(UserError) as caught:
+        carve_val_test(problems, 4, 7, 0, [])
+    assert "data.val + data.test is 4 + 7 = 11" in caught.value.problem
+    assert "test part has 10 problems, not counting 1 that duplicate" in caught.value.problem
+    assert "Lower data.val or data.test" in caught.value.remedy
+    with pytest.raises(UserError, match=r"has 10 problems\. "):
+        carve_val_test(distinct(10, "test"), 5, 6, 0, [])
 
 
 def test_test_split_is_a_sample_in_source_order():

@@ -228,6 +228,8 @@ def evidence(effect, engine_kind, tmp_path):
     ledger = Ledger(tmp_path / "ledger.jsonl", "results", "planted", {})
     results, rows = evaluate_test(
         *(loaded, engine, PROMPTER, test, best, GENERATION, PairsConfig(), EVALUATION, "planted"),
+        {"accuracy": 0.25, "correct": 10, "total_samples": 40},
+        "train",
         ledger,
     )
     write_jsonl(tmp_path / "rows.jsonl", rows)

@@ -1,6 +1,7 @@
 """The final comparison, by hand and with a tiny model whose steering has a real effect."""
 
 import dataclasses
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -96,6 +97,7 @@ def evaluated(ledger):
         pairs = PairsConfig()
         return evaluate_test(
             *(loaded, engine, PROMPTER, PROBLEMS, best, generation, pairs, evaluation, "sums"),
+            *({"accuracy": 0.9, "correct": 18, "total_samples": 20}, "train"),
             ledger,
         )
 
@@ -114,6 +116,11 @@ def test_steering_that_works_is_found(files, evaluated):
     assert results["accuracy_improvement"] == 1.0
     assert results["mcnemar"] == {"gained": 8, "lost": 0, "p_value": pytest.approx(2 / 2**8)}
     assert results["verdict"] == "helps"
+    origins = results["origins"]
+    assert origins["validation"]["accuracy"] == 0.9
+    assert origins["test"] == {"from": "test", "n": 8, "accuracy": 0.0, "ci": [0.0, ANY]}
+    assert origins["difference"] == 0.9
+    assert origins["p_value"] < 0.001
     assert results["shrinkage"] == pytest.approx(0.1 - 1.0)  # validation said less, for once
     assert 0.7 < results["minimum_detectable_effect"] < 1.0
     assert results["recommendation"] == "leave alone"
@@ -156,8 +163,8 @@ def test_the_delivered_dose_is_told(files, evaluated, tmp_path):
 def test_every_evaluation_is_a_read(files, evaluated, ledger):
     first, _ = evaluated(best_of(files, alpha=1000.0))
     again, _ = evaluated(best_of(files, alpha=1000.0))
-    none, _ = evaluated(best_of(files, alpha=0.0))
-    counts = [result["test_reads"]["final"] for result in (first, again, none)]
+    other, _ = evaluated(best_of(files, alpha=-900.0))
+    counts = [result["test_reads"]["final"] for result in (first, again, other)]
     assert counts == [
         {"reads": reads, "configurations": configurations}
         for reads, configurations in ((1, 1), (2, 1), (3, 2))
@@ -167,7 +174,7 @@ def test_every_evaluation_is_a_read(files, evaluated, ledger):
     assert reads[0].description == "tiny: caa, direction caa, layer 3, α = 1e+03, scope " + (
         "from_last_prompt_token"
     )
-    assert reads[2].description == "tiny: no steering"
+    assert "α = -900" in reads[2].description
 
 
 def test_an_evaluation_that_fails_is_no_read(files, ledger):

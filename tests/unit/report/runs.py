@@ -16,6 +16,7 @@ from snakesteer.evaluation.answers import Answer, summary, write_answers
 from snakesteer.evaluation.control_tests import controls_record
 from snakesteer.evaluation.controls import Control
 from snakesteer.evaluation.final import read_generations, side_by_side_rows
+from snakesteer.evaluation.origins import compare_origins
 from snakesteer.evaluation.paired import compare_paired
 from snakesteer.evaluation.statistics import wilson
 from snakesteer.records.files import sha256_text, write_json, write_jsonl, write_text
@@ -134,7 +135,7 @@ def write_run(
     )
     assert best["recommendation"] == ("steer" if gain > 0.1 else "leave alone")
     write_json(folder / "best_config.json", best)
-    write_test(folder, config, best, rng, gain, hostile)
+    write_test(folder, config, best, summary(baseline), rng, gain, hostile)
     write_records(folder, config, val, hostile)
     write_zero_steering(folder)
     write_controls(folder, rng, hostile)
@@ -197,6 +198,7 @@ def write_test(
     folder: Path,
     config: Config,
     best: dict[str, Any],
+    validation: dict[str, Any],
     rng: random.Random,
     gain: float,
     hostile: str,
@@ -210,6 +212,8 @@ def write_test(
         for number, (right, won) in enumerate(zip(before, gained, strict=True))
     ]
     one, other = answers(asked, before, hostile), answers(asked, after, hostile)
+    compared = compare_paired([one], [other], config.evaluation)
+    metrics, shares = compared["baseline_benchmark_metrics"], [float(right) for right in before]
     sections = {
         key: value
         for name in ("model", "prompt", "generation", "engine", "pairs", "evaluation")
@@ -225,6 +229,7 @@ def write_test(
         "why": best["why"],
         **compared,
         "shrinkage": on_validation - compared["accuracy_improvement"],
+        "origins": compare_origins("train", validation, metrics, shares, 0.95),
         "test_probe_metrics": {
             **{"auc": 0.71, "accuracy": 0.66, "precision": 0.66, "recall": 0.7, "f1": 0.68},
             **{"pairs": TEST, "pair_kind": "gold_vs_corrupted"},

@@ -69,6 +69,15 @@ def test_a_result_that_is_not_recommended(report):
     assert "gsm8k" not in text  # the problems were generated
 
 
+def test_where_validation_comes_from(report):
+    evidence = report("unsteered").evidence
+    data = {**evidence.config["data"], "validation_from": "test"}
+    record = {**evidence.provenance, "config": {**evidence.config, "data": data}}
+    from_test = methods_text(replace(evidence, provenance=record))
+    assert "seed 0, the test problems from the source's own test part; no" in methods_text(evidence)
+    assert "the validation and test problems from the source's own test part; no" in from_test
+
+
 def test_a_steered_result(report):
     evidence = report("helps").evidence
     text = methods_text(evidence)
