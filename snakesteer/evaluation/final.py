@@ -13,6 +13,7 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import Answer, answer_all
+from snakesteer.evaluation.by_steps import by_steps
 from snakesteer.evaluation.paired import Samples, compare_paired
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json, read_jsonl
@@ -138,6 +139,7 @@ def evaluate_test(
         "baseline_validation_score": best.record["baseline_validation_score"],
         "why": best.record["why"],
         **compared,
+        "by_steps": by_steps(problems, baseline, steered),
         # The winner's curse: what won on validation won partly by chance.
         "shrinkage": on_validation - compared["accuracy_improvement"],
         **({"minimum_detectable_effect": None} if best.steering is None else {}),

@@ -63,6 +63,7 @@ def render_page(
         figures=figures,
         tables=make_tables(evidence),
         luck=luck(evidence),
+        gained_from=wording.gained_from(evidence.test),
         images={
             name: _image(figure) for name, figure in figures.items() if figure.chart is not None
         },

@@ -19,6 +19,7 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
     manifest, record = evidence.manifest, evidence.provenance
     return {
         "answers": answers_table(evidence),
+        "steps": steps_table(evidence),
         "gate": gate_table(evidence),
         "vectors": vectors_table(evidence),
         "splits": Table(
@@ -59,6 +60,26 @@ def answers_table(evidence: Evidence) -> Table:
         "How the answers to the test split look",
         ("Share of answers", "Unsteered", "Steered")[: 1 + len(metrics)],
         (*rows, ("Mean length in tokens", *lengths)),
+    )
+
+
+def steps_table(evidence: Evidence) -> Table:
+    """Accuracy on easy and hard problems; no rows where no steering was chosen."""
+    groups = evidence.test["by_steps"] if evidence.steered else []
+    return Table(
+        "Accuracy by the number of steps of the gold solution",
+        ("Steps", "Problems", "Unsteered", "Steered", "Gained", "Lost"),
+        tuple(
+            (
+                group["steps"],
+                str(group["n"]),
+                percent(group["baseline_accuracy"]),
+                percent(group["steered_accuracy"]),
+                str(group["gained"]),
+                str(group["lost"]),
+            )
+            for group in groups
+        ),
     )
 
 

@@ -183,6 +183,10 @@ def test_the_final_test_agrees_with_its_generations(results: Path):
     assert (final["mcnemar"]["gained"], final["mcnemar"]["lost"]) == (gained, lost)
     assert 0 < final["mcnemar"]["p_value"] <= 1
     assert final["accuracy_improvement"] == pytest.approx((gained - lost) / 8)
+    groups = final["by_steps"]
+    assert [sum(group[key] for group in groups) for key in ("n", "gained", "lost")] == [
+        *(8, gained, lost)
+    ]
     low, high = final["accuracy_improvement_ci"]
     assert low <= final["accuracy_improvement"] <= high
     assert final["confidence"] == 0.95

@@ -15,6 +15,7 @@ from snakesteer.config.params import leaves, nested
 from snakesteer.data.problem import Problem
 from snakesteer.data.splits import splits_manifest
 from snakesteer.evaluation.answers import Answer, summary, write_answers
+from snakesteer.evaluation.by_steps import by_steps
 from snakesteer.evaluation.controls import Control, controls_record, nothing_to_control
 from snakesteer.evaluation.final import read_generations, side_by_side_rows
 from snakesteer.evaluation.paired import compare_paired
@@ -274,6 +275,7 @@ def write_test(
         "baseline_validation_score": best["baseline_validation_score"],
         "why": best["why"],
         **compare_paired([one], [other], config.evaluation),
+        "by_steps": by_steps(asked, [one], [other]),
         "shrinkage": 0.021,
         "test_probe_metrics": {
             **{"auc": 0.71, "accuracy": 0.66, "precision": 0.66, "recall": 0.7, "f1": 0.68},

@@ -12,6 +12,9 @@ def test_tables_of_a_steered_run(report):
         assert all(len(row) == len(table.columns) for row in table.rows), table.caption
     first = tables["answers"].rows[0]
     assert first == ("Numeric match (the measure)", "44.0%", "64.0%")
+    # All problems of the run have one step.
+    gained, lost = evidence.test["mcnemar"]["gained"], evidence.test["mcnemar"]["lost"]
+    assert tables["steps"].rows == (("1", "100", "44.0%", "64.0%", str(gained), str(lost)),)
     assert [row[:2] for row in tables["splits"].rows] == [
         *(("train", "64"), ("val", "48"), ("test", "100"))
     ]
@@ -33,7 +36,9 @@ def test_tables_of_a_steered_run(report):
 
 
 def test_tables_of_other_runs(report):
-    assert make_tables(report("unsteered").evidence)["answers"].columns[1:] == ("Unsteered",)
+    tables = make_tables(report("unsteered").evidence)
+    assert tables["answers"].columns[1:] == ("Unsteered",)
+    assert tables["steps"].rows == ()
 
 
 def test_luck(report):
