@@ -9,7 +9,7 @@ from snakesteer.data.problem import Problem, solution_steps
 from snakesteer.evaluation.paired import Samples, outcomes
 from snakesteer.evaluation.statistics import changed
 
-MOST = 5  # problems with more steps are one group with these
+MOST_STEPS = 5  # problems with more steps are one group with these
 SMALLEST = 10  # problems of a group
 
 
@@ -29,7 +29,7 @@ def by_steps(
         A record a group, the fewest ``steps`` first (``"1"``, ``"2 to 3"``, ``"5 or more"``), with
         ``n`` problems. Those whose solution shows no step are in none.
     """
-    steps = np.array([min(solution_steps(problem), MOST) for problem in problems])
+    steps = np.array([min(solution_steps(problem), MOST_STEPS) for problem in problems])
     before, after = outcomes(baseline), outcomes(steered)
     found = []
     for group in _groups(steps.tolist()):
@@ -69,6 +69,6 @@ def _groups(steps: Sequence[int]) -> list[list[int]]:
 
 
 def _name(low: int, high: int) -> str:
-    if high == MOST:
+    if high == MOST_STEPS:
         return f"{low} or more"
     return str(low) if low == high else f"{low} to {high}"

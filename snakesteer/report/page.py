@@ -19,7 +19,7 @@ from markupsafe import Markup
 from snakesteer.report import wording
 from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.figures.figure import Figure
-from snakesteer.report.tables import luck, make_tables
+from snakesteer.report.tables import luck, make_tables, rounding
 from snakesteer.report.verdict import read_verdict
 
 ASSETS = Path(__file__).parent / "assets"
@@ -63,6 +63,7 @@ def render_page(
         figures=figures,
         tables=make_tables(evidence),
         luck=luck(evidence),
+        rounding=rounding(evidence),
         gained_from=wording.gained_from(evidence.test),
         images={
             name: _image(figure) for name, figure in figures.items() if figure.chart is not None

@@ -189,5 +189,22 @@ def luck(evidence: Evidence) -> str:
     return text
 
 
+def rounding(evidence: Evidence) -> str:
+    """How many validation answers change without any steering; empty where it was not measured."""
+    floor = evidence.baseline["noise_floor"]
+    if floor is None:
+        return ""
+    first = "first " if floor["n"] < evidence.baseline["total_samples"] else ""
+    of = f"{floor['n']} validation answers"
+    flips = floor["gained"] + floor["lost"]
+    text = f"Answered again with {floor['setting']} and no steering, "
+    if not floor["texts_changed"]:
+        return f"{text}the {first}{of} read the same."
+    text += f"{floor['texts_changed']} of the {first}{of} read differently and "
+    if not flips:
+        return f"{text}none changed between right and wrong."
+    return f"{text}{flips} changed between right and wrong: effects below that are rounding."
+
+
 def _pairs(caption: str, key: str, value: str, found: dict[str, object]) -> Table:
     return Table(caption, (key, value), tuple((name, str(each)) for name, each in found.items()))

@@ -3,7 +3,8 @@
 Inputs: splits/{train,val}.jsonl, vectors, model/info.json, checks/zero_steering.json (a gate).
 Outputs: baseline/val.jsonl, study/worker_{worker}.json, study/study.db, study/trials.csv,
 best_config.json.
-Steps: answer the validation split unsteered; run the Optuna study in one or more jobs, journaled in
+Steps: answer the validation split unsteered, and its beginning once more with fewer slots, which shows
+what rounding alone changes; run the Optuna study in one or more jobs, journaled in
 study/journal.log (which is no declared output, so that a failed or killed job leaves it); write its
 tables; choose the best trial.
 """

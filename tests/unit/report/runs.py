@@ -123,7 +123,11 @@ def write_run(
     val = problems("train", VAL)
     baseline = answers(val, [rng.random() < 0.45 for _ in val])
     write_answers(folder / "baseline" / "val.jsonl", baseline)
-    write_json(folder / "baseline" / "val.json", {**summary(baseline), "engine": "slots"})
+    floor = {"setting": "16 slots instead of 32", "texts_changed": 7, "gained": 1, "lost": 2}
+    write_json(
+        folder / "baseline" / "val.json",
+        {**summary(baseline), "engine": "slots", "noise_floor": {**floor, "n": VAL}},
+    )
     write_study(folder / "study", rng, layers, methods, trials, gain, baseline, hostile)
     best = best_config(
         folder / "study" / "study.db",

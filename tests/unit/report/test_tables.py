@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from snakesteer.report.tables import luck, make_tables
+from snakesteer.report.tables import luck, make_tables, rounding
 
 
 def test_tables_of_a_steered_run(report):
@@ -51,3 +51,25 @@ def test_luck(report):
     assert luck(sampled).startswith(text)
     assert "answered 4 times" in luck(sampled)
     assert "1.2 points unsteered and 2.0 steered" in luck(sampled)
+
+
+def test_rounding(report):
+    evidence = report("helps").evidence
+    assert rounding(evidence) == (
+        "Answered again with 16 slots instead of 32 and no steering, 7 of the 48 validation "
+        "answers read differently and 3 changed between right and wrong: effects below that are "
+        "rounding."
+    )
+    assert rounding(evidence) in report("helps").html
+
+    def told(**changes):
+        floor = changes and {**evidence.baseline["noise_floor"], **changes}
+        return rounding(
+            replace(evidence, baseline={**evidence.baseline, "noise_floor": floor or None})
+        )
+
+    assert "7 of the first 20 validation answers read differently" in told(n=20)
+    assert told(gained=0, lost=0).endswith("and none changed between right and wrong.")
+    same = told(texts_changed=0, gained=0, lost=0)
+    assert same.endswith("no steering, the 48 validation answers read the same.")
+    assert told() == ""
