@@ -26,6 +26,7 @@ NUMBER = (
 
 _LONE_NUMBER = re.compile(rf"\s*{NUMBER}(?P<unit>[^0-9]*)")
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
+_EQUATION = re.compile(r"\d.*=.*\d")
 _FIELDS = ("id", "question", "answer", "gold")
 _MARK = "####"
 
@@ -111,6 +112,17 @@ def gold_solution(value: str | float) -> str:
 def is_bare(problem: Problem) -> bool:
     """Whether the gold solution is no more than the number."""
     return problem.answer.lstrip().startswith(_MARK)
+
+
+def solution_steps(problem: Problem) -> int:
+    """Number of calculations that the gold solution writes down; 0 where it shows none.
+
+    In GSM8K these are the calculator marks. A solution without marks has a step in each line with
+    an equation: digits on both sides of ``=``.
+    """
+    solution = problem.answer.rpartition(_MARK)[0]
+    marks = len(_CALCULATOR.findall(solution))
+    return marks or sum(_EQUATION.search(line) is not None for line in solution.splitlines())
 
 
 def strip_calculator(text: str) -> str:

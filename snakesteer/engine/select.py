@@ -7,6 +7,7 @@ from typing import Literal
 from snakesteer.engine.interface import Decoding, Engine
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.check import CannotRunExactly
+from snakesteer.engine.slots.count import MIN_SLOTS
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.models.loading import LoadedModel
 
@@ -63,6 +64,24 @@ def engine_record(engine: Engine) -> dict[str, str | int | bool]:
         }
     assert isinstance(engine, ReferenceEngine)
     return {"engine": "reference", "batch_size": engine.batch_size}
+
+
+def halve(engine: Engine) -> bool:
+    """Let an engine compute half as many requests at a time from now on.
+
+    Its answers from then on are rounded otherwise, and do not compare with those from before.
+
+    Returns:
+        Whether it can; nothing changes where it cannot.
+    """
+    if isinstance(engine, SlotsEngine):
+        possible = engine.slots // 2 >= MIN_SLOTS
+        engine.slots //= 2 if possible else 1
+        return possible
+    assert isinstance(engine, ReferenceEngine)
+    possible = engine.batch_size > 1
+    engine.batch_size //= 2 if possible else 1
+    return possible
 
 
 def worth_compiling(setting: Compile, loaded: LoadedModel, planned_tokens: int) -> bool:

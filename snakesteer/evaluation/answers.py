@@ -123,6 +123,24 @@ def chunks(problems: Sequence[Problem], size: int) -> list[Sequence[Problem]]:
     return [problems[start : start + size] for start in range(0, len(problems), size)]
 
 
+def answer_unsteered(
+    engine: Engine,
+    prompter: Prompter,
+    generation: GenerationConfig,
+    chunk_size: int,
+    problems: Sequence[Problem],
+) -> list[Answer]:
+    """Answer problems without steering, in the chunks of a search.
+
+    So steered and unsteered answers come from the same batches.
+    """
+    return [
+        answer
+        for part in chunks(problems, chunk_size)
+        for answer in answer_all(engine, prompter, part, [None], generation)[0]
+    ]
+
+
 def accuracy(answers: Sequence[Answer]) -> float:
     """Share of correct answers."""
     return sum(answer.correct for answer in answers) / len(answers)

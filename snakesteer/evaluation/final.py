@@ -13,6 +13,7 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import Answer, answer_all
+from snakesteer.evaluation.by_steps import by_steps
 from snakesteer.evaluation.delivered import delivered_dose
 from snakesteer.evaluation.ledger import Ledger
 from snakesteer.evaluation.origins import compare_origins
@@ -157,6 +158,7 @@ def evaluate_test(
         "recommendation": best.record["recommendation"],
         "why": best.record["why"],
         **compared,
+        "by_steps": by_steps(problems, baseline, steered),
         # The winner's curse: what won on validation won partly by chance.
         "shrinkage": on_validation - compared["accuracy_improvement"],
         **delivered_dose(best.candidate.dose, [answer for sample in steered for answer in sample]),

@@ -21,7 +21,7 @@ from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.figures.figure import Figure
 from snakesteer.report.origins_text import origins_text
 from snakesteer.report.reads import reads_text
-from snakesteer.report.tables import luck, make_tables
+from snakesteer.report.tables import luck, make_tables, rounding
 from snakesteer.report.verdict import read_verdict
 
 ASSETS = Path(__file__).parent / "assets"
@@ -68,6 +68,8 @@ def render_page(
         luck=luck(evidence),
         reads=reads_text(evidence),
         origins=origins_text(evidence),
+        rounding=rounding(evidence),
+        gained_from=wording.gained_from(evidence.test),
         images={
             name: _image(figure) for name, figure in figures.items() if figure.chart is not None
         },

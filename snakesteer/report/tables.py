@@ -25,6 +25,7 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
         "answers": answers_table(evidence),
         "families": families_table(evidence),
         "against": against_table(evidence),
+        "steps": steps_table(evidence),
         "gate": gate_table(evidence),
         "vectors": vectors_table(evidence),
         "splits": Table(
@@ -111,6 +112,25 @@ def against_table(evidence: Evidence) -> Table:
             )
             for arm, control in zip(evidence.arms[2:], evidence.controls["controls"], strict=True)
             for found in (control["against_chosen"],)
+        ),
+    )
+
+
+def steps_table(evidence: Evidence) -> Table:
+    """Accuracy on easy and hard problems."""
+    return Table(
+        "Accuracy by the number of steps of the gold solution",
+        ("Steps", "Problems", "Unsteered", "Steered", "Gained", "Lost"),
+        tuple(
+            (
+                group["steps"],
+                str(group["n"]),
+                percent(group["baseline_accuracy"]),
+                percent(group["steered_accuracy"]),
+                str(group["gained"]),
+                str(group["lost"]),
+            )
+            for group in evidence.test["by_steps"]
         ),
     )
 
@@ -217,6 +237,23 @@ def luck(evidence: Evidence) -> str:
             f"{100 * seeds['steered_sd']:.1f} steered."
         )
     return text
+
+
+def rounding(evidence: Evidence) -> str:
+    """How many validation answers change without any steering; empty where it was not measured."""
+    floor = evidence.baseline["noise_floor"]
+    if floor is None:
+        return ""
+    first = "first " if floor["n"] < evidence.baseline["total_samples"] else ""
+    of = f"{floor['n']} validation answers"
+    flips = floor["gained"] + floor["lost"]
+    text = f"Answered again with {floor['setting']} and no steering, "
+    if not floor["texts_changed"]:
+        return f"{text}the {first}{of} read the same."
+    text += f"{floor['texts_changed']} of the {first}{of} read differently and "
+    if not flips:
+        return f"{text}none changed between right and wrong."
+    return f"{text}{flips} changed between right and wrong: effects below that are rounding."
 
 
 def _pairs(caption: str, key: str, value: str, found: dict[str, object]) -> Table:

@@ -136,6 +136,16 @@ def test_probes_are_scored(results: Path):
         assert all(0 <= metrics[k] <= 1 for k in ("auc", "accuracy", "precision", "recall", "f1"))
 
 
+def test_the_noise_floor_leaves_the_baselines_record_alone(results: Path):
+    baseline, final = load(results / "baseline" / "val.json"), load(results / "test_final.json")
+    slots = baseline["slots"]
+    assert final["run"]["slots"] == slots
+    floor = baseline["noise_floor"]
+    assert floor["setting"] == f"{slots // 2} slots instead of {slots}"
+    assert floor["n"] == baseline["total_samples"]
+    assert "What changes by rounding" in (results / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_study_is_complete(results: Path):
     url = f"sqlite:///{results / 'study' / 'study.db'}"
     trials = optuna.load_study(study_name=None, storage=url).trials
@@ -183,6 +193,10 @@ def test_the_final_test_agrees_with_its_generations(results: Path):
     assert (final["mcnemar"]["gained"], final["mcnemar"]["lost"]) == (gained, lost)
     assert 0 < final["mcnemar"]["p_value"] <= 1
     assert final["accuracy_improvement"] == pytest.approx((gained - lost) / 8)
+    groups = final["by_steps"]
+    assert [sum(group[key] for group in groups) for key in ("n", "gained", "lost")] == [
+        *(8, gained, lost)
+    ]
     low, high = final["accuracy_improvement_ci"]
     assert low <= final["accuracy_improvement"] <= high
     assert final["confidence"] == 0.95

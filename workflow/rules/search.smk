@@ -3,7 +3,8 @@
 Inputs: splits/{train,val}.jsonl, vectors, model/info.json, checks/zero_steering.json (a gate).
 Outputs: baseline/val.jsonl, study/worker_{worker}.json, study/study.db, study/trials.csv,
 study/confirmation.json (if problems are kept from the search), best_config.json.
-Steps: answer the validation split unsteered; run the Optuna study in one or more jobs, journaled in
+Steps: answer the validation split unsteered, and its beginning once more with fewer slots, which shows
+what rounding alone changes; run the Optuna study in one or more jobs, journaled in
 study/journal.log (which is no declared output, so that a failed or killed job leaves it); write its
 tables; answer what was kept from it under the best trial; choose that, and say whether to steer.
 """

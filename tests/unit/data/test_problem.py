@@ -13,6 +13,7 @@ from snakesteer.data.problem import (
     parse_number,
     problem_from_row,
     read_problems,
+    solution_steps,
     strip_calculator,
     write_problems,
 )
@@ -93,6 +94,22 @@ def test_calculator_marks_are_removed():
     )
     assert strip_calculator("a << b and c >> d") == "a  d"
     assert strip_calculator("a < b << c") == "a < b << c"
+
+
+@pytest.mark.parametrize(
+    ("solution", "steps"),
+    [
+        ("He sold 48/2 = <<48/2=24>>24.\nAltogether 48+24 = <<48+24=72>>72.\n#### 72", 2),
+        ("Weng earns $12/60 = $<<12/60=0.2>>0.2, so 2*3 = <<2*3=6>>6.\n#### 6", 2),
+        # Marks alone are counted where there are some.
+        ("x = 4 and 2 = 2\n3*4 = <<3*4=12>>12\n#### 12", 1),
+        ("First 48/2 = 24.\nThen (24 + 1) = 25 pens.\nThat is all.\n#### 25", 2),
+        ("Let x = the price.\n#### 25", 0),
+        ("#### 25", 0),
+    ],
+)
+def test_steps_of_a_solution(solution, steps):
+    assert solution_steps(Problem("p", "q", solution, "1")) == steps
 
 
 def test_row_becomes_a_problem():

@@ -15,6 +15,7 @@ from snakesteer.evaluation.answers import (
     Answer,
     accuracy,
     answer_all,
+    answer_unsteered,
     chunks,
     make_request,
     read_answers,
@@ -53,6 +54,14 @@ class Calculator:
         number += request.steering is not None
         text = f" So #### {number}.0" if request.steering is not OTHER else " I do not know"
         return Generation((1, 2), text, "length" if number > 6 else "eos", 3 + number)
+
+
+def test_unsteered_answers_are_asked_for_chunk_by_chunk():
+    engine = Calculator()
+    answers = answer_unsteered(engine, PROMPTER, GENERATION, 2, PROBLEMS)
+    assert [len(requests) for requests in engine.calls] == [2, 2, 1]
+    [together] = answer_all(Calculator(), PROMPTER, PROBLEMS, [None], GENERATION)
+    assert answers == together
 
 
 def test_answers_come_by_steering_in_the_order_of_the_problems():

@@ -115,6 +115,13 @@ def test_steering_that_works_is_found(files, evaluated):
         assert results[f"{name}_benchmark_metrics"]["task_name"] == "sums"
     assert results["accuracy_improvement"] == 1.0
     assert results["mcnemar"] == {"gained": 8, "lost": 0, "p_value": pytest.approx(2 / 2**8)}
+    # Too few problems for several groups; read from the marks, which the prompts do not show.
+    assert results["by_steps"] == [
+        {
+            **{"steps": "1", "n": 8, "baseline_accuracy": 0.0, "steered_accuracy": 1.0},
+            **{"gained": 8, "lost": 0},
+        }
+    ]
     assert results["verdict"] == "helps"
     origins = results["origins"]
     assert origins["validation"]["accuracy"] == 0.9

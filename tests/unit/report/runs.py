@@ -13,6 +13,7 @@ from snakesteer.config.params import leaves, nested
 from snakesteer.data.problem import Problem
 from snakesteer.data.splits import splits_manifest
 from snakesteer.evaluation.answers import Answer, summary, write_answers
+from snakesteer.evaluation.by_steps import by_steps
 from snakesteer.evaluation.control_tests import controls_record
 from snakesteer.evaluation.controls import Control
 from snakesteer.evaluation.final import read_generations, side_by_side_rows
@@ -124,7 +125,11 @@ def write_run(
     val = problems("train", VAL)
     baseline = answers(val, [rng.random() < 0.45 for _ in val])
     write_answers(folder / "baseline" / "val.jsonl", baseline)
-    write_json(folder / "baseline" / "val.json", {**summary(baseline), "engine": "slots"})
+    floor = {"setting": "16 slots instead of 32", "texts_changed": 7, "gained": 1, "lost": 2}
+    write_json(
+        folder / "baseline" / "val.json",
+        {**summary(baseline), "engine": "slots", "noise_floor": {**floor, "n": VAL}},
+    )
     write_study(folder / "study", rng, layers, methods, trials, gain, baseline, hostile)
     best = best_config(
         folder / "study" / "study.db",
@@ -228,6 +233,7 @@ def write_test(
         "recommendation": best["recommendation"],
         "why": best["why"],
         **compared,
+        "by_steps": by_steps(asked, [one], [other]),
         "shrinkage": on_validation - compared["accuracy_improvement"],
         "origins": compare_origins("train", validation, metrics, shares, 0.95),
         "test_probe_metrics": {

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from snakesteer.evaluation.control_tests import family_of
-from snakesteer.report.tables import luck, make_tables
+from snakesteer.report.tables import luck, make_tables, rounding
 from snakesteer.report.wording import signed
 
 
@@ -16,6 +16,9 @@ def test_tables_of_a_steered_run(report):
         assert all(len(row) == len(table.columns) for row in table.rows), table.caption
     first = tables["answers"].rows[0]
     assert first == ("Numeric match (the measure)", "48.0%", "70.0%")
+    # All problems of the run have one step.
+    gained, lost = evidence.test["mcnemar"]["gained"], evidence.test["mcnemar"]["lost"]
+    assert tables["steps"].rows == (("1", "100", "48.0%", "70.0%", str(gained), str(lost)),)
     assert [row[:2] for row in tables["splits"].rows] == [
         *(("train", "64"), ("val", "48"), ("test", "100"))
     ]
@@ -91,3 +94,25 @@ def test_luck(report):
     assert luck(sampled).startswith(text)
     assert "answered 4 times" in luck(sampled)
     assert "1.2 points unsteered and 2.0 steered" in luck(sampled)
+
+
+def test_rounding(report):
+    evidence = report("helps").evidence
+    assert rounding(evidence) == (
+        "Answered again with 16 slots instead of 32 and no steering, 7 of the 48 validation "
+        "answers read differently and 3 changed between right and wrong: effects below that are "
+        "rounding."
+    )
+    assert rounding(evidence) in report("helps").html
+
+    def told(**changes):
+        floor = changes and {**evidence.baseline["noise_floor"], **changes}
+        return rounding(
+            replace(evidence, baseline={**evidence.baseline, "noise_floor": floor or None})
+        )
+
+    assert "7 of the first 20 validation answers read differently" in told(n=20)
+    assert told(gained=0, lost=0).endswith("and none changed between right and wrong.")
+    same = told(texts_changed=0, gained=0, lost=0)
+    assert same.endswith("no steering, the 48 validation answers read the same.")
+    assert told() == ""
