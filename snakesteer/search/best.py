@@ -12,7 +12,7 @@ from snakesteer.evaluation.answers import Answer, accuracy
 from snakesteer.records.files import read_json
 from snakesteer.records.versions import git_state, timestamp, versions
 from snakesteer.search.database import read_db
-from snakesteer.search.selection import Lead, Rules, choose, right_answers
+from snakesteer.search.selection import Lead, Rules, choose_trial, right_answers
 from snakesteer.search.study import accuracy_of, delivered
 from snakesteer.steering.candidate import PARAM_NAMES
 
@@ -43,14 +43,14 @@ def best_config(
     """
     trials = read_db(db).trials
     confirmed = Lead(**read_json(confirmation)["lead"]) if confirmation else None
-    choice = choose(trials, right_answers(baseline), rules, confirmed)
+    choice = choose_trial(trials, right_answers(baseline), rules, confirmed)
     params = trial_params(choice.tested)
     probes = {record["layer"]: record for record in map(read_json, probe_files)}
     return {
         "best_trial_params": params,
         "recommendation": STEER if choice.recommended else LEAVE_ALONE,
         "best_validation_score": accuracy_of(choice.tested),
-        "baseline_validation_score": accuracy(baseline),
+        "baseline_validation_score": accuracy(baseline[: choice.lead.problems]),
         "validation_problems": choice.lead.problems,
         "validation_lead": asdict(choice.lead),
         "max_t_p": choice.max_t_p,

@@ -85,7 +85,7 @@ class Choice:
     why: str
 
 
-def choose(
+def choose_trial(
     trials: Sequence[FrozenTrial], baseline: Right, rules: Rules, confirmation: Lead | None = None
 ) -> Choice:
     """Choose among the trials of a study.
@@ -115,7 +115,7 @@ def choose(
         against.append(
             "no steering lies within one paired standard error of the best trial"
             if rules.one_standard_error and ahead.difference > 0.0
-            else "no steering is as good or better"
+            else "no steering does as well without a dose"
         )
     if max_t_p is not None and max_t_p >= rules.level:
         against.append(f"corrected for {steered} steered trials p = {max_t_p:.2g}")
@@ -269,11 +269,11 @@ def _why(
     problems = f"{ahead.problems} validation problems"
     over = f"{_points(ahead.difference)} against no steering"
     if against:
-        steered = sum(is_steered(trial) for trial in ranked)
-        which = f"the best of {steered} steered trials, trial {tested.number}"
-        if not steered:
+        which = f"trial {tested.number}, the best steered one"
+        if tested.state != TrialState.COMPLETE:
             which = f"trial {tested.number}, which ended early"
-        return f"{which}, has {over} on {problems}, but {', and '.join(against)}."
+        joined = ", but " if ahead.difference > 0.0 else ": "
+        return f"{which}, has {over} on {problems}{joined}{', and '.join(against)}."
     top = max(ranked, key=lambda trial: trial.value or 0.0)
     has = (
         "the highest accuracy"
@@ -290,4 +290,4 @@ def _why(
 
 
 def _points(difference: float) -> str:
-    return f"{100.0 * difference:+.1f} points"
+    return f"{100.0 * difference:+.1f} points".replace("-", "\N{MINUS SIGN}")

@@ -87,7 +87,7 @@ def test_the_command(folders, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"{folders[1]}: caa with the caa direction at layer 9, α = -2" in done.stdout
     assert "−10.0 points; hurts" in done.stdout
-    assert "\np-values are adjusted over the 2 that steered (Holm 1979).\n" in done.stdout
+    assert "\np-values are adjusted over the 3 (Holm 1979).\n" in done.stdout
     assert done.stdout.endswith(f"Details: {tmp_path / 'out' / 'compare.md'}\n")
     done = run(folders[0], tmp_path / "missing", "--output", tmp_path / "out")
     assert done.returncode == 1

@@ -52,7 +52,11 @@ RUNS = {
     ),
     "trained vectors": (
         ["all"],
-        {"steering": {"directions": ["trained"]}, "training": {"objective": "preference"}},
+        {
+            "steering": {"directions": ["trained"]},
+            "training": {"objective": "preference"},
+            "search": {"confirm": 0.5},
+        },
     ),
     "the embedded model": (["all"], {"model": {"name": "embedded"}}),
 }

@@ -1,4 +1,4 @@
-"""The evaluation of the chosen configuration on the test split."""
+"""The evaluation of the best steered configuration on the test split."""
 
 from snakesteer.config import EvaluationConfig, GenerationConfig, PairsConfig
 from snakesteer.config.params import nested, section
@@ -20,21 +20,15 @@ with script_log(snakemake.log[0]):
     best = read_best(given.best, given.vectors, given.probes, given.token_effects)
     validation = read_json(given.baseline_summary)
     engine = open_engine(params, loaded, prompter, validation)
+    ledger = open_ledger(params, given.info, loaded, problems, output.results)
     results, generations = settled(
         engine,
         lambda: evaluate_test(
-            loaded,
-            engine,
-            prompter,
-            problems,
-            best,
+            *(loaded, engine, prompter, problems, best),
             section(GenerationConfig, "generation", params),
             section(PairsConfig, "pairs", params),
             section(EvaluationConfig, "evaluation", params),
-            params.task,
-            validation,
-            params.validation_from,
-            open_ledger(params, given.info, loaded, problems, output.results),
+            *(params.task, validation, params.validation_from, ledger),
         ),
     )
     write_jsonl(output.generations, generations)

@@ -70,7 +70,7 @@ def test_a_result_that_is_not_recommended(report):
 
 
 def test_where_validation_comes_from(report):
-    evidence = report("unsteered").evidence
+    evidence = report("left alone").evidence
     data = {**evidence.config["data"], "validation_from": "test"}
     record = {**evidence.provenance, "config": {**evidence.config, "data": data}}
     from_test = methods_text(replace(evidence, provenance=record))

@@ -19,14 +19,14 @@ def after(evidence, reads, configurations, controls=8, unreadable=0):
 
 def test_one_configuration_and_its_controls(report):
     evidence = report("helps").evidence
-    assert reads_words(evidence) == "once, for one configuration, and 8 times by controls"
+    assert reads_words(evidence) == "once, for one configuration, and 12 times by controls"
     assert "is a search" not in reads_text(evidence)
     assert list(reads_cautions(evidence)) == []
     again = after(evidence, 3, 1, controls=24)
     assert reads_words(again) == "3 times, for one configuration, and 24 times by controls"
     assert list(reads_cautions(again)) == []
     # Without steering there are no controls, and no count of theirs.
-    assert reads_words(report("unsteered").evidence) == "once, for one configuration"
+    assert reads_words(report("left alone").evidence) == "once, for one configuration"
 
 
 def test_several_configurations_are_a_search(report):
@@ -49,7 +49,7 @@ def test_lines_that_cannot_be_read_are_told(report):
 def test_page_and_methods_say_it(report):
     made = report("helps")
     assert reads_text(made.evidence) in made.html
-    told = "The test split had by then been read once, for one configuration, and 8 times by"
+    told = "The test split had by then been read once, for one configuration, and 12 times by"
     assert told in methods_text(made.evidence)
     assert "not adjusted" not in methods_text(made.evidence)
     several = after(made.evidence, 2, 2)

@@ -66,7 +66,7 @@ def test_rows_say_what_the_runs_found(tmp_path):
     ]
     table = table_of_runs(folders)
     rows = table.rows
-    assert (table.confidence, table.comparisons) == (0.95, 2)
+    assert (table.confidence, table.comparisons) == (0.95, 3)
     assert [(row.model, row.results) for row in rows] == [
         ("base", str(folders[0])),
         ("base", str(folders[2])),

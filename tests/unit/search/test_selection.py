@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from snakesteer.errors import UserError
-from snakesteer.search.selection import Lead, Rules, choose, lead, max_t, rank_trials
+from snakesteer.search.selection import Lead, Rules, choose_trial, lead, max_t, rank_trials
 from tests.unit.search.fakes import trial_of
 
 PLAIN = Rules(one_standard_error=False, max_t=False, level=0.05)
@@ -30,7 +30,7 @@ def order(trials, one_standard_error=False):
 
 
 def chosen(trials, rules, confirmation=None):
-    found = choose(trials, right(trials[0]), rules, confirmation)
+    found = choose_trial(trials, right(trials[0]), rules, confirmation)
     return found.tested.number, found.recommended
 
 
@@ -84,10 +84,10 @@ def test_the_best_steered_trial_is_tested_whatever_is_recommended():
     trials = numbered(trial_of(baseline, 0.0), trial_of(worse, 0.01), trial_of(trading, 0.3))
     assert chosen(trials, PLAIN) == (2, False)  # no steering is as good at the smaller dose
     trials = numbered(trial_of(baseline, 0.0), trial_of(worse, 0.01))
-    found = choose(trials, right(trials[0]), PLAIN)
+    found = choose_trial(trials, right(trials[0]), PLAIN)
     assert (found.tested.number, found.recommended) == (1, False)
-    assert "-5.0 points against no steering" in found.why
-    assert "no steering is as good or better" in found.why
+    assert "−5.0 points against no steering" in found.why
+    assert "no steering does as well without a dose" in found.why
 
 
 def test_trials_that_ended_early_are_tested_where_there_are_no_others():
@@ -97,12 +97,12 @@ def test_trials_that_ended_early_are_tested_where_there_are_no_others():
         trial_of(baseline[:4], 0.3, state="PRUNED"),
         trial_of([0, 0, *baseline[2:8]], 0.2, state="PRUNED"),
     )
-    found = choose(trials, right(trials[0]), CORRECTED)
+    found = choose_trial(trials, right(trials[0]), CORRECTED)
     assert (found.tested.number, found.recommended, found.max_t_p) == (1, False, None)
     assert found.lead.problems == 4
     assert "ended early" in found.why
     with pytest.raises(UserError, match="None of the study's 1 trials steers"):
-        choose(trials[:1], right(trials[0]), CORRECTED)
+        choose_trial(trials[:1], right(trials[0]), CORRECTED)
 
 
 def test_confirmation_needs_more_than_one_standard_error():
@@ -165,5 +165,5 @@ def test_how_often_steering_is_recommended_without_an_effect(rules, least, most)
             trial_of(baseline.astype(int), 0.0),
             *(trial_of(row, dose) for row, dose in zip(steered, doses, strict=True)),
         )
-        wrong += choose(trials, baseline.astype(float), rules).recommended
+        wrong += choose_trial(trials, baseline.astype(float), rules).recommended
     assert least <= wrong / repetitions <= most
