@@ -27,7 +27,7 @@ def results(fresh_copy: Project):
     """The results folder, as a small disk of its own."""
     folder = fresh_copy.results
     folder.mkdir()
-    mount("-t", "tmpfs", "-o", "size=16k", "tmpfs", folder)
+    mount("-t", "tmpfs", "-o", "size=12k", "tmpfs", folder)
     yield folder
     subprocess.run(["umount", "-l", folder], capture_output=True, check=False)
 
@@ -49,9 +49,9 @@ def test_faults_one_after_the_other(fresh_copy: Project, results: Path):
 
     mount("-o", "remount,ro", results)
     check_refusal(fresh_copy.snakemake(TARGET), "'results' cannot be written to (Read-only")
-    mount("-o", "remount,rw,size=16k", results)
+    mount("-o", "remount,rw,size=12k", results)
 
-    # The official part still fits onto the disk, the splits beside it do not.
+    # The official part still fits onto the disk, the split beside it does not.
     check_refusal(fresh_copy.snakemake(TARGET), "The disk is full", "Make room")
     assert (results / "data" / "train.jsonl").exists()
     check_nothing_half_made(fresh_copy, "splits")
