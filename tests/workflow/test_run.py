@@ -159,6 +159,12 @@ def test_the_study_is_complete(results: Path):
     assert [row["state"] for row in rows] == [trial.state.name for trial in trials]
     alphas = [trial.user_attrs["steering_alpha"] for trial in trials]
     assert [float(row["steering_alpha"]) for row in rows] == pytest.approx(alphas)
+    for row in rows:
+        dynamic = row["scope"] == "dynamic" and float(row["steering_alpha"]) != 0.0
+        assert bool(row["mean_alpha_t"]) == dynamic
+        wanted = abs(float(row["steering_dose"])) * float(row["mean_alpha_t"] or 1.0)
+        assert float(row["delivered_dose"]) == pytest.approx(wanted)
+    assert any(float(row["mean_alpha_t"] or 0.0) > 0.0 for row in rows)
 
 
 def test_the_best_config_is_the_best_trial(results: Path):
@@ -203,6 +209,8 @@ def test_the_final_test_agrees_with_its_generations(results: Path):
     assert 0 <= final["test_probe_metrics"]["auc"] <= 1
     assert final["test_probe_metrics"]["pairs"] == 8
     assert final["config"]["generation"]["max_new_tokens"] == 6
+    wanted = abs(final["best_trial_params"]["steering_dose"]) * final.get("mean_alpha_t", 1.0)
+    assert final["delivered_dose"] == pytest.approx(wanted)
 
 
 def test_every_generation_is_told_in_full(results: Path):
