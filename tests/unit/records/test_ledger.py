@@ -2,9 +2,11 @@
 
 import json
 import multiprocessing
+import threading
 from dataclasses import asdict
 
 import pytest
+from filelock import FileLock
 
 from snakesteer.records.ledger import Read, append_reads, count_reads, ledger_file, read_ledger
 
@@ -80,18 +82,37 @@ def test_an_unknown_purpose_is_not_taken_for_a_known_one(tmp_path):
     assert counts(path) == (0, 0, 0, 0, 1)
 
 
-def _append(path, name, times):
-    return [
-        append_reads(path, [read(name), read(name, "controls")])["final"]["reads"]
-        for _ in range(times)
-    ]
+def _append(path, name, times, barrier, seen):
+    barrier.wait()
+    for _ in range(times):
+        counted = append_reads(path, [read(name), read(name, "controls")])
+        seen.put(counted["final"]["reads"])
 
 
 def test_processes_do_not_lose_each_others_reads(tmp_path):
-    path = tmp_path / "ledger.jsonl"
-    workers, times = 4, 25
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        seen = pool.starmap(_append, [(path, f"c{number}", times) for number in range(workers)])
-    assert counts(path) == (100, 4, 100, 4, 0)
+    path, workers, times = tmp_path / "ledger.jsonl", 4, 25
+    spawn = multiprocessing.get_context("spawn")
+    barrier, seen = spawn.Barrier(workers), spawn.Queue()
+    processes = [
+        spawn.Process(target=_append, args=(path, f"c{number}", times, barrier, seen))
+        for number in range(workers)
+    ]
+    for process in processes:
+        process.start()
     # Nobody counted between another one's line and its count.
-    assert sorted(number for each in seen for number in each) == [*range(1, 101)]
+    assert sorted(seen.get(timeout=120) for _ in range(100)) == [*range(1, 101)]
+    for process in processes:
+        process.join()
+    assert counts(path) == (100, 4, 100, 4, 0)
+
+
+def test_a_read_waits_for_another_one(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    with FileLock(f"{path}.lock"):
+        waiting = threading.Thread(target=append_reads, args=(path, [read("a")]))
+        waiting.start()
+        waiting.join(timeout=0.5)
+        assert waiting.is_alive()
+        assert not path.exists()
+    waiting.join()
+    assert counts(path) == (1, 1, 0, 0, 0)
