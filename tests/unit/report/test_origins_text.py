@@ -5,6 +5,7 @@ from dataclasses import replace
 from snakesteer.evaluation.origins import compare_origins
 from snakesteer.report.origins_text import origins_cautions, origins_text
 from snakesteer.report.verdict import read_verdict
+from snakesteer.report.wording import points
 
 
 def with_origins(evidence, validation_from: str, correct: int, n: int = 100):
@@ -17,7 +18,7 @@ def with_origins(evidence, validation_from: str, correct: int, n: int = 100):
 
 
 def test_a_model_that_knows_the_validation_problems(report):
-    for name in ("helps", "unsteered"):
+    for name in ("helps", "left alone"):
         evidence = with_origins(report(name).evidence, "train", 80)
         [caution] = origins_cautions(evidence)
         assert caution.startswith("Unsteered, the model answers 80.0% of the validation problems")
@@ -55,5 +56,6 @@ def test_the_page_tells_it(report):
     made = report("helps")
     assert "Where validation problems come from" in made.html
     [_, text] = made.html.split("Where validation problems come from</h3>")
-    assert "difference is −10.7 points" in text.split("</p>")[0]
+    difference = points(made.evidence.test["origins"]["difference"])
+    assert f"difference is {difference}" in text.split("</p>")[0]
     assert origins_text(made.evidence).count("33.3% of the 48 validation problems") == 1
