@@ -40,6 +40,8 @@ def make_sampler(search: SearchConfig, seed: int, in_parallel: bool) -> BaseSamp
             case "tpe":
                 return TPESampler(
                     n_startup_trials=search.n_startup_trials,
+                    # A dose of one method says little about that of another (docs/search.md).
+                    multivariate=True,
                     # Trials that run have no result yet: this keeps new ones away from them.
                     constant_liar=in_parallel,
                     seed=seed,

@@ -199,7 +199,8 @@ def test_an_evaluation_that_fails_is_no_read(files, ledger):
     with pytest.raises(MemoryError):
         evaluate_test(
             *(loaded, Failing(loaded, GREEDY, 4), PROMPTER, PROBLEMS, best, GENERATION),
-            *(PairsConfig(), EVALUATION, "sums", ledger),
+            *(PairsConfig(), EVALUATION, "sums"),
+            *({"accuracy": 0.9, "correct": 18, "total_samples": 20}, "train", ledger),
         )
     assert len(asked) == 16
     assert not ledger.path.exists()
