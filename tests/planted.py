@@ -16,6 +16,7 @@ cannot know, letters have no numbers: it always says "2", and no vector makes it
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +34,7 @@ NUMBERS = range(2, 10)
 EASY = (4, 7)
 MARGIN = 0.1  # of resolve, that turns an answer
 NAMES = ("Ann", "Bob", "Cem", "Dee", "Eve", "Flo", "Gus", "Hal", "Ida", "Jim")
+MORE_NAMES = ("Kim", "Lea", "Max", "Ned", "Oda", "Pia", "Ray", "Sue", "Tom", "Una")
 THINGS = ("pens", "cups", "eggs", "hats", "keys", "nuts", "pies", "toys", "rods", "bags", "mats")
 
 Effect = Literal["helps", "none", "cannot"]
@@ -123,10 +125,10 @@ def save_planted_model(folder: Path, effect: Effect) -> Path:
     return folder
 
 
-def planted_rows() -> list[dict[str, str]]:
+def planted_rows(names: Sequence[str] = NAMES) -> list[dict[str, str]]:
     """Problems in GSM8K's format, all answers equally often."""
     rows = []
-    for index, (name, thing) in enumerate(itertools.product(NAMES, THINGS)):
+    for index, (name, thing) in enumerate(itertools.product(names, THINGS)):
         gold = NUMBERS[index % len(NUMBERS)]
         have = 1 + index % (gold - 1)
         rows.append(

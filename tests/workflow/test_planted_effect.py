@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.planted import EASY, LAYER, planted_rows, save_planted_model
+from tests.planted import EASY, LAYER, MORE_NAMES, NAMES, planted_rows, save_planted_model
 from tests.workflow.project import Project, read_rows, write_rows
 
 pytestmark = pytest.mark.workflow
@@ -24,7 +24,13 @@ OVERLAY = {
         "layers": [LAYER],
         "strength": [-0.3, 0.3],
     },
-    "search": {"sampler": "grid", "grid_points": 5, "n_trials": 5, "chunk_size": 12},
+    "search": {
+        "sampler": "grid",
+        "grid_points": 5,
+        "n_trials": 5,
+        "chunk_size": 12,
+        "confirm": 0.5,
+    },
     "sensitivity": {"strengths": [-0.15, 0.05, 0.15]},
 }
 
@@ -60,6 +66,17 @@ def test_the_effect_is_found(results: Path):
     assert final["accuracy_improvement"] > final["minimum_detectable_effect"]
     # The smallest dose of the grid that is enough: ±0.15 and ±0.3 were tried.
     assert final["best_trial_params"]["steering_dose"] == pytest.approx(0.15)
+
+
+def test_the_lead_is_confirmed_on_problems_that_the_search_did_not_see(results: Path):
+    best = load(results / "best_config.json")
+    assert best["validation_problems"] == best["confirmation"]["problems"] == 12
+    assert load(results / "study" / "confirmation.json")["trial"] == best["trial"]
+    baseline = read_rows(results / "baseline" / "val.jsonl")
+    right = sum(row["correct"] for row in baseline[12:])
+    assert best["confirmation"]["gained"] == 12 - right
+    assert best["max_t_p"] < 0.05
+    assert "on 12 others" in best["why"]
 
 
 def test_the_controls_show_none(results: Path):
@@ -105,7 +122,8 @@ def reinforced(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> dict
     for effect in ("helps", "cannot"):
         project = fresh.copy(tmp_path_factory.mktemp(effect) / "a project")
         save_planted_model(project.folder / "planted model", effect)
-        rows = planted_rows()
+        # Where nothing can be learned, enough problems to show that nothing changes.
+        rows = planted_rows((*NAMES, *MORE_NAMES) if effect == "cannot" else NAMES)
         write_rows(project.folder / "problems" / "train.jsonl", rows[:TRAIN_ROWS])
         write_rows(project.folder / "problems" / "test.jsonl", rows[TRAIN_ROWS:])
         overlay = {
@@ -126,7 +144,7 @@ def reinforced(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> dict
             },
             "search": {"n_trials": 4, "chunk_size": 12},
         }
-        if effect == "cannot":  # enough problems to show that nothing changes
+        if effect == "cannot":
             overlay["data"] = {**OVERLAY["data"], "test": 160}
         run = project.snakemake(overlay=overlay)
         assert run.code == 0, run.text
