@@ -36,15 +36,15 @@ def test_a_run_is_one_read_and_one_for_each_control(finished: Finished):
     assert (first.purpose, first.problems, first.samples, first.run) == ("final", 8, 1, "results")
     assert first.description.startswith("tiny model: ")
     assert {read.purpose for read in others} == {"controls"}
-    assert len({read.configuration for read in others}) == len(others) == 8
+    assert len({read.configuration for read in others}) == len(others) == 12
     reads = {"ledger": str(path), "final": {"reads": 1, "configurations": 1}, "unreadable": 0}
     none = {"reads": 0, "configurations": 0}
     assert final(finished.project)["test_reads"] == {**reads, "controls": none}
     controls = json.loads((results / "controls.json").read_text("utf-8"))
-    by_controls = {"reads": 8, "configurations": 8}
+    by_controls = {"reads": 12, "configurations": 12}
     assert controls["test_reads"] == {**reads, "controls": by_controls}
     page = (results / "report.html").read_text("utf-8")
-    assert "has been read once, for one configuration, and 8 times by controls." in page
+    assert "has been read once, for one configuration, and 12 times by controls." in page
 
 
 def evaluate(project: Project) -> None:
@@ -71,5 +71,5 @@ def test_reads_go_up_and_configurations_only_with_another_one(finished_copy: Pro
     evaluate(finished_copy)
     counts = final(finished_copy)["test_reads"]
     assert counts["final"] == {"reads": 4, "configurations": 2}
-    assert counts["controls"] == {"reads": 8, "configurations": 8}
+    assert counts["controls"] == {"reads": 12, "configurations": 12}
     assert [read.purpose for read in entries(finished_copy)][-3:] == ["final"] * 3

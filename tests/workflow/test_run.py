@@ -257,7 +257,8 @@ def test_every_job_has_a_log(finished: Finished):
 def test_the_terminal_tells_the_result(finished: Finished, results: Path):
     final = load(results / "test_final.json")
     end = finished.rest.text
-    assert "Chosen: " in end
+    assert "Tested: " in end
+    assert f"Recommendation: {final['recommendation']}" in end
     assert f"Test accuracy (n = 8): {final['baseline_benchmark_metrics']['accuracy']:.1%}" in end
     assert f"Verdict: {final['verdict']}" in end
     assert "Details: results/test_final.json" in end
