@@ -123,21 +123,22 @@ def chunks(problems: Sequence[Problem], size: int) -> list[Sequence[Problem]]:
     return [problems[start : start + size] for start in range(0, len(problems), size)]
 
 
-def answer_unsteered(
+def answer_in_chunks(
     engine: Engine,
     prompter: Prompter,
     generation: GenerationConfig,
     chunk_size: int,
     problems: Sequence[Problem],
+    steering: Steering | None = None,
 ) -> list[Answer]:
-    """Answer problems without steering, in the chunks of a search.
+    """Answer problems under one steering, or without, in the chunks of a search.
 
     So steered and unsteered answers come from the same batches.
     """
     return [
         answer
         for part in chunks(problems, chunk_size)
-        for answer in answer_all(engine, prompter, part, [None], generation)[0]
+        for answer in answer_all(engine, prompter, part, [steering], generation)[0]
     ]
 
 

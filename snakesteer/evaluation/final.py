@@ -23,7 +23,7 @@ from snakesteer.records.files import read_json, read_jsonl
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, candidate_from_params
 from snakesteer.steering.kinds import Steering
-from snakesteer.steering.vector import file_of, read_vectors
+from snakesteer.steering.vector import read_vectors_of
 from snakesteer.vectors.capture import capture, read_tokens
 from snakesteer.vectors.pairs import make_pairs
 from snakesteer.vectors.probes import Probe, label_metrics, read_probe
@@ -79,8 +79,7 @@ def read_best(
             "Delete it and run snakemake again; it will be made anew.",
         ) from error
     name = f"layer_{candidate.layer}.safetensors"
-    needed = read_vectors(_ending(vectors, *file_of(key)) for key in candidate.vector_keys)
-    steering = steering_of(candidate, needed)
+    steering = steering_of(candidate, read_vectors_of(candidate, vectors))
     if steering is None:
         raise UserError(
             f"{path} holds a configuration that does not steer",

@@ -1,6 +1,6 @@
 """The best trial on validation problems that the search has not seen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ from snakesteer.config import GenerationConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
-from snakesteer.evaluation.answers import Answer, answer_all, chunks
+from snakesteer.evaluation.answers import Answer, answer_in_chunks
 from snakesteer.search.database import read_db
-from snakesteer.search.selection import Rules, best_steered, lead, right_answers
+from snakesteer.search.selection import best_steered, lead, right_answers
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import candidate_from_params
-from snakesteer.steering.vector import file_of, read_vectors
+from snakesteer.steering.vector import read_vectors_of
 
 
 def searched(problems: int, confirm: float) -> int:
@@ -29,7 +29,7 @@ def searched(problems: int, confirm: float) -> int:
 
 def confirm_best(
     db: str | Path,
-    rules: Rules,
+    one_standard_error: bool,
     vector_files: Sequence[str | Path],
     engine: Engine,
     prompter: Prompter,
@@ -37,13 +37,12 @@ def confirm_best(
     baseline: Sequence[Answer],
     generation: GenerationConfig,
     chunk_size: int,
-    check: Callable[[], None],
 ) -> dict[str, Any]:
     """Answer problems that were kept from the search under the trial that will be tested.
 
     Args:
         db: The study.
-        rules: How its best trial is chosen.
+        one_standard_error: `search.one_standard_error`.
         vector_files: All vector files.
         engine: Answers, as it answered the baseline.
         prompter: Builds the prompts.
@@ -51,23 +50,13 @@ def confirm_best(
         baseline: Unsteered answers to them.
         generation: Limit and seed.
         chunk_size: Problems of a call, as in the search.
-        check: Raises where steered and unsteered answers do not compare.
 
     Returns:
         The content of study/confirmation.json: the trial's number and its lead over no steering.
     """
-    best = best_steered(read_db(db).trials, rules)
+    best = best_steered(read_db(db).trials, one_standard_error)
     candidate = candidate_from_params(best.user_attrs)
-    wanted = {file_of(key) for key in candidate.vector_keys}
-    vectors = read_vectors(file for file in vector_files if Path(file).parts[-2:] in wanted)
-    check()
-    answers = [
-        answer
-        for part in chunks(problems, chunk_size)
-        for answer in answer_all(
-            engine, prompter, part, [steering_of(candidate, vectors)], generation
-        )[0]
-    ]
-    check()
+    steering = steering_of(candidate, read_vectors_of(candidate, vector_files))
+    answers = answer_in_chunks(engine, prompter, generation, chunk_size, problems, steering)
     found = lead(right_answers(answers), right_answers(baseline))
     return {"trial": best.number, "lead": asdict(found)}

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import Answer
+from snakesteer.evaluation.statistics import changed
 from snakesteer.search.study import OUTCOMES, delivered
 from snakesteer.steering.candidate import STEERED_LAYERS
 
@@ -103,7 +104,7 @@ def choose_trial(
         UserError: No trial is steered.
     """
     ranked = rank_trials(trials, rules.one_standard_error)
-    tested = best_steered(trials, rules)
+    tested = best_steered(trials, rules.one_standard_error)
     complete = tested.state == TrialState.COMPLETE
     ahead = lead(right_of(tested), baseline)
     max_t_p = _max_t_p(tested, ranked, baseline) if rules.max_t and complete else None
@@ -135,7 +136,7 @@ def choose_trial(
     )
 
 
-def best_steered(trials: Sequence[FrozenTrial], rules: Rules) -> FrozenTrial:
+def best_steered(trials: Sequence[FrozenTrial], one_standard_error: bool) -> FrozenTrial:
     """The steered trial that is tested.
 
     It is the one that `rank_trials` puts first, if that is steered, else the steered one of the
@@ -146,7 +147,7 @@ def best_steered(trials: Sequence[FrozenTrial], rules: Rules) -> FrozenTrial:
     Raises:
         UserError: No trial is steered.
     """
-    ranked = rank_trials(trials, rules.one_standard_error)
+    ranked = rank_trials(trials, one_standard_error)
     if is_steered(ranked[0]):
         return ranked[0]
     steered = [trial for trial in rank_trials(trials, False) if is_steered(trial)]
@@ -215,11 +216,12 @@ def lead(first: Right, second: Right) -> Lead:
     """How far one run is ahead of another, over the problems that both have answered."""
     n = min(len(first), len(second))
     difference = first[:n] - second[:n]
+    gained, lost = changed(second[:n], first[:n])
     return Lead(
         difference=float(difference.mean()),
         standard_error=float(difference.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0,
-        gained=int((difference > 0).sum()),
-        lost=int((difference < 0).sum()),
+        gained=gained,
+        lost=lost,
         problems=n,
     )
 

@@ -20,7 +20,7 @@ import numpy as np
 from snakesteer.config import Direction, Method
 from snakesteer.errors import UserError
 from snakesteer.records.tensors import Array, read_tensors, write_tensors
-from snakesteer.steering.candidate import ALL_LAYERS, VectorKey
+from snakesteer.steering.candidate import ALL_LAYERS, Candidate, VectorKey
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +185,14 @@ def file_of(key: VectorKey) -> tuple[str, str]:
     if layer == ALL_LAYERS:
         return HEADS_FOLDER, f"{name}.safetensors"
     return name, f"layer_{layer}.safetensors"
+
+
+def read_vectors_of(
+    candidate: Candidate, files: Iterable[str | Path]
+) -> dict[VectorKey, AnyVector]:
+    """Read the vectors that a configuration needs, of all vector files."""
+    wanted = {file_of(key) for key in candidate.vector_keys}
+    return read_vectors(file for file in files if Path(file).parts[-2:] in wanted)
 
 
 def read_vectors(paths: Iterable[str | Path]) -> dict[VectorKey, AnyVector]:

@@ -139,7 +139,8 @@ rule confirmation:
             **section_params("prompt"),
             **section_params("generation"),
             **section_params("engine"),
-            **SELECTION,
+            one_standard_error=CONFIG.search.one_standard_error,
+            confirm=CONFIG.search.confirm,
             chunk_size=CONFIG.search.chunk_size,
         ),
     script:

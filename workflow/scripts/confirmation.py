@@ -10,7 +10,6 @@ from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.logs import script_log
 from snakesteer.search.confirmation import confirm_best, searched
-from snakesteer.search.selection import Rules
 
 with script_log(snakemake.log[0]):
     params, given = snakemake.params, snakemake.input
@@ -22,7 +21,7 @@ with script_log(snakemake.log[0]):
     first = searched(len(problems), params.confirm)
     found = confirm_best(
         given.db,
-        Rules(params.one_standard_error, params.max_t, params.level),
+        params.one_standard_error,
         given.vectors,
         engine,
         prompter,
@@ -30,6 +29,6 @@ with script_log(snakemake.log[0]):
         read_answers(given.baseline)[first:],
         section(GenerationConfig, "generation", params),
         params.chunk_size,
-        lambda: check_same_run(record, run_record(engine, loaded), given.baseline_summary),
     )
+    check_same_run(record, run_record(engine, loaded), given.baseline_summary)
     write_json(snakemake.output[0], found)

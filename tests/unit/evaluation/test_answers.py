@@ -15,7 +15,7 @@ from snakesteer.evaluation.answers import (
     Answer,
     accuracy,
     answer_all,
-    answer_unsteered,
+    answer_in_chunks,
     chunks,
     make_request,
     read_answers,
@@ -58,7 +58,7 @@ class Calculator:
 
 def test_unsteered_answers_are_asked_for_chunk_by_chunk():
     engine = Calculator()
-    answers = answer_unsteered(engine, PROMPTER, GENERATION, 2, PROBLEMS)
+    answers = answer_in_chunks(engine, PROMPTER, GENERATION, 2, PROBLEMS)
     assert [len(requests) for requests in engine.calls] == [2, 2, 1]
     [together] = answer_all(Calculator(), PROMPTER, PROBLEMS, [None], GENERATION)
     assert answers == together
