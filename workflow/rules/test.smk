@@ -42,7 +42,11 @@ rule test_final:
                 "pairs", "samples", "temperature", "min_pairs", "remove_token_means"
             ),
             **section_params(
-                "evaluation", "random_controls", "shuffled_controls", "prompt_control", "ledger"
+                "evaluation",
+                "random_controls",
+                "shuffled_controls",
+                "prompt_control",
+                "ledger",
             ),
             validation_from=CONFIG.data.validation_from,
             # Generated problems are called so whatever data.task says.
