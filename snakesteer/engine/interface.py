@@ -1,6 +1,7 @@
 """What every engine takes and gives back: requests in, generations out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -70,9 +71,41 @@ class Generation:
     alpha_t: float | None = field(default=None, compare=False)
 
 
+class Session(Protocol):
+    """A queue of requests that an engine works off, and that may grow and shrink meanwhile.
+
+    What comes out of a request never depends on what else is in the queue, or on when it came.
+    """
+
+    def add(self, requests: Sequence[Request], priority: int = 0) -> list[int]:
+        """Queue requests, behind those of a lower priority number that have not started.
+
+        Returns:
+            A ticket for each of them; no session gives one twice.
+        """
+        ...
+
+    def drop(self, tickets: Collection[int]) -> None:
+        """Forget requests, whether they wait or are being answered; ended ones are let pass."""
+        ...
+
+    def ended(self) -> list[tuple[int, Generation]]:
+        """Work until a request ends.
+
+        Returns:
+            Tickets and generations of all that have ended since the last call, at least one; empty
+            if no request is left.
+        """
+        ...
+
+
 class Engine(Protocol):
-    """Anything that answers requests, in their order."""
+    """Anything that answers requests."""
 
     def generate(self, requests: Sequence[Request]) -> list[Generation]:
         """Generate one text per request; the result has the order of the requests."""
+        ...
+
+    def session(self) -> AbstractContextManager[Session]:
+        """A queue for requests that come one after the other; one at a time."""
         ...
