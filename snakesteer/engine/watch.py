@@ -8,7 +8,6 @@ graph that was captured with them fills them again at every replay, where Python
 Set before the engine's first call. Engines that are not watched do nothing for it.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from snakesteer.models.blocks import block_output
 from snakesteer.models.loading import LoadedModel
 
 Stream = Literal["real", "unsteered", "probe"]
-
-_ROWS = 3  # of a request at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,21 +41,21 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """One forward pass at the watched sites, as the rows of one request saw it.
+    """One forward pass at the watched sites, as the row of one request saw it.
 
     Attributes:
-        streams: What each row is; ``real`` unless the strength is dynamic.
+        stream: What it is; ``real`` unless the strength is dynamic.
         start: Position of the first token.
         chooses: Whether it gave logits. A pass that did not is over a part of the prompt that ends
             before the last token, and there may be padding behind it.
-        ids: ``[rows, n]`` tokens that were read.
-        before: ``[sites, rows, n, width]`` float32, without the engine's hooks.
+        ids: ``[n]`` tokens that were read.
+        before: ``[sites, n, width]`` float32, without the engine's hooks.
         held: The same tensors, looked at again behind the hooks: other values were written into
             them in place.
-        after: ``[sites, rows, n, width]`` float32, what the model goes on with.
+        after: ``[sites, n, width]`` float32, what the model goes on with.
     """
 
-    streams: tuple[Stream, ...]
+    stream: Stream
     start: int
     chooses: bool
     ids: Tensor
@@ -89,34 +86,34 @@ class Watch:
         self.logits: dict[int, dict[Stream, list[Tensor]]] = {}
         self.passes: list[Pass] = []
         self.oddities: set[str] = set()
-        self._following: Mapping[int, Sequence[int]] = {}
+        self._following: Mapping[int, int] = {}
         self._stream: Stream = "real"
-        self._seen: Counter[int] = Counter()  # passes of a request with three rows
-        self._rows = torch.zeros(_ROWS, dtype=torch.long, device=loaded.device)
+        self._row = torch.zeros(1, dtype=torch.long, device=loaded.device)
         self._n = 0
         self._held: dict[int, Any] = {}
-        self._kept: dict[tuple[str, int, int], Tensor] = {}
+        self._kept: dict[tuple[str, Stream, int, int], Tensor] = {}
 
     def forget(self) -> None:
         """Begin anew, for another call of the same engine."""
         self.oddities.clear()
         self.logits.clear()
         self.passes.clear()
-        self._seen.clear()
 
-    def follow(self, rows: Mapping[int, Sequence[int]]) -> None:
-        """Say which rows of the coming passes belong to which request.
+    def follow(self, rows: Mapping[int, int]) -> None:
+        """Say which row of the coming passes belongs to which request.
 
         Args:
-            rows: Request → its row, or the rows of its real, unsteered and probe stream. These take
-                two passes a step: the first is for unsteered and probe, the second for real.
+            rows: Request → its row.
         """
         self._following = rows
-        chosen = [*next(iter(rows.values()), [0])]
-        self._rows.copy_(torch.tensor([*chosen, *[chosen[-1]] * (_ROWS - len(chosen))]))
+        self._row.fill_(next(iter(rows.values()), 0))
+
+    def begin(self, stream: Stream) -> None:
+        """Say what the rows of the next pass are."""
+        self._stream = stream
 
     def keep(self, logits: Tensor, position: Tensor) -> None:
-        """Keep what a decode step gave, for `stepped`; may be captured in a graph.
+        """Keep what a decode pass gave, for `stepped`; may be captured in a graph.
 
         Args:
             logits: ``[batch, vocab]``.
@@ -125,10 +122,16 @@ class Watch:
         self._store("logits", 0, 0, logits)
         self._store("position", 0, 0, position)
 
-    def stepped(self) -> None:
-        """A decode step is over, whose logits and positions `keep` was told."""
-        position = int(self._kept["position", 0, 0][self._rows[0]])
-        self.passed(1, position, self._kept["logits", 0, 0])
+    def stepped(self, streams: Sequence[Stream]) -> None:
+        """A decode step is over, whose logits and positions `keep` was told.
+
+        Args:
+            streams: Its passes, in their order.
+        """
+        for stream in streams:
+            self._stream = stream
+            position = int(self._kept["position", stream, 0, 0][self._row])
+            self.passed(1, position, self._kept["logits", stream, 0, 0])
 
     def passed(self, n: int, start: int, logits: Tensor | None) -> None:
         """A pass is over: take what it left in the buffers.
@@ -139,15 +142,12 @@ class Watch:
             logits: ``[batch, vocab]`` of the last token; None for a part of a prompt that does not
                 choose a token.
         """
-        streams = {index: self._streams_of(index) for index in self._following}
         if logits is not None:
-            for index, rows in self._following.items():
-                steps = self.logits.setdefault(index, {})
-                for at, stream in streams[index].items():
-                    steps.setdefault(stream, []).append(logits[rows[at]].to("cpu", copy=True))
+            for index, row in self._following.items():
+                steps = self.logits.setdefault(index, {}).setdefault(self._stream, [])
+                steps.append(logits[row].to("cpu", copy=True))
         if self.sites:
-            found = next(iter(streams.values()), {0: self._stream})
-            self._add_pass(n, start, logits is not None, found)
+            self._add_pass(n, start, logits is not None)
 
     @contextmanager
     def around(self, hooks: AbstractContextManager[None], stream: Stream) -> Iterator[None]:
@@ -169,27 +169,17 @@ class Watch:
                 register(_reader(site, self._reads_after(index)))
             yield
 
-    def _streams_of(self, index: int) -> dict[int, Stream]:
-        """Which of a request's rows count in the pass that is over, and what they are."""
-        if len(self._following[index]) == 1:
-            return {0: self._stream}
-        self._seen[index] += 1
-        return {1: "unsteered", 2: "probe"} if self._seen[index] % 2 else {0: "real"}
-
-    def _add_pass(self, n: int, start: int, chooses: bool, streams: Mapping[int, Stream]) -> None:
-        rows = torch.tensor([*streams])
-
+    def _add_pass(self, n: int, start: int, chooses: bool) -> None:
         def kept(name: str) -> Tensor:
             sites = range(len(self.sites))
-            return torch.stack([self._kept[name, site, n].cpu()[rows] for site in sites])
+            return torch.stack([self._kept[name, self._stream, s, n][0].cpu() for s in sites])
 
-        ids = self._kept["ids", 0, n].cpu()[rows]
         self.passes.append(
             Pass(
-                streams=(*streams.values(),),
+                stream=self._stream,
                 start=start,
                 chooses=chooses,
-                ids=ids,
+                ids=self._kept["ids", self._stream, 0, n][0].cpu(),
                 before=kept("before"),
                 held=kept("held"),
                 after=kept("after"),
@@ -198,7 +188,7 @@ class Watch:
 
     def _read_ids(self, _module: nn.Module, inputs: tuple[Any, ...]) -> None:
         self._n = inputs[0].shape[1]
-        self._store("ids", 0, self._n, inputs[0][self._rows])
+        self._store("ids", 0, self._n, inputs[0][self._row])
 
     def _reads_before(self, site: int) -> Callable[[Any], None]:
         def read(output: Any) -> None:
@@ -224,11 +214,11 @@ class Watch:
         return read
 
     def _chosen(self, tensor: Tensor) -> Tensor:
-        return tensor[self._rows.to(tensor.device)].float()
+        return tensor[self._row.to(tensor.device)].float()
 
     def _store(self, name: str, site: int, n: int, value: Tensor) -> None:
         """Into a buffer that stays where it is; it is made when it is first needed."""
-        key = (name, site, n)
+        key = (name, self._stream, site, n)
         if key in self._kept and self._kept[key].shape == value.shape:
             self._kept[key].copy_(value)
         else:

@@ -74,7 +74,7 @@ class ReferenceEngine:
             for batch in self._batches(requests):
                 chosen = [requests[index] for index in batch]
                 if self.watch is not None:
-                    self.watch.follow({index: [row] for row, index in enumerate(batch)})
+                    self.watch.follow({index: row for row, index in enumerate(batch)})
                 if chosen[0].is_dynamic:
                     rows = generate_dac(
                         self.loaded, chosen, self.decoding, self.stop_rule, self.watch

@@ -32,14 +32,16 @@ class Blocked(NamedTuple):
     """Keys, values or masks of a decode step.
 
     Attributes:
-        shared: Keys ``[kv_heads, shared, head]`` of the shared prefix, None without one; for a
-            mask ``[1, slots, 1, shared]``, True where hidden.
+        shared: Keys ``[prefixes, kv_heads, shared, head]`` of shared prefixes, None without one;
+            for a mask ``[1, slots, 1, shared]``, True where hidden.
         own: Keys ``[blocks, slots, kv_heads, BLOCK, head]``; for a mask
             ``[blocks, slots, 1, 1, BLOCK]``, True where hidden.
+        prefix: ``[slots]`` which prefix a slot has; not for a mask.
     """
 
     shared: Tensor | None
     own: Tensor
+    prefix: Tensor | None = None
 
 
 class _Positions:
@@ -173,14 +175,13 @@ def attend_slots(
         assert values.shared is not None
         assert hidden.shared is not None
         by_head = query.transpose(0, 1).reshape(kv_heads, slots * group, width)
-        shared = torch.bmm(by_head, keys.shared.transpose(1, 2)).view(kv_heads, slots, group, -1)
+        shared = _with_own_prefix(by_head, keys.shared.transpose(2, 3), keys.prefix)
         shared = _finish_scores(shared, scaling, softcap, hidden.shared)
         largest = torch.maximum(largest, shared.amax(dim=-1).transpose(0, 1))
         shared = shared.sub_(largest.transpose(0, 1)[..., None]).exp_()
         total = shared.sum(dim=-1).transpose(0, 1)  # [slots, kv_heads, group]
-        weighted = torch.bmm(
-            shared.to(query.dtype).view(kv_heads, slots * group, -1), values.shared
-        ).view(kv_heads, slots, group, width)
+        weights = shared.to(query.dtype).view(kv_heads, slots * group, -1)
+        weighted = _with_own_prefix(weights, values.shared, values.prefix)
         weighted = weighted.transpose(0, 1).float()  # [slots, kv_heads, group, width]
 
     scores = scores.sub_(largest[..., None]).exp_()
@@ -196,6 +197,29 @@ def attend_slots(
     assert weighted is not None
     mixed = (weighted / total[..., None]).to(query.dtype)
     return mixed.reshape(slots, 1, kv_heads * group, width)
+
+
+def _with_own_prefix(rows: Tensor, prefixes: Tensor, which: Tensor | None) -> Tensor:
+    """Every slot's rows times the tensor of its own prefix.
+
+    All prefixes are multiplied with all rows, one after the other, so that neither the number of
+    prefixes nor a slot's own changes how its sums are split up.
+
+    Args:
+        rows: ``[kv_heads, slots · group, n]``.
+        prefixes: ``[prefixes, kv_heads, n, m]``.
+        which: ``[slots]``, the prefix of each.
+
+    Returns:
+        ``[kv_heads, slots, group, m]``.
+    """
+    assert which is not None
+    slots = len(which)
+    products = [torch.bmm(rows, one).view(len(rows), slots, -1, one.shape[-1]) for one in prefixes]
+    chosen = products[0]
+    for number, product in enumerate(products[1:], start=1):
+        chosen = torch.where((which == number)[:, None, None], product, chosen)
+    return chosen
 
 
 def _finish_scores(scores: Tensor, scaling: float, softcap: float | None, hidden: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import Cache
 
 from snakesteer.engine.slots.attention import BLOCK, Blocked
+from snakesteer.engine.slots.capacity import Capacity
 
 
 @dataclass(frozen=True)
@@ -84,46 +85,62 @@ class SlotCache(_EngineCache):
 
     Args:
         shape: Of one position.
-        slots: Number of slots.
-        blocks: Blocks of `BLOCK` positions per slot.
-        shared: Length of the prefix that all slots share.
+        capacity: What there is room for.
         device: Where it lives.
+        beside: A cache whose prefixes this one looks at, too; its own layers begin with the first
+            that is not common to both.
+
+    Attributes:
+        prefix: ``[slots]`` int64, which of the prefixes a slot's text starts with.
     """
 
     def __init__(
-        self, shape: KvShape, slots: int, blocks: int, shared: int, device: torch.device
+        self,
+        shape: KvShape,
+        capacity: Capacity,
+        device: torch.device,
+        beside: "SlotCache | None" = None,
     ) -> None:
         super().__init__()
-        own = (shape.layers, 2, blocks, slots, shape.heads, BLOCK, shape.width)
+        self.first = 0 if beside is None else capacity.common
+        slots, blocks = capacity.slots, capacity.blocks
+        own = (shape.layers - self.first, 2, blocks, slots, shape.heads, BLOCK, shape.width)
         self.own = torch.zeros(own, dtype=shape.dtype, device=device)
-        prefix = (shape.layers, 2, shape.heads, shared, shape.width)
-        self.shared = torch.zeros(prefix, dtype=shape.dtype, device=device) if shared else None
+        self.shared: Tensor | None = None  # [layers, 2, prefixes, kv_heads, shared, head]
+        self.prefix = torch.zeros(slots, dtype=torch.long, device=device)
+        if beside is not None:
+            self.shared, self.prefix = beside.shared, beside.prefix
+        elif capacity.shared:
+            prefix = (2, capacity.prefixes, shape.heads, capacity.shared, shape.width)
+            self.shared = torch.zeros(shape.layers, *prefix, dtype=shape.dtype, device=device)
         self.rows = torch.arange(slots, device=device)
-        self.used = blocks  # blocks that the running step looks at
+        self.used, self.prefixes = blocks, 1  # what the running step looks at
         self.block = torch.zeros(slots, dtype=torch.long, device=device)
         self.offset = torch.zeros_like(self.block)
 
-    def write_at(self, positions: Tensor, used: int) -> None:
+    def write_at(self, positions: Tensor, used: int, prefixes: int) -> None:
         """Say where the next step's keys go.
 
         Args:
             positions: ``[slots]``, counted from the end of the shared prefix.
             used: Blocks that the step looks at.
+            prefixes: The same of shared prefixes.
         """
         self.block, self.offset, self.used = positions // BLOCK, positions % BLOCK, used
+        self.prefixes = prefixes
 
     def update(
         self, key: Tensor, value: Tensor, layer_idx: int, *_args: Any, **_kwargs: Any
     ) -> tuple[Blocked, Blocked]:
         """Write ``[slots, kv_heads, 1, head]`` in place and return all that may be attended to."""
-        keys, values = self.own[layer_idx]
+        keys, values = self.own[layer_idx - self.first]
         keys[self.block, self.rows, :, self.offset] = key[:, :, 0]
         values[self.block, self.rows, :, self.offset] = value[:, :, 0]
-        shared = (None, None) if self.shared is None else self.shared[layer_idx]
-        return (
-            Blocked(shared[0], keys[: self.used]),
-            Blocked(shared[1], values[: self.used]),
-        )
+        own = keys[: self.used], values[: self.used]
+        if self.shared is None:
+            return Blocked(None, own[0]), Blocked(None, own[1])
+        shared = self.shared[layer_idx, :, : self.prefixes]
+        return Blocked(shared[0], own[0], self.prefix), Blocked(shared[1], own[1], self.prefix)
 
     def fill(self, slot: int, prompt: Tensor | None) -> None:
         """Put a prompt's keys and values into a slot.
@@ -136,6 +153,6 @@ class SlotCache(_EngineCache):
         blocks = 0
         if prompt is not None:
             blocks = prompt.shape[2]
-            self.own[:, :, :blocks, slot] = prompt
+            self.own[:, :, :blocks, slot] = prompt[self.first :]
         # A hidden value has weight 0, and 0 · NaN is NaN: nothing of the last row may stay.
         self.own[:, 1, blocks:, slot] = 0.0

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from snakesteer.engine.interface import Request
 from snakesteer.engine.slots.attention import BLOCK
+from snakesteer.engine.slots.rows import residual_steering
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,10 @@ class Capacity:
         shared: Length of the shared prefix.
         steps: Largest number of new tokens of a request.
         places: Largest number of layers that a request steers.
+        dynamic: Whether every slot has the three streams of a dynamic strength.
+        prefixes: How many shared prefixes there may be at a time: prompts that are steered have one
+            of their own.
+        common: Under a dynamic strength, the number of blocks below which streams never part.
     """
 
     slots: int
@@ -22,6 +28,9 @@ class Capacity:
     shared: int
     steps: int
     places: int = 1
+    dynamic: bool = False
+    prefixes: int = 1
+    common: int = 0
 
     @property
     def length(self) -> int:
@@ -36,7 +45,57 @@ class Capacity:
         return (
             work.slots == self.slots
             and work.shared == self.shared
+            and work.dynamic == self.dynamic
             and work.blocks <= self.blocks
             and work.steps <= self.steps
             and work.places <= self.places
+            and work.prefixes <= self.prefixes
+            and work.common >= self.common
         )
+
+    def with_room_for(self, work: "Capacity") -> "Capacity":
+        """Room for this and that work, which are alike in slots, shared prefix and streams."""
+        return Capacity(
+            slots=self.slots,
+            blocks=max(self.blocks, work.blocks),
+            shared=self.shared,
+            steps=max(self.steps, work.steps),
+            places=max(self.places, work.places),
+            dynamic=self.dynamic,
+            prefixes=max(self.prefixes, work.prefixes),
+            common=min(self.common, work.common),
+        )
+
+
+def needed_for(request: Request, slots: int, shared: int, prefixes: int = 1) -> Capacity:
+    """What one request needs.
+
+    Args:
+        request: The request.
+        slots: Number of slots.
+        shared: How many tokens of the shared prefix its prompt starts with.
+        prefixes: See `Capacity`.
+    """
+    steering = residual_steering(request)
+    length = len(request.prompt_ids) + request.max_new_tokens - 1
+    return Capacity(
+        slots=slots,
+        blocks=-(-(length - shared) // BLOCK),
+        shared=shared,
+        steps=request.max_new_tokens,
+        places=1 if steering is None else len(steering.places),
+        dynamic=request.is_dynamic,
+        prefixes=prefixes,
+        common=parting(request) + 1,
+    )
+
+
+def parting(request: Request) -> int:
+    """The block behind which the streams of a dynamic strength part: the first steered one.
+
+    Up to there they are equal, as their history is the same text. −1 where they share no block.
+    """
+    steering = residual_steering(request)
+    if steering is None or steering.dac is None:
+        return -1
+    return min(place.layer for place in steering.places)

@@ -132,12 +132,11 @@ def _with_slots(
         capacity = Capacity(_SLOTS, blocks=1, shared=_SHARED, steps=1)
         decoder = SlotDecoder(loaded, Decoding(), rows_steering, shape, capacity)
         assert decoder.cache.shared is not None
-        decoder.cache.shared.copy_(prefill.prefix)
+        decoder.cache.shared[:, :, 0] = prefill.prefix
         slot = _SLOTS - 1
-        decoder.cache.fill(slot, prefill.read([ids[:_READ]])[0])
+        decoder.fill(slot, prefill.read([ids[:_READ]])[0])
         rows = []
         for position in range(_READ - 1, len(ids)):
-            start = SlotStart(slot, ids[position], position, slot, 0, steering, steering.alpha)
-            decoder.start([start], [])
+            decoder.start([SlotStart(slot, ids[position], position, steering=steering)])
             rows.append(decoder.logits(used=1)[slot])
     return shape, torch.stack(rows).float()

@@ -1,106 +1,141 @@
-"""DAC in the slots: three slots per request, and the strength that their logits give.
+"""DAC in the slots: three streams of one text, which share the blocks below the steered layer.
 
-The slots hold the unsteered stream, the probe stream and the real stream of one text. A token takes
-two ticks: after the first, the logits of the unsteered and the probe stream give α_t; in the
-second, the real stream runs with it and its logits choose the token that all three read next. Until
-then the three read the same token again and write the same keys again.
+A slot holds one text. At every step the unsteered stream reads the latest token through all blocks;
+the probe stream, steered at α₀, and then the real stream, steered at α · α_t, go on from the
+unsteered one's hidden state behind the first steered block. Below it the three are equal, down to
+the bit: they read the same token behind the same keys. Above it each has keys of its own. The real
+stream's logits choose the next token, which all three read next.
+
+Every pass computes all slots, so that what a row computes does not depend on its neighbours; and
+passes of one shape give the real stream at strength 0 the bits of an unsteered answer.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from snakesteer.engine.slots.rows import write_column
+from snakesteer.models.blocks import block_output, blocks_computing, replace_block_output
+from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.dac import Dac, dynamic_alpha
 
-SLOTS_PER_REQUEST = 3
-TICKS_PER_TOKEN = 2
 
-
-@dataclass(frozen=True)
-class Streams:
-    """The three slots of a request under DAC.
-
-    Attributes:
-        real: Slot of the steered stream.
-        unsteered: Slot of the stream without steering.
-        probe: Slot of the stream steered at α₀.
-        strength: The request's α, a factor on α_t.
-        dac: Parameters.
-    """
-
-    real: int
-    unsteered: int
-    probe: int
-    strength: float
-    dac: Dac
-
-
-class StreamGroups:
-    """The streams of all requests under DAC, on the device.
-
-    There are as many groups as the slots have room for. A group that is not in use computes, too,
-    and writes where nobody reads: what is computed is the same however many are in use.
+class DynamicRows:
+    """The parameters of every slot's dynamic strength, on the device.
 
     Args:
         slots: Number of slots.
         device: Where the state lives.
 
     Attributes:
-        alpha_t: ``[slots + 1]`` float32, α_t of the token that a real stream reads; other entries
-            mean nothing.
+        alpha_t: ``[slots]`` float32, α_t of the token that was read last.
     """
 
     def __init__(self, slots: int, device: torch.device) -> None:
-        groups = max(1, slots // SLOTS_PER_REQUEST)
-        self.nowhere = slots  # behind the last slot
-        self.alpha_t = torch.zeros(slots + 1, device=device)
-        self.real = torch.full((groups,), self.nowhere, device=device)
-        self.unsteered = torch.zeros(groups, dtype=torch.long, device=device)
-        self.probe = torch.zeros(groups, dtype=torch.long, device=device)
-        self.strength = torch.zeros(groups, device=device)
-        self.ptop = torch.full((groups,), 0.5, device=device)
-        self.max_alpha = torch.zeros(groups, device=device)
-        self.threshold = torch.zeros(groups, device=device)
-        self.per_token = torch.zeros(groups, dtype=torch.bool, device=device)
-        self._group_of: dict[int, int] = {}  # real slot → group
+        self.alpha_t = torch.zeros(slots, device=device)
+        self.strength = torch.zeros(slots, device=device)
+        self.probe_alpha = torch.zeros(slots, device=device)
+        self.ptop = torch.full((slots,), 0.5, device=device)
+        self.max_alpha = torch.zeros(slots, device=device)
+        self.threshold = torch.zeros(slots, device=device)
+        self.per_token = torch.zeros(slots, dtype=torch.bool, device=device)
 
-    def start(self, streams: Streams) -> None:
-        """Give a request's streams a group."""
-        taken = set(self._group_of.values())
-        group = next(group for group in range(len(self.real)) if group not in taken)
-        self._group_of[streams.real] = group
-        self.real[group] = streams.real
-        self.unsteered[group] = streams.unsteered
-        self.probe[group] = streams.probe
-        self.strength[group] = streams.strength
-        self.ptop[group] = streams.dac.ptop
-        self.max_alpha[group] = streams.dac.max_alpha
-        self.threshold[group] = streams.dac.entropy_threshold
-        self.per_token[group] = streams.dac.kl == "per_token"
-
-    def stop(self, slots: Sequence[int]) -> None:
-        """Free the groups whose real stream is in one of these slots."""
-        for slot in slots:
-            group = self._group_of.pop(slot, None)
-            if group is not None:
-                self.real[group] = self.nowhere
-
-    def set_factor(self, factor: Tensor, logits: Tensor) -> None:
-        """Set the factor of all real streams, and their `alpha_t`, in place.
+    def put(self, at: Tensor, strengths: Sequence[float], dacs: Sequence[Dac]) -> None:
+        """Set the parameters of some slots.
 
         Args:
-            factor: ``[slots + 1]`` float32; groups that are not in use write into the last one.
-            logits: ``[slots, vocab]`` of every slot's token.
+            at: ``[n]`` int64, which slots.
+            strengths: n factors on α_t.
+            dacs: n of them.
         """
+        write_column(self.strength, at, strengths)
+        write_column(self.probe_alpha, at, [dac.probe_alpha for dac in dacs])
+        write_column(self.ptop, at, [dac.ptop for dac in dacs])
+        write_column(self.max_alpha, at, [dac.max_alpha for dac in dacs])
+        write_column(self.threshold, at, [dac.entropy_threshold for dac in dacs])
+        write_column(self.per_token, at, [dac.kl == "per_token" for dac in dacs])
+
+    def real_alpha(self, unsteered: Tensor, probe: Tensor) -> Tensor:
+        """``[slots]`` α · α_t from two streams' logits ``[slots, vocab]``; sets `alpha_t`."""
         alpha = dynamic_alpha(
-            logits[self.unsteered],
-            logits[self.probe],
-            self.ptop,
-            self.max_alpha,
-            self.threshold,
-            self.per_token,
+            unsteered, probe, self.ptop, self.max_alpha, self.threshold, self.per_token
         )
-        self.alpha_t[self.real] = alpha
-        factor[self.real] = self.strength * alpha
+        self.alpha_t.copy_(alpha)
+        return self.strength * alpha
+
+
+class Parting:
+    """Hidden states of the unsteered stream where the others of its text leave it.
+
+    Args:
+        loaded: The model.
+        slots: Number of slots.
+
+    Attributes:
+        block: ``[slots]`` int64, the block behind which a slot's streams part; −1 if before the
+            first one.
+    """
+
+    def __init__(self, loaded: LoadedModel, slots: int) -> None:
+        hidden = loaded.model.config.get_text_config().hidden_size
+        self.blocks: list[nn.Module] = loaded.blocks
+        self.block = torch.full((slots,), -1, device=loaded.device)
+        self._hidden = torch.zeros(slots, 1, hidden, device=loaded.device, dtype=loaded.dtype)
+        self._form: Any = None  # what a block returns
+
+    @contextmanager
+    def kept(self, common: int) -> Iterator[None]:
+        """A context whose forward pass is the unsteered stream's: hidden states are kept.
+
+        Args:
+            common: Number of blocks that all slots' streams share.
+        """
+
+        def keeping(layer: int, forward: Callable[..., Any]) -> Callable[..., Any]:
+            def keep(*args: Any, **kwargs: Any) -> Any:
+                output = forward(*args, **kwargs)
+                here = (self.block == layer)[:, None, None]
+                self._hidden.copy_(torch.where(here, block_output(output), self._hidden))
+                self._form = output
+                return output
+
+            return keep
+
+        with self._computing(keeping, range(common - 1, len(self.blocks)) if common else range(0)):
+            yield
+        if self._form is not None:
+            self._form = replace_block_output(self._form, self._hidden)
+
+    @contextmanager
+    def resumed(self, common: int) -> Iterator[None]:
+        """A context whose forward pass goes on from there: common blocks compute nothing.
+
+        Args:
+            common: As in `kept`.
+        """
+
+        def resuming(layer: int, forward: Callable[..., Any]) -> Callable[..., Any]:
+            def resume(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+                if layer < common:
+                    output = replace_block_output(self._form, hidden_states)
+                else:
+                    output = forward(hidden_states, *args, **kwargs)
+                here = (self.block == layer)[:, None, None]
+                hidden = torch.where(here, self._hidden, block_output(output))
+                return replace_block_output(output, hidden)
+
+            return resume
+
+        with self._computing(resuming, range(len(self.blocks) if common else 0)):
+            yield
+
+    @contextmanager
+    def _computing(
+        self, around: Callable[[int, Callable[..., Any]], Callable[..., Any]], layers: range
+    ) -> Iterator[None]:
+        own = {layer: around(layer, self.blocks[layer].forward) for layer in layers}
+        with blocks_computing(self.blocks, own):
+            yield

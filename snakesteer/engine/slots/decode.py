@@ -12,22 +12,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snakesteer.engine.interface import Decoding, Request
+from snakesteer.engine.interface import Decoding
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.slots.attention import BLOCK, set_positions
 from snakesteer.engine.slots.cache import KvShape, SlotCache
 from snakesteer.engine.slots.capacity import Capacity
-from snakesteer.engine.slots.dac import TICKS_PER_TOKEN, StreamGroups, Streams
+from snakesteer.engine.slots.dac import DynamicRows, Parting
 from snakesteer.engine.slots.rows import (
     RowSteering,
     SteeredRows,
     needed_operators,
-    residual_steering,
     write_column,
 )
-from snakesteer.engine.watch import Watch
+from snakesteer.engine.watch import Stream, Watch
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.residual import ResidualSteering
+
+# The passes of a step under a dynamic strength; others have the last one alone.
+STREAMS: tuple[Stream, ...] = ("unsteered", "probe", "real")
 
 _WARM_UPS = 2  # before a capture, so that libraries have allocated their workspaces
 
@@ -40,54 +42,19 @@ class SlotStart:
         slot: The slot.
         token: Read first; the last prompt token.
         position: Its absolute position.
-        chooser: The slot whose logits choose this one's tokens (itself, but for DAC).
         seed: Of the random stream.
-        steering: Layers, vectors, operator and steered steps; None if not steered.
-        factor: The strength at the steering's first layer.
-        ticks_per_token: 1, or 2 under DAC.
+        steering: Layers, vectors, operator, steered steps and strength; None if not steered.
+        parting: See `snakesteer.engine.slots.capacity.parting`.
+        prefix: Which of the shared prefixes it has.
     """
 
     slot: int
     token: int
     position: int
-    chooser: int
-    seed: int
+    seed: int = 0
     steering: ResidualSteering | None = None
-    factor: float = 0.0
-    ticks_per_token: int = 1
-
-
-def slot_starts(request: Request, slots: Sequence[int]) -> list[SlotStart]:
-    """What the slots of a request start with.
-
-    Args:
-        request: The request.
-        slots: Its slot; under DAC those of its real, unsteered and probe stream.
-    """
-
-    def start(slot: int, steering: ResidualSteering | None, factor: float) -> SlotStart:
-        return SlotStart(
-            slot=slot,
-            token=request.prompt_ids[-1],
-            position=len(request.prompt_ids) - 1,
-            chooser=slots[0],
-            seed=request.seed,
-            steering=steering,
-            factor=factor,
-            ticks_per_token=TICKS_PER_TOKEN if request.is_dynamic else 1,
-        )
-
-    steering = residual_steering(request)
-    if steering is None:
-        return [start(slots[0], None, 0.0)]
-    if steering.dac is None:
-        return [start(slots[0], steering, steering.alpha)]
-    real, unsteered, probe = slots
-    return [
-        start(real, steering, 0.0),  # its factor is α · α_t, set after the first tick
-        start(unsteered, None, 0.0),
-        start(probe, steering, steering.dac.probe_alpha),
-    ]
+    parting: int = -1
+    prefix: int = 0
 
 
 class SlotDecoder:
@@ -120,7 +87,7 @@ class SlotDecoder:
         self.capacity = capacity
         self.compiled = compiled
         self.watch = watch
-        self.cache = SlotCache(shape, slots, capacity.blocks, capacity.shared, device)
+        self.cache = SlotCache(shape, capacity, device)
         self.keys = torch.arange(capacity.length, device=device)
         # Rows that have ended and go on until the next look at them must stay within the model.
         self.last = capacity.length - 1
@@ -130,53 +97,78 @@ class SlotDecoder:
         self.token = torch.full((slots,), loaded.pad_id, device=device)
         self.position = torch.full((slots,), capacity.shared, device=device)
         self.step = torch.zeros(slots, dtype=torch.long, device=device)
-        self.phase = torch.zeros_like(self.step)  # ticks since the token was first read
-        self.ticks_per_token = torch.zeros_like(self.step)  # 0: it is idle and never advances
-        self.chooser = torch.arange(slots, device=device)
+        self.active = torch.zeros(slots, dtype=torch.bool, device=device)  # others never advance
         self.uniform: Tensor | None = None
         if decoding.temperature > 0.0:
             exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
             self.uniform = torch.zeros(slots, capacity.steps, dtype=exact, device=device)
         self.rows = SteeredRows(loaded, slots, capacity.places)
-        self.groups = StreamGroups(slots, device)
-        self.any_dac = False  # whether the step looks at the groups
+        if capacity.dynamic:
+            self.dynamic = DynamicRows(slots, device)
+            self.parting = Parting(loaded, slots)
+            self.probe_cache = SlotCache(shape, capacity, device, beside=self.cache)
+            self.real_cache = SlotCache(shape, capacity, device, beside=self.cache)
 
-        self._forward: Callable[[Tensor, Tensor], Tensor] = self._model_logits
+        self._started: dict[int, SlotStart] = {}  # by the slots that are not idle
+        self._prefixes = 1  # that they have
+        self._forward: Callable[[Tensor, Tensor, SlotCache], Tensor] = self._model_logits
         if compiled:
             self._forward = torch.compile(self._model_logits, dynamic=False)
         self._graphs: dict[object, tuple[Any, Tensor]] = {}
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
-    def begin(self, steerings: Sequence[ResidualSteering | None]) -> None:
-        """Make all slots idle, and the step compute what slots under these steerings need."""
-        self.any_dac = any(one is not None and one.dac is not None for one in steerings)
-        self.rows.computed = needed_operators(steerings)
-        self.stop(range(self.capacity.slots))
+    def fill(self, slot: int, prompt: Tensor | None) -> None:
+        """Put a prompt's keys and values into a slot, for all streams: see `SlotCache.fill`."""
+        self.cache.fill(slot, prompt)
+        if self.capacity.dynamic:
+            self.probe_cache.fill(slot, prompt)
+            self.real_cache.fill(slot, prompt)
 
-    def start(self, starts: Sequence[SlotStart], streams: Sequence[Streams]) -> None:
-        """Give slots new work; their keys and values are put into `cache` by the caller."""
+    def start(self, starts: Sequence[SlotStart]) -> None:
+        """Give slots new work; their keys and values are put into `fill` by the caller."""
         if not starts:
             return
         at = torch.tensor([one.slot for one in starts], device=self.token.device)
         write_column(self.token, at, [one.token for one in starts])
         write_column(self.position, at, [one.position for one in starts])
-        write_column(self.chooser, at, [one.chooser for one in starts])
-        write_column(self.ticks_per_token, at, [one.ticks_per_token for one in starts])
+        write_column(self.cache.prefix, at, [one.prefix for one in starts])
+        self.active[at] = True
         self.step[at] = 0
-        self.phase[at] = 0
-        self.rows.put(at, [one.steering for one in starts], [one.factor for one in starts])
+        steerings = [one.steering for one in starts]
+        self.rows.put(at, steerings, [0.0 if s is None else s.alpha for s in steerings])
+        if self.capacity.dynamic:
+            found = [s for s in steerings if s is not None and s.dac is not None]
+            self.dynamic.put(at, [s.alpha for s in found], [s.dac for s in found if s.dac])
+            write_column(self.parting.block, at, [one.parting for one in starts])
         if self.uniform is not None:
             numbers = torch.stack([uniforms(one.seed, self.capacity.steps) for one in starts])
             self.uniform[at] = numbers.to(self.uniform.dtype).to(at.device)
-        for group in streams:
-            self.groups.start(group)
+        self._started |= {one.slot: one for one in starts}
+        self._look()
 
     def stop(self, slots: Sequence[int]) -> None:
         """Make slots idle."""
         if not slots:
             return
-        self.ticks_per_token[torch.tensor(slots, device=self.token.device)] = 0
-        self.groups.stop(slots)
+        self.active[torch.tensor(slots, device=self.token.device)] = False
+        for slot in slots:
+            self._started.pop(slot, None)
+        self._look()
+
+    def _look(self) -> None:
+        """Let the step compute what the slots need that are not idle, and no more."""
+        started = self._started.values()
+        self.rows.computed = needed_operators(one.steering for one in started)
+        self._prefixes = 1 + max((one.prefix for one in started), default=0)
+        if self.compiled:
+            self._prefixes = self.capacity.prefixes  # each number would be compiled on its own
+
+    @property
+    def common(self) -> int:
+        """Blocks that the streams of all slots share, so that a token is computed there once."""
+        if self.compiled or (self.watch is not None and self.watch.sites):
+            return 0  # compiled code is one piece, and whoever looks on wants to see all of it
+        return min((one.parting + 1 for one in self._started.values()), default=0)
 
     def blocks_for(self, positions: int) -> int:
         """Blocks to compute so that so many positions are seen: few different numbers.
@@ -198,57 +190,83 @@ class SlotDecoder:
             used: Blocks that hold the keys of every slot that is not idle.
 
         Returns:
-            ``[ticks][slots]`` new tokens, −1 where a slot did not choose one; and the α_t with
-            which real streams chose them, ``[ticks][slots + 1]``, empty where nothing is under DAC.
+            ``[ticks][slots]`` new tokens, and the α_t with which they were chosen, the latter empty
+            where the strength is not dynamic. What idle slots have means nothing.
         """
-        tick = self._captured(used) if self.token.is_cuda else lambda: self._tick(used)
+        common = self.common
+        tick = self._captured(used, common) if self.token.is_cuda else None
         chosen, alphas = [], []
         for _ in range(ticks):
-            chosen.append(tick().clone())
-            if self.any_dac:
-                alphas.append(self.groups.alpha_t.clone())
+            chosen.append((self._tick(used, common) if tick is None else tick()).clone())
+            if self.capacity.dynamic:
+                alphas.append(self.dynamic.alpha_t.clone())
             if self.watch is not None:
-                self.watch.stepped()
+                self.watch.stepped(STREAMS if self.capacity.dynamic else STREAMS[-1:])
         return torch.stack(chosen).tolist(), torch.stack(alphas).tolist() if alphas else []
 
-    def logits(self, used: int) -> Tensor:
-        """``[slots, vocab]`` of every slot's token, which is not advanced."""
-        self.steering.set(self.rows, self.rows.scale_at(self.step))
-        shared = self.capacity.shared
-        self.cache.write_at(self.position - shared, used)
-        set_positions(self.position[:, None], self.keys[: shared + used * BLOCK], shared)
-        return self._forward(self.token[:, None], self.position[:, None])
+    def logits(self, used: int, common: int = 0) -> Tensor:
+        """``[slots, vocab]`` that choose every slot's next token; no slot is advanced.
 
-    def _model_logits(self, ids: Tensor, positions: Tensor) -> Tensor:
+        Args:
+            used: As in `run`.
+            common: Under a dynamic strength, blocks that are computed once for all streams.
+        """
+        shared = self.capacity.shared
+        set_positions(self.position[:, None], self.keys[: shared + used * BLOCK], shared)
+        if not self.capacity.dynamic:
+            return self._pass("real", self.cache, used, self.rows.scale_at(self.step))
+        with self.parting.kept(common):
+            unsteered = self._pass("unsteered", self.cache, used, None)
+        with self.parting.resumed(common):
+            probe = self._pass("probe", self.probe_cache, used, self.dynamic.probe_alpha)
+            alpha = self.dynamic.real_alpha(unsteered, probe)
+            return self._pass("real", self.real_cache, used, alpha)
+
+    def _pass(self, stream: Stream, cache: SlotCache, used: int, scale: Tensor | None) -> Tensor:
+        """``[slots, vocab]`` of every slot's token in one stream.
+
+        Args:
+            stream: Which.
+            cache: Its keys and values.
+            used: As in `run`.
+            scale: ``[slots]``, the strength at the row's first layer; None steers nothing.
+        """
+        if scale is None:
+            self.steering.clear()
+        else:
+            self.steering.set(self.rows, scale)
+        cache.write_at(self.position - self.capacity.shared, used, self._prefixes)
+        if self.watch is not None:
+            self.watch.begin(stream)
+        logits = self._forward(self.token[:, None], self.position[:, None], cache)
+        if self.watch is not None:
+            self.watch.keep(logits, self.position)
+        return logits
+
+    def _model_logits(self, ids: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
         output = self.loaded.model(
-            input_ids=ids, position_ids=positions, past_key_values=self.cache, use_cache=True
+            input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True
         )
         return output.logits[:, -1]
 
-    def _tick(self, used: int) -> Tensor:
-        """One step; ``[slots]`` new tokens, −1 where none was chosen."""
-        logits = self.logits(used)
-        if self.watch is not None:
-            self.watch.keep(logits, self.position)
-        if self.any_dac:
-            self.groups.set_factor(self.rows.factor, logits)
+    def _tick(self, used: int, common: int) -> Tensor:
+        """One step; ``[slots]`` new tokens."""
+        logits = self.logits(used, common)
         uniform = None
         if self.uniform is not None:
             now = self.step.clamp(max=self.capacity.steps - 1)
             uniform = self.uniform.gather(1, now[:, None])[:, 0]
-        chosen = choose(logits, self.decoding, uniform)[self.chooser]
-        advances = self.phase + 1 == self.ticks_per_token
-        self.token.copy_(torch.where(advances, chosen, self.token))
-        self.position.add_(advances).clamp_(max=self.last)
-        self.step.add_(advances)
-        self.phase.copy_(torch.where(advances, 0, self.phase + 1))
-        return torch.where(advances, chosen, -1)
+        chosen = choose(logits, self.decoding, uniform)
+        self.token.copy_(torch.where(self.active, chosen, self.token))
+        self.position.add_(self.active).clamp_(max=self.last)
+        self.step.add_(self.active)
+        return chosen
 
-    def _captured(self, used: int) -> Callable[[], Tensor]:
+    def _captured(self, used: int, common: int) -> Callable[[], Tensor]:
         """The step as a CUDA graph, captured when it is first asked for."""
-        key = (used, self.any_dac, self.rows.computed)
+        key = (used, common, self._prefixes, self.rows.computed)
         if key not in self._graphs:
-            self._graphs[key] = self._capture(used)
+            self._graphs[key] = self._capture(used, common)
         graph, result = self._graphs[key]
 
         def replay() -> Tensor:
@@ -257,19 +275,19 @@ class SlotDecoder:
 
         return replay
 
-    def _capture(self, used: int) -> tuple[Any, Tensor]:
-        state = (self.token, self.position, self.step, self.phase, self.rows.factor)
+    def _capture(self, used: int, common: int) -> tuple[Any, Tensor]:
+        state = (self.token, self.position, self.step)
         before = [tensor.clone() for tensor in state]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(_WARM_UPS):
-                self._tick(used)
+                self._tick(used, common)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         # One pool of memory for all: they never run at once, and results are copied out.
         with torch.cuda.graph(graph, pool=self._pool):
-            result = self._tick(used)
+            result = self._tick(used, common)
         # What the warm-up wrote into the cache is written again from the restored state.
         for tensor, saved in zip(state, before, strict=True):
             tensor.copy_(saved)

@@ -9,6 +9,7 @@ many there are), so that a prompt's bits do not depend on which others are read 
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,6 +24,11 @@ from snakesteer.steering.residual import ResidualSteering
 
 TOKENS_ON_CPU = 256
 TOKENS_ON_GPU = 8192
+
+
+def prompt_blocks(length: int, shared: int) -> int:
+    """Blocks that a prompt fills behind its shared prefix, its last token left out."""
+    return -(-(length - 1 - shared) // BLOCK)
 
 
 class Prefill:
@@ -49,15 +55,18 @@ class Prefill:
         self.everywhere = everywhere
         self.watch = watch
         self.tokens = TOKENS_ON_CPU if loaded.device.type == "cpu" else TOKENS_ON_GPU
-        self.start = 0
-        self.prefix: Tensor | None = None  # [layers, 2, kv_heads, shared, head]
-        if shared:
-            self.prefix = self._read([shared], len(shared)).squeeze(2)
-            self.start = len(shared)
+        self.shared = tuple(shared)
+
+    @cached_property
+    def prefix(self) -> Tensor | None:
+        """``[layers, 2, kv_heads, shared, head]``, read when it is first needed."""
+        if not self.shared:
+            return None
+        return self._read([self.shared], 0, len(self.shared), None).squeeze(2)
 
     def blocks(self, prompt_length: int) -> int:
         """Blocks that a prompt fills behind the shared prefix, its last token left out."""
-        return -(-(prompt_length - 1 - self.start) // BLOCK)
+        return prompt_blocks(prompt_length, len(self.shared))
 
     def batch_rows(self, blocks: int) -> int:
         """How many prompts of so many blocks are read together."""
@@ -70,27 +79,31 @@ class Prefill:
             For each ``[layers, 2, blocks, kv_heads, BLOCK, head]``.
         """
         blocks = self.blocks(len(prompts[0]))
-        rows = [prompt[self.start : -1] for prompt in prompts]
+        start = len(self.shared)
+        rows = [prompt[start:-1] for prompt in prompts]
         rows += [rows[-1]] * (self.batch_rows(blocks) - len(rows))
-        kv = self._read(rows, blocks * BLOCK)[:, :, : len(prompts)]
+        kv = self._read(rows, start, blocks * BLOCK, self.prefix)[:, :, : len(prompts)]
         kv = kv.unflatten(4, (blocks, BLOCK))  # [layers, 2, rows, kv_heads, blocks, BLOCK, head]
         return [row.transpose(2, 3).contiguous() for row in kv.unbind(2)]
 
-    def _read(self, rows: Sequence[Sequence[int]], length: int) -> Tensor:
+    def _read(
+        self, rows: Sequence[Sequence[int]], start: int, length: int, prefix: Tensor | None
+    ) -> Tensor:
         """``[layers, 2, rows, kv_heads, length, head]`` of token ids padded on the right."""
         device = self.loaded.device
         ids = torch.full((len(rows), length), self.loaded.pad_id)
         for row, token_ids in enumerate(rows):
             ids[row, : len(token_ids)] = torch.tensor(token_ids)
         # Padding may lie behind the last position that the model has; nothing reads what is there.
-        positions = torch.arange(self.start, self.start + length, device=device)
+        positions = torch.arange(start, start + length, device=device)
         last = None if self.loaded.context is None else self.loaded.context - 1
         positions = positions.clamp(max=last)
         self._steer(len(rows))
         if self.watch is not None:
             self.watch.follow({})
-        cache = PromptCache(self.prefix)
-        set_positions(positions[None], torch.arange(self.start + length, device=device), None)
+            self.watch.begin("real")
+        cache = PromptCache(prefix)
+        set_positions(positions[None], torch.arange(start + length, device=device), None)
         self.body(
             input_ids=ids.to(device),
             position_ids=positions.expand(len(rows), -1),
@@ -98,7 +111,7 @@ class Prefill:
             use_cache=True,
         )
         if self.watch is not None:
-            self.watch.passed(length, self.start, None)
+            self.watch.passed(length, start, None)
         return cache.stacked()
 
     @property
@@ -114,4 +127,4 @@ class Prefill:
         steered = SteeredRows(self.loaded, rows, len(one.places))
         steered.computed = needed_operators([one])
         steered.put(torch.arange(rows, device=self.loaded.device), [one] * rows, [one.alpha] * rows)
-        self.steering.set(steered, steered.factor[:-1])
+        self.steering.set(steered, steered.factor)

@@ -65,8 +65,7 @@ class SteeredRows:
         operators: ``[rows]`` int64, index into `OPERATORS`.
         first_step: ``[rows]`` int64, the first steered step.
         end_step: ``[rows]`` int64, the first step behind the last steered one.
-        factor: ``[rows + 1]`` float32, the strength at the row's first layer; the last entry
-            belongs to no row.
+        factor: ``[rows]`` float32, the strength at the row's first layer.
         computed: Operators that are computed, those of others leave their rows alone; empty for one
             addition at one layer per row.
         dtype: Of the model's residual stream.
@@ -81,7 +80,7 @@ class SteeredRows:
         self.operators = torch.zeros(rows, dtype=torch.long, device=device)
         self.first_step = torch.zeros_like(self.operators)
         self.end_step = torch.zeros_like(self.operators)
-        self.factor = torch.zeros(rows + 1, device=device)
+        self.factor = torch.zeros(rows, device=device)
         self.computed: tuple[Operator, ...] = ()
         self.dtype = loaded.dtype
 
@@ -113,7 +112,7 @@ class SteeredRows:
     def scale_at(self, step: Tensor) -> Tensor:
         """The factors at one step per row, ``[rows]`` → ``[rows]``: 0 where it is not steered."""
         active = (step >= self.first_step) & (step < self.end_step)
-        return self.factor[:-1] * active
+        return self.factor * active
 
     def change(self, hidden: Tensor, layer: int, alphas: Tensor) -> Tensor:
         """The output of a block with each row steered, whatever its operator.

@@ -3,12 +3,11 @@
 All of it is bookkeeping on the CPU, which knows nothing of the model.
 """
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+import bisect
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from snakesteer.engine.interface import Finish, Request
-from snakesteer.engine.slots.dac import SLOTS_PER_REQUEST
 from snakesteer.engine.stopping import StopRule
 
 
@@ -17,17 +16,17 @@ class Live:
     """A request that is being decoded.
 
     Attributes:
-        index: Of the request.
+        ticket: Of the request.
         request: The request.
-        slots: Its slots; the first one's tokens count.
+        slot: Its slot.
         position: Of the token read next.
         tokens: Chosen so far.
         alphas: α_t of each of them; none where the strength is not dynamic.
     """
 
-    index: int
+    ticket: int
     request: Request
-    slots: list[int]
+    slot: int
     position: int
     tokens: list[int] = field(default_factory=list)
     alphas: list[float] = field(default_factory=list)
@@ -70,29 +69,17 @@ class Scheduler:
     """Shares slots out among requests.
 
     Args:
-        requests: Index → request.
-        slots: Number of slots, at least as many as one request takes.
-        blocks: Length of a prompt → blocks that it fills.
+        slots: Number of slots.
         ends: Says when a request ends.
 
     Attributes:
-        order: Indices in the order in which requests start: prompt by prompt, shortest prompts
-            first, as `PromptStore` wants them.
         live: The requests that hold slots.
     """
 
-    def __init__(
-        self,
-        requests: Mapping[int, Request],
-        slots: int,
-        blocks: Callable[[int], int],
-        ends: Ends,
-    ) -> None:
-        self.requests = requests
+    def __init__(self, slots: int, ends: Ends) -> None:
         self.ends = ends
-        self.order = _in_order(requests, blocks)
         self.live: list[Live] = []
-        self._queue = deque(self.order)
+        self._queue: list[tuple[tuple[int, ...], int, Request]] = []  # turn, ticket, request
         self._free = list(range(slots))
 
     @property
@@ -105,20 +92,40 @@ class Scheduler:
         """The largest position that a live request reads next."""
         return max(one.position for one in self.live)
 
-    def refill(self) -> list[Live]:
-        """Give free slots to the next requests; those that start now."""
-        started: list[Live] = []
-        while self._queue:
-            index = self._queue[0]
-            request = self.requests[index]
-            needed = SLOTS_PER_REQUEST if request.is_dynamic else 1
-            if needed > len(self._free):
-                break
-            self._queue.popleft()
-            slots = [self._free.pop() for _ in range(needed)]
-            started.append(Live(index, request, slots, position=len(request.prompt_ids) - 1))
-        self.live += started
-        return started
+    @property
+    def waiting(self) -> list[Request]:
+        """Requests that have not started, in the order in which they will."""
+        return [request for _, _, request in self._queue]
+
+    def add(self, ticket: int, request: Request, turn: tuple[int, ...]) -> None:
+        """Queue a request.
+
+        Args:
+            ticket: Of the request; no two have the same.
+            request: The request.
+            turn: Smaller ones start first.
+        """
+        bisect.insort(self._queue, (turn, ticket, request), key=lambda waiting: waiting[:2])
+
+    def drop(self, tickets: Collection[int]) -> tuple[list[Request], list[Live]]:
+        """Forget requests; those that waited, and those that give back their slots."""
+        waited = [request for _, ticket, request in self._queue if ticket in tickets]
+        self._queue = [entry for entry in self._queue if entry[1] not in tickets]
+        stopped = [one for one in self.live if one.ticket in tickets]
+        self._release(stopped)
+        return waited, stopped
+
+    @property
+    def next(self) -> Request | None:
+        """The request that could start now; None if there is no slot or no request."""
+        return self._queue[0][2] if self._queue and self._free else None
+
+    def start(self) -> Live:
+        """Give the next request a slot."""
+        _, ticket, request = self._queue.pop(0)
+        one = Live(ticket, request, self._free.pop(), len(request.prompt_ids) - 1)
+        self.live.append(one)
+        return one
 
     def collect(
         self, tokens: Sequence[Sequence[int]], alphas: Sequence[Sequence[float]] = ()
@@ -126,26 +133,26 @@ class Scheduler:
         """Hand out new tokens; the requests that end with them, which give back their slots.
 
         Args:
-            tokens: ``[ticks][slots]``, −1 where a slot chose none.
-            alphas: ``[ticks][slots]``, α_t of each; for calls in which some request has it.
+            tokens: ``[ticks][slots]``.
+            alphas: ``[ticks][slots]``, α_t of each; none where the strength is not dynamic.
         """
         ended: list[tuple[Live, Finish]] = []
         for one in self.live:
-            slot = one.slots[0]
-            own = [tick[slot] for tick in alphas] if one.request.is_dynamic else []
-            finish = self._extend(one, [tick[slot] for tick in tokens], own)
+            own = [tick[one.slot] for tick in alphas]
+            finish = self._extend(one, [tick[one.slot] for tick in tokens], own)
             if finish is not None:
                 ended.append((one, finish))
-        for one, _ in ended:
-            self.live.remove(one)
-            self._free += one.slots
+        self._release([one for one, _ in ended])
         return ended
+
+    def _release(self, ended: Sequence[Live]) -> None:
+        for one in ended:
+            self.live.remove(one)
+            self._free.append(one.slot)
 
     def _extend(self, one: Live, tokens: Sequence[int], alphas: Sequence[float]) -> Finish | None:
         """Append new tokens up to the request's end; why it ends, or None."""
         for tick, token in enumerate(tokens):
-            if token < 0:
-                continue
             one.tokens.append(token)
             one.alphas += alphas[tick : tick + 1]
             one.position += 1
@@ -155,14 +162,16 @@ class Scheduler:
         return None
 
 
-def _in_order(requests: Mapping[int, Request], blocks: Callable[[int], int]) -> list[int]:
-    """Indices by the blocks of the prompt, then by the prompt, then as they are given."""
+def turns(requests: Sequence[Request], blocks: Callable[[Request], int]) -> list[tuple[int, int]]:
+    """The order in which requests of one call start: shortest prompts first, prompt by prompt.
+
+    Then prompts that fill as many blocks come together, and are read together.
+
+    Args:
+        requests: The requests.
+        blocks: How many blocks the prompt of a request fills.
+    """
     first_seen: dict[tuple[int, ...], int] = {}
-    for request in requests.values():
+    for request in requests:
         first_seen.setdefault(request.prompt_ids, len(first_seen))
-
-    def turn(index: int) -> tuple[int, int]:
-        prompt = requests[index].prompt_ids
-        return blocks(len(prompt)), first_seen[prompt]
-
-    return sorted(requests, key=turn)
+    return [(blocks(request), first_seen[request.prompt_ids]) for request in requests]

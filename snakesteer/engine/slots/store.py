@@ -1,19 +1,21 @@
 """Prompts that have been read, for the requests that still need them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable
 
 from torch import Tensor
 
 from snakesteer.data.prompts import Ids
+from snakesteer.engine.interface import Request
 from snakesteer.engine.slots.prefill import Prefill
+from snakesteer.engine.slots.rows import residual_steering
+from snakesteer.steering.residual import ResidualSteering
 
 
 class PromptStore:
-    """Reads prompts shortly before they are needed, and keeps what fits for the next call.
+    """Reads prompts shortly before they are needed, and keeps what fits for later requests.
 
-    Requests must come prompt by prompt, shortest prompts first; then few prompts wait at a time. A
-    prompt that no waiting request needs is kept while all that are kept fit into the limit, and
+    A prompt that no waiting request needs is kept while all that are kept fit into the limit, and
     dropped otherwise: a search reads the same prompts over and over.
 
     Args:
@@ -27,46 +29,94 @@ class PromptStore:
         self.kept_bytes = 0
         self._kept: dict[Ids, Tensor] = {}
         self._waiting: dict[Ids, Tensor] = {}
-        self._needed: Counter[Ids] = Counter()
-        self._order: list[Ids] = []
+        self._needed: Counter[Ids] = Counter()  # of prompts that have something to read
 
-    def expect(self, prompts: Sequence[Ids]) -> None:
-        """Announce all coming calls of `take`, in their order."""
-        self._waiting.clear()
-        self._needed = Counter(prompts)
-        self._order = list(dict.fromkeys(prompts))
-        self._order.reverse()  # the next prompt is the last, so that popping is cheap
+    def expect(self, prompt: Ids) -> None:
+        """Announce a coming call of `take`, or of `forget`."""
+        if self.prefill.blocks(len(prompt)) > 0:
+            self._needed[prompt] += 1
 
     def take(self, prompt: Ids) -> Tensor | None:
         """Keys and values of a prompt, see `Prefill.read`; None where there is nothing to read."""
         if self.prefill.blocks(len(prompt)) == 0:
             return None
-        if prompt in self._kept:
-            return self._kept[prompt]
-        if prompt not in self._waiting:
-            self._read_from(prompt)
-        kv = self._waiting[prompt]
+        if prompt not in self._kept and prompt not in self._waiting:
+            self._read_with(prompt)
+        kv = self._kept[prompt] if prompt in self._kept else self._waiting[prompt]
+        self.forget(prompt)
+        return kv
+
+    def forget(self, prompt: Ids) -> None:
+        """A request that was announced needs its prompt no more."""
+        if prompt not in self._needed:
+            return
         self._needed[prompt] -= 1
-        if self._needed[prompt] == 0:
-            del self._waiting[prompt]
+        if self._needed[prompt] > 0:
+            return
+        del self._needed[prompt]
+        kv = self._waiting.pop(prompt, None)
+        if kv is not None:
             size = kv.numel() * kv.element_size()
             if self.kept_bytes + size <= self.limit:
                 self._kept[prompt] = kv
                 self.kept_bytes += size
-        return kv
 
-    def _read_from(self, prompt: Ids) -> None:
-        """Read a prompt, together with those behind it that fit into its batch."""
+    def _read_with(self, prompt: Ids) -> None:
+        """Read a prompt, together with other expected ones that fit into its batch."""
         blocks = self.prefill.blocks(len(prompt))
-        rows = self.prefill.batch_rows(blocks)
-        batch: list[Ids] = []
-        while self._order and len(batch) < rows:
-            candidate = self._order[-1]
-            known = candidate in self._kept or self.prefill.blocks(len(candidate)) == 0
-            if not known and self.prefill.blocks(len(candidate)) != blocks:
+        batch = [prompt]
+        for other in self._needed:
+            if len(batch) == self.prefill.batch_rows(blocks):
                 break
-            self._order.pop()
-            if not known:
-                batch.append(candidate)
-        assert prompt in batch
+            known = other == prompt or other in self._kept or other in self._waiting
+            if not known and self.prefill.blocks(len(other)) == blocks:
+                batch.append(other)
         self._waiting.update(zip(batch, self.prefill.read(batch), strict=True))
+
+
+class PromptStores:
+    """The stores of all requests: one for every way to read a prompt.
+
+    Args:
+        make: Shared prefix and steering of the prompt in, its reader out.
+        limit: Bytes kept of unsteered prompts. Others are dropped with their last request.
+    """
+
+    def __init__(self, make: Callable[[Ids, ResidualSteering | None], Prefill], limit: int) -> None:
+        self.make = make
+        self.limit = limit
+        self._stores: dict[Hashable, PromptStore] = {}
+        self._users: Counter[Hashable] = Counter()  # of steered prompts
+
+    def expect(self, request: Request, shared: Ids) -> None:
+        """Announce a request: `forget` must follow."""
+        self.of(request, shared).expect(request.prompt_ids)
+        self._users[reading(request), shared] += 1
+
+    def of(self, request: Request, shared: Ids) -> PromptStore:
+        """The store that a request's prompt comes from."""
+        how = reading(request)
+        key = (how, shared)
+        if key not in self._stores:
+            steering = None if how is None else residual_steering(request)
+            limit = self.limit if how is None else 0
+            self._stores[key] = PromptStore(self.make(shared, steering), limit)
+        return self._stores[key]
+
+    def forget(self, request: Request, shared: Ids) -> None:
+        """A request has ended, or was dropped."""
+        key = (reading(request), shared)
+        self._users[key] -= 1
+        if self._users[key] == 0 and key[0] is not None:
+            del self._stores[key], self._users[key]
+
+
+def reading(request: Request) -> Hashable:
+    """How a request's prompt is read: equal for those that may share it, None if unsteered."""
+    steering = residual_steering(request)
+    if steering is None or steering.dac is not None or not steering.steers_prompt:
+        return None
+    if steering.alpha == 0.0:
+        return None
+    places = ((p.layer, p.alpha, p.vector.float().cpu().numpy().tobytes()) for p in steering.places)
+    return steering.operator, *places

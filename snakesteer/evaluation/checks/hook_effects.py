@@ -107,30 +107,27 @@ def effects(
     found = Effects()
     for one in passes:
         end = len(text) if one.chooses else prompt_tokens - 1
-        length = min(one.ids.shape[1], end - one.start)
-        for row, stream in enumerate(one.streams):
-            expected = text[one.start : one.start + length]
-            for at, (token, wanted) in enumerate(
-                zip(one.ids[row].tolist(), expected, strict=False)
-            ):
-                if token != wanted:
-                    found.misread.add(one.start + at)
-            changed = (one.after != one.before)[:, row].any(dim=-1).tolist()  # [sites][n]
-            edited = (one.held != one.before)[:, row].any(dim=-1).tolist()
-            for site, at in itertools.product(range(len(changed)), range(length)):
-                place = Location(stream, site, one.start + at)
-                if edited[site][at]:
-                    found.edited.add(place)
+        length = min(len(one.ids), end - one.start)
+        expected = text[one.start : one.start + length]
+        for at, (token, wanted) in enumerate(zip(one.ids.tolist(), expected, strict=False)):
+            if token != wanted:
+                found.misread.add(one.start + at)
+        changed = (one.after != one.before).any(dim=-1).tolist()  # [sites][n]
+        edited = (one.held != one.before).any(dim=-1).tolist()
+        for site, at in itertools.product(range(len(changed)), range(length)):
+            place = Location(one.stream, site, one.start + at)
+            if edited[site][at]:
+                found.edited.add(place)
+            if changed[site][at]:
+                found.changed.add(place)
+            change = _change(steering, place, prompt_tokens, dynamic)
+            if change is None:
+                found.untouched += 1
                 if changed[site][at]:
-                    found.changed.add(place)
-                change = _change(steering, place, prompt_tokens, dynamic)
-                if change is None:
-                    found.untouched += 1
-                    if changed[site][at]:
-                        found.wrong.add(place)
-                else:
-                    before, after = one.before[site, row, at], one.after[site, row, at]
-                    _compare(found, place, change, before.double(), after.double(), dtype)
+                    found.wrong.add(place)
+            else:
+                before, after = one.before[site, at], one.after[site, at]
+                _compare(found, place, change, before.double(), after.double(), dtype)
     return found
 
 

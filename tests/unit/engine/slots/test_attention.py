@@ -6,6 +6,7 @@ import torch
 from snakesteer.engine.slots.attention import BLOCK, Blocked, attend_slots
 
 SLOTS, KV_HEADS, GROUP, WIDTH, SHARED, BLOCKS = 5, 2, 3, 16, 21, 3
+PREFIX = torch.tensor([0, 2, 1, 0, 2])  # of each slot
 
 
 def inputs(dtype=torch.float32):
@@ -15,8 +16,8 @@ def inputs(dtype=torch.float32):
         return torch.randn(*shape, generator=generator).to(dtype)
 
     def keys():
-        shared = random(KV_HEADS, SHARED, WIDTH)
-        return Blocked(shared, random(BLOCKS, SLOTS, KV_HEADS, BLOCK, WIDTH))
+        shared = random(3, KV_HEADS, SHARED, WIDTH)
+        return Blocked(shared, random(BLOCKS, SLOTS, KV_HEADS, BLOCK, WIDTH), PREFIX)
 
     query = random(SLOTS, KV_HEADS * GROUP, 1, WIDTH)
     lengths = torch.tensor([1, 17, 64, 65, 130])  # own positions that each slot sees
@@ -34,7 +35,7 @@ def plain(query, keys, values, hidden, softcap):
 
         def whole(kv, slot=slot):
             own = kv.own[:, slot].transpose(0, 1).reshape(KV_HEADS, BLOCKS * BLOCK, WIDTH)
-            kv = torch.cat([kv.shared, own], dim=1)
+            kv = torch.cat([kv.shared[PREFIX[slot]], own], dim=1)
             return kv.repeat_interleave(GROUP, dim=0).double()
 
         mask = torch.cat([hidden.shared[0, slot, 0], hidden.own[:, slot, 0, 0].reshape(-1)])
@@ -58,10 +59,20 @@ def test_hidden_blocks_change_no_bit(dtype):
     whole = attend_slots(query, keys, values, hidden, 0.3, None)
 
     def first(kv, blocks):
-        return Blocked(kv.shared, kv.own[:blocks])
+        return Blocked(kv.shared, kv.own[:blocks], kv.prefix)
 
     two = attend_slots(query, first(keys, 2), first(values, 2), first(hidden, 2), 0.3, None)
     one = attend_slots(query, first(keys, 1), first(values, 1), first(hidden, 1), 0.3, None)
     assert torch.equal(two[:4], whole[:4])
     assert torch.equal(one[:3], whole[:3])
     assert not torch.equal(two[4], whole[4])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_other_prefixes_change_no_bit(dtype):
+    query, keys, values, hidden = inputs(dtype)
+    whole = attend_slots(query, keys, values, hidden, 0.3, None)
+    alone = [Blocked(kv.shared[2:], kv.own, torch.zeros_like(PREFIX)) for kv in (keys, values)]
+    one = attend_slots(query, *alone, hidden, 0.3, None)
+    assert torch.equal(one[PREFIX == 2], whole[PREFIX == 2])
+    assert not torch.equal(one[0], whole[0])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.slots.engine import SlotsEngine
-from snakesteer.engine.slots.scheduler import Scheduler
+from snakesteer.engine.slots.lane import Lane
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.operators import OPERATORS
@@ -42,28 +42,28 @@ class Recorder(SlotsEngine):
 
     def generate(self, requests):
         self.seen = {index: [] for index in range(len(requests))}
-        right = Scheduler._extend
+        advance = Lane.advance
 
-        def extend(scheduler, one, tokens, alphas):
-            if tokens != [-1]:
-                self.seen[one.index].append(self._decoder.last_logits[one.slots[0]])
-            return right(scheduler, one, tokens, alphas)
+        def advancing(lane, *arguments):
+            live = list(lane.scheduler.live)
+            ended = advance(lane, *arguments)
+            for one in live:
+                self.seen[one.ticket].append(lane.decoder.last_logits[one.slot])
+            return ended
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Scheduler, "_extend", extend)
+            patch.setattr(Lane, "advance", advancing)
             return super().generate(requests)
 
-    def _decoder_for(self, *arguments):
-        decoder = super()._decoder_for(*arguments)
-        if not hasattr(decoder, "recorded"):
-            decoder.recorded = True
-            logits = decoder.logits
+    def _decoder(self, capacity):
+        decoder = super()._decoder(capacity)
+        logits = decoder.logits
 
-            def keep(used):
-                decoder.last_logits = logits(used).clone()
-                return decoder.last_logits
+        def keep(*arguments):
+            decoder.last_logits = logits(*arguments).clone()
+            return decoder.last_logits
 
-            decoder.logits = keep
+        decoder.logits = keep
         return decoder
 
 

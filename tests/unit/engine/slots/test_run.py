@@ -68,7 +68,7 @@ def test_prompts_are_read_once_and_kept_within_the_limit(monkeypatch):
     monkeypatch.setattr(slots_module, "kept_bytes", lambda _device: 3 * one_prompt)
     small = SlotsEngine(loaded_model("llama"), GREEDY, 8)
     assert small.generate(requests) == first
-    store = small._stores[0]
+    store = small._prompts.of(requests[0], ())
     assert len(store._kept) == 3
     assert not store._waiting
 
@@ -113,6 +113,7 @@ def test_several_steps_between_two_looks_change_nothing():
     requests.append(Request(PROMPTS[0], CONTEXT - len(PROMPTS[0])))
     one = SlotsEngine(loaded_model("gpt2"), GREEDY, 9)
     many = SlotsEngine(loaded_model("gpt2"), GREEDY, 9)
+    assert one.ticks == 1
     many.ticks = 8
     found, wanted = many.generate(requests), one.generate(requests)
     assert found == wanted
@@ -169,7 +170,7 @@ def test_captured_steps_equal_the_reference(on_gpu, compiled):
     found = engine.generate(requests)
     assert found == wanted
     assert [g.alpha_t for g in found] == pytest.approx([g.alpha_t for g in wanted], abs=1e-3)
-    assert engine._decoder._graphs
+    assert all(lane.decoder._graphs for lane in engine._lanes.values())
 
 
 @needs_cuda

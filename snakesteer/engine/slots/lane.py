@@ -1,0 +1,210 @@
+"""A lane: slots whose requests are decoded together, since they need the same computation.
+
+Requests under a dynamic strength take three passes a step, others one. So that no row stands idle,
+each kind has slots of its own.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass
+
+from snakesteer.data.prompts import Ids
+from snakesteer.engine.interface import Generation, Request
+from snakesteer.engine.slots.capacity import Capacity, needed_for, parting
+from snakesteer.engine.slots.decode import SlotDecoder, SlotStart
+from snakesteer.engine.slots.rows import residual_steering
+from snakesteer.engine.slots.scheduler import Ends, Live, Scheduler
+from snakesteer.engine.slots.store import PromptStores, reading
+from snakesteer.engine.watch import Watch
+
+MOST_PREFIXES = 8  # every step multiplies all slots with all of them
+
+
+@dataclass
+class Work:
+    """How much has been computed.
+
+    Attributes:
+        steps: Decode steps.
+        live: Slots that held a request in them, summed over the steps.
+        seconds: Time that they took, reading their tokens included.
+    """
+
+    steps: int = 0
+    live: int = 0
+    seconds: float = 0.0
+
+    def occupancy(self, slots: int) -> float:
+        """Share of the slots that held a request."""
+        return self.live / (self.steps * slots) if self.steps else 0.0
+
+
+class Lane:
+    """Requests that have one shared prefix, and all or none a dynamic strength.
+
+    Args:
+        slots: Number of slots.
+        shared: Token ids that all prompts start with; may be empty.
+        ends: Says when a request ends.
+        prompts: Where prompts come from.
+        make_decoder: Makes a decoder of some capacity.
+
+    Attributes:
+        work: What it has done.
+        decoder: Made with the first request.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        shared: Ids,
+        ends: Ends,
+        prompts: PromptStores,
+        make_decoder: Callable[[Capacity], SlotDecoder],
+    ) -> None:
+        self.slots = slots
+        self.shared = shared
+        self.prompts = prompts
+        self.make_decoder = make_decoder
+        self.scheduler = Scheduler(slots, ends)
+        self.work = Work()
+        self.decoder: SlotDecoder | None = None
+        self._prefixes = _Prefixes(0)
+
+    def add(self, ticket: int, request: Request, turn: tuple[int, ...]) -> None:
+        """Queue a request, see `Scheduler.add`."""
+        self.prompts.expect(request, self.shared)
+        self.scheduler.add(ticket, request, turn)
+
+    def drop(self, tickets: Collection[int]) -> None:
+        """Forget requests, whether they wait or are being answered."""
+        waited, stopped = self.scheduler.drop(tickets)
+        for request in waited:
+            self.prompts.of(request, self.shared).forget(request.prompt_ids)
+            self.prompts.forget(request, self.shared)
+        self._end(stopped)
+
+    def refill(self) -> int:
+        """Start what can be started; the number of requests that hold a slot then."""
+        starts: list[SlotStart] = []
+        while (request := self.scheduler.next) is not None and self._admits(request):
+            starts.append(self._filled(self.scheduler.start()))
+        if starts:
+            assert self.decoder is not None
+            self.decoder.start(starts)
+        return len(self.scheduler.live)
+
+    def advance(self, ticks: int, watch: Watch | None) -> list[tuple[int, Generation]]:
+        """Decode some steps; tickets and generations of the requests that end in them.
+
+        Args:
+            ticks: How many.
+            watch: Who looks on, if anyone.
+        """
+        assert self.decoder is not None
+        live = self.scheduler.live
+        if watch is not None:
+            watch.follow({one.ticket: one.slot for one in live})
+        last = self.scheduler.last_position + ticks
+        self.work.steps += ticks
+        self.work.live += ticks * len(live)
+        started = time.perf_counter()
+        tokens, alphas = self.decoder.run(ticks, self.decoder.blocks_for(last - len(self.shared)))
+        self.work.seconds += time.perf_counter() - started
+        ended = self.scheduler.collect(tokens, alphas)
+        self._end([one for one, _ in ended])
+        rule = self.scheduler.ends.rule
+        return [
+            (one.ticket, rule.generation(one.tokens, finish, one.alphas)) for one, finish in ended
+        ]
+
+    def _admits(self, request: Request) -> bool:
+        """Whether there is room for a request, apart from a slot; if so, it is made."""
+        needed = needed_for(request, self.slots, len(self.shared))
+        if self.decoder is None or not self.decoder.capacity.holds(needed):
+            if self.scheduler.live:
+                return False
+            self._make_room(needed)
+        return not self.shared or self._prefixes.has(reading(request))
+
+    def _make_room(self, needed: Capacity) -> None:
+        """A decoder for this request, those that wait, and what the last one had room for."""
+        waiting = self.scheduler.waiting
+        prefixes = len({reading(request) for request in waiting}) if self.shared else 1
+        for request in waiting:
+            work = needed_for(request, self.slots, len(self.shared), min(prefixes, MOST_PREFIXES))
+            needed = needed.with_room_for(work)
+        if self.decoder is not None:
+            needed = needed.with_room_for(self.decoder.capacity)
+        self.decoder = None  # its memory first
+        self.decoder = self.make_decoder(needed)
+        self._prefixes = _Prefixes(needed.prefixes)
+
+    def _filled(self, one: Live) -> SlotStart:
+        """Put a request's prompt into its slot; what the slot starts with."""
+        assert self.decoder is not None
+        request, cache = one.request, self.decoder.cache
+        store = self.prompts.of(request, self.shared)
+        prefix = 0
+        if self.shared:
+            prefix, new = self._prefixes.take(one.ticket, reading(request))
+            if new:
+                assert cache.shared is not None
+                assert store.prefill.prefix is not None
+                cache.shared[:, :, prefix] = store.prefill.prefix
+        self.decoder.fill(one.slot, store.take(request.prompt_ids))
+        return SlotStart(
+            slot=one.slot,
+            token=request.prompt_ids[-1],
+            position=one.position,
+            seed=request.seed,
+            steering=residual_steering(request),
+            parting=parting(request),
+            prefix=prefix,
+        )
+
+    def _end(self, ended: Collection[Live]) -> None:
+        """Take requests out of their slots, which the scheduler has back."""
+        if not ended:
+            return
+        assert self.decoder is not None
+        self.decoder.stop([one.slot for one in ended])
+        for one in ended:
+            self._prefixes.release(one.ticket)
+            self.prompts.forget(one.request, self.shared)
+
+
+class _Prefixes:
+    """Which reading of the shared prefix lies where in a decoder, and who uses it."""
+
+    def __init__(self, count: int) -> None:
+        self._readings: list[Hashable] = [_NOTHING] * count
+        self._at: dict[int, int] = {}  # ticket → where its prefix is
+
+    def has(self, how: Hashable) -> bool:
+        """Whether this reading is there, or has a place to go."""
+        return self._find(how) is not None
+
+    def take(self, ticket: int, how: Hashable) -> tuple[int, bool]:
+        """Where a request finds its prefix, and whether it must be put there first."""
+        at = self._find(how)
+        assert at is not None
+        new = self._readings[at] != how
+        self._readings[at] = how
+        self._at[ticket] = at
+        return at, new
+
+    def release(self, ticket: int) -> None:
+        """A request has ended; its prefix stays until another one needs the place."""
+        self._at.pop(ticket, None)
+
+    def _find(self, how: Hashable) -> int | None:
+        if how in self._readings:
+            return self._readings.index(how)
+        used = Counter(self._at.values())
+        free = (at for at in range(len(self._readings)) if not used[at])
+        return next(free, None)
+
+
+_NOTHING = object()

@@ -1,0 +1,52 @@
+"""What a decoder has room for, and what requests need."""
+
+import dataclasses
+
+import pytest
+
+from snakesteer.engine.interface import Request
+from snakesteer.engine.slots.capacity import Capacity, needed_for, parting
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.residual import Place, ResidualSteering
+from tests.loaded_models import direction
+
+ROOM = Capacity(8, 2, 5, 30, places=2, dynamic=True, prefixes=3, common=2)
+DAC = Dac(0.5, 0.8, 3.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "held"),
+    [
+        ({}, True),
+        ({"blocks": 1, "steps": 3, "places": 1, "prefixes": 1, "common": 3}, True),
+        ({"blocks": 3}, False),
+        ({"steps": 31}, False),
+        ({"places": 3}, False),
+        ({"prefixes": 4}, False),
+        ({"common": 1}, False),
+        ({"shared": 4}, False),
+        ({"slots": 4}, False),
+        ({"dynamic": False}, False),
+    ],
+)
+def test_a_decoder_holds_what_is_not_larger(change, held):
+    """Slots and the shared prefix are part of a result, and must be the same."""
+    work = dataclasses.replace(ROOM, **change)
+    assert ROOM.holds(work) == held
+    if all(getattr(work, name) == getattr(ROOM, name) for name in ("slots", "shared", "dynamic")):
+        both = ROOM.with_room_for(work)
+        assert both.holds(ROOM)
+        assert both.holds(work)
+
+
+def test_what_a_request_needs():
+    prompt = tuple(range(100))
+    assert needed_for(Request(prompt, 29), 8, 0) == Capacity(8, 2, 0, 29)
+    assert needed_for(Request(prompt, 30), 8, 0).blocks == 3
+    assert needed_for(Request(prompt, 30), 8, 1).blocks == 2
+    band = ResidualSteering(3, direction(), 1.0, more=(Place(1, direction(), 1.0),))
+    assert needed_for(Request(prompt, 1, band), 8, 0) == Capacity(8, 2, 0, 1, places=2)
+    dynamic = Request(prompt, 1, dataclasses.replace(band, dac=DAC))
+    assert parting(dynamic) == 1
+    needed = needed_for(dynamic, 8, 0)
+    assert (needed.dynamic, needed.places, needed.common) == (True, 2, 2)
