@@ -1,6 +1,6 @@
 """The engine of a script, and whether two scripts' answers may be compared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,8 +9,9 @@ import torch
 from snakesteer.config import EngineConfig, GenerationConfig, PromptConfig
 from snakesteer.config.params import Params, section
 from snakesteer.data.prompts import Prompter
-from snakesteer.engine.interface import Decoding, Engine
+from snakesteer.engine.interface import Decoding, Engine, Request
 from snakesteer.engine.select import engine_record, make_engine, worth_compiling
+from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel, device_name
 
@@ -77,6 +78,17 @@ def _engine(
         shared_prefix=prompter.shared_prefix(),
         progress=True,
     )
+
+
+def prepare(engine: Engine, requests: Sequence[Request]) -> None:
+    """Settle what depends on memory before the first answer of a run, see `SlotsEngine.prepare`.
+
+    Args:
+        engine: The engine.
+        requests: Like those of the run, the largest among them.
+    """
+    if isinstance(engine, SlotsEngine):
+        engine.prepare(requests)
 
 
 def settled(engine: Engine, work: Callable[[], T]) -> T:

@@ -6,8 +6,13 @@ from snakesteer.config import GenerationConfig
 from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
-from snakesteer.engine.open import open_engine, run_record, settled
-from snakesteer.evaluation.answers import answer_in_chunks, summary, write_answers
+from snakesteer.engine.open import open_engine, prepare, run_record, settled
+from snakesteer.evaluation.answers import (
+    answer_in_chunks,
+    make_request,
+    summary,
+    write_answers,
+)
 from snakesteer.evaluation.noise_floor import AGAIN_AT_MOST, noise_floor
 from snakesteer.models.open import open_model
 from snakesteer.records.files import write_json
@@ -20,6 +25,7 @@ with script_log(snakemake.log[0]):
     engine = open_engine(params, loaded, prompter)
     generation = section(GenerationConfig, "generation", params)
     problems = read_problems(snakemake.input.problems)
+    prepare(engine, [make_request(prompter, problem, None, generation) for problem in problems])
     answer = partial(answer_in_chunks, engine, prompter, generation, params.chunk_size)
     answers = settled(engine, lambda: answer(problems))
     write_answers(snakemake.output.answers, answers)

@@ -1,8 +1,8 @@
-"""How many slots: a number that depends on the machine and the model, never on the work.
+"""How many slots: a number that depends on machine and model, never on the number of trials.
 
 Results that are compared must come from one number of slots, and they come from different rules
-and calls. So the number follows from what does not change between them: the device, its memory in
-total, and the model. It is a power of two, so that small differences do not matter.
+and calls. So the first rule that answers settles it, for the largest step of the whole run, and the
+others take it from the first one's record.
 """
 
 import os
@@ -12,30 +12,45 @@ import torch
 from snakesteer.engine.slots.cache import KvShape
 from snakesteer.models.loading import LoadedModel
 
-MIN_SLOTS = 4  # DAC takes three per request
+MIN_SLOTS = 4
 ON_CPU = 32
 MOST = 1024
+_MULTIPLE = 8  # matrix products of other sizes are slow on a GPU
 _TYPICAL_TOKENS = 1024  # behind the shared prefix, prompt and answer
 _KEPT_SHARE = 16  # of all memory, for prompts that have been read
+_STREAMS = 4  # keys of a slot without, and of the three streams of one with a dynamic strength
+_LOGITS = (
+    16  # float32 numbers per slot and token of the vocabulary: logits and what is made of them
+)
 
 
-def choose_slots(loaded: LoadedModel, shape: KvShape) -> int:
+def choose_slots(
+    loaded: LoadedModel, shape: KvShape, own_tokens: int | None = None, dynamic: bool = True
+) -> int:
     """Number of slots for a model on its device.
 
-    On a CPU more slots than `ON_CPU` gain nothing: the arithmetic is the limit. On a GPU the keys
-    and values may take half of the memory that the weights leave.
+    On a CPU more slots than `ON_CPU` gain nothing: the arithmetic is the limit. On a GPU the slots
+    may take half of the memory that the weights leave.
 
     Args:
         loaded: The model.
         shape: Of its keys and values.
+        own_tokens: Positions of a slot behind the shared prefix; None takes a typical number.
+        dynamic: Whether there may be dynamic strengths, too, which have slots of their own.
     """
     if loaded.device.type != "cuda":
         return ON_CPU
     total = torch.cuda.get_device_properties(loaded.device).total_memory
     weights = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
-    tokens = min(_TYPICAL_TOKENS, loaded.context or _TYPICAL_TOKENS)
-    fitting = int((total - weights) / 2 / (shape.bytes_per_token * tokens))
-    return max(MIN_SLOTS, min(MOST, 2 ** (max(1, fitting).bit_length() - 1)))
+    tokens = own_tokens or min(_TYPICAL_TOKENS, loaded.context or _TYPICAL_TOKENS)
+    keys = shape.bytes_per_token * tokens * (_STREAMS if dynamic else 1)
+    logits = 4 * _LOGITS * loaded.model.config.get_text_config().vocab_size
+    return round_down(min(MOST, int((total - weights) / 2 / (keys + logits))))
+
+
+def round_down(slots: int) -> int:
+    """The number of slots of a good size that is not above this one, and not below the smallest."""
+    return max(MIN_SLOTS, slots // _MULTIPLE * _MULTIPLE)
 
 
 def kept_bytes(device: torch.device) -> int:

@@ -13,6 +13,7 @@ their own prompt pass; they share the slots with all others.
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from tqdm import tqdm
@@ -20,10 +21,10 @@ from tqdm import tqdm
 from snakesteer.data.prompts import Ids
 from snakesteer.engine.batching import check_lengths
 from snakesteer.engine.interface import Decoding, Generation, Request
-from snakesteer.engine.slots.attention import slot_attention
-from snakesteer.engine.slots.capacity import Capacity
+from snakesteer.engine.slots.attention import BLOCK, slot_attention
+from snakesteer.engine.slots.capacity import Capacity, needed_for
 from snakesteer.engine.slots.check import examine
-from snakesteer.engine.slots.count import MIN_SLOTS, choose_slots, kept_bytes
+from snakesteer.engine.slots.count import MIN_SLOTS, choose_slots, kept_bytes, round_down
 from snakesteer.engine.slots.decode import SlotDecoder
 from snakesteer.engine.slots.lane import Lane, Work
 from snakesteer.engine.slots.prefill import Prefill, prompt_blocks
@@ -54,7 +55,8 @@ class SlotsEngine:
         progress: Show a progress bar on the terminal.
 
     Attributes:
-        slots: Number of slots. Halved where a call of `generate` runs out of memory on the GPU.
+        slots: Number of slots, see `prepare`. Halved where `generate` runs out of memory on the
+            GPU.
         watch: Who looks on, if anyone; set before the first call.
 
     Raises:
@@ -77,6 +79,7 @@ class SlotsEngine:
         self.compiled = compiled
         self.progress = progress
         self.shared_prefix = tuple(shared_prefix)
+        self._choose = slots is None
         self.slots = choose_slots(loaded, self.shape) if slots is None else slots
         if self.slots < MIN_SLOTS:
             raise UserError(
@@ -102,6 +105,48 @@ class SlotsEngine:
             total.seconds += lane.work.seconds
         return found
 
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """Settle the number of slots on a GPU, before there is any answer.
+
+        The largest step of a run is computed once: all slots full, with and without a dynamic
+        strength. Where it does not fit into memory there are fewer slots. A number that was given
+        stays.
+
+        Args:
+            requests: Of the run, the largest among them.
+
+        Raises:
+            UserError: Too little memory for the slots that were given, or for the fewest.
+        """
+        if self.loaded.device.type != "cuda" or not requests:
+            return
+        needed = [
+            needed_for(request, self.slots, self.shared_length(request)) for request in requests
+        ]
+        if self._choose:
+            own = max(one.blocks for one in needed) * BLOCK
+            self.slots = choose_slots(self.loaded, self.shape, own)
+        while True:
+            try:
+                self._rehearse(requests)
+                return
+            except torch.OutOfMemoryError as error:
+                self._forget()
+                fewer = round_down(self.slots * 3 // 4)
+                if not self._choose or fewer == self.slots:
+                    raise _too_large(self.slots) from error
+                logger.warning("%d slots do not fit: trying %d", self.slots, fewer)
+                self.slots = fewer
+            torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def _rehearse(self, requests: Sequence[Request]) -> None:
+        largest = max(requests, key=lambda one: len(one.prompt_ids) + one.max_new_tokens)
+        with self._running():
+            for dynamic in (False, True):
+                lane = self._lane(self.shared_prefix[: self.shared_length(largest)], dynamic)
+                lane.rehearse(replace(largest, steering=None))
+
     def generate(self, requests: Sequence[Request]) -> list[Generation]:
         """Generate one text per request, in their order.
 
@@ -118,10 +163,7 @@ class SlotsEngine:
             except torch.OutOfMemoryError as error:
                 self._forget()
                 if self.slots // 2 < MIN_SLOTS:
-                    raise UserError(
-                        f"{self.slots} slots do not fit into the GPU's memory",
-                        "Lower generation.max_new_tokens or prompt.shots, or use a smaller model.",
-                    ) from error
+                    raise _too_large(self.slots) from error
                 self.slots //= 2
             torch.cuda.empty_cache()
             logger.warning("out of memory: starting again with %d slots", self.slots)
@@ -145,15 +187,18 @@ class SlotsEngine:
 
         What waits or is being answered when it closes is forgotten.
         """
-        with (
-            slot_attention(self.loaded.model),
-            watched(self.watch, self.steering.hooked()),
-        ):
+        with self._running():
             session = SlotsSession(self)
             try:
                 yield session
             finally:
                 session.drop(range(session.next_ticket))
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """The model as the engine needs it; as it was when the context closes."""
+        with slot_attention(self.loaded.model), watched(self.watch, self.steering.hooked()):
+            yield
 
     def shared_length(self, request: Request) -> int:
         """How many tokens of the shared prefix a prompt starts with: all or none."""
@@ -162,10 +207,14 @@ class SlotsEngine:
 
     def lane(self, request: Request) -> Lane:
         """The slots that answer a request."""
-        shared = self.shared_prefix[: self.shared_length(request)]
-        key = (self.slots, request.is_dynamic, shared)
+        return self._lane(self.shared_prefix[: self.shared_length(request)], request.is_dynamic)
+
+    def _lane(self, shared: Ids, dynamic: bool) -> Lane:
+        key = (self.slots, dynamic, shared)
         if key not in self._lanes:
-            self._lanes[key] = Lane(self.slots, shared, self.ends, self._prompts, self._decoder)
+            self._lanes[key] = Lane(
+                self.slots, dynamic, shared, self.ends, self._prompts, self._decoder
+            )
         return self._lanes[key]
 
     def _reader(self, shared: Ids, steering: ResidualSteering | None) -> Prefill:
@@ -186,6 +235,13 @@ class SlotsEngine:
         """Free all memory."""
         self._lanes.clear()
         self._prompts = PromptStores(self._reader, kept_bytes(self.loaded.device))
+
+
+def _too_large(slots: int) -> UserError:
+    return UserError(
+        f"{slots} slots do not fit into the GPU's memory",
+        "Lower engine.slots, generation.max_new_tokens or prompt.shots, or use a smaller model.",
+    )
 
 
 class SlotsSession:

@@ -7,7 +7,7 @@ each kind has slots of its own.
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from snakesteer.data.prompts import Ids
 from snakesteer.engine.interface import Generation, Request
@@ -45,6 +45,7 @@ class Lane:
 
     Args:
         slots: Number of slots.
+        dynamic: Whether the strengths are.
         shared: Token ids that all prompts start with; may be empty.
         ends: Says when a request ends.
         prompts: Where prompts come from.
@@ -58,12 +59,14 @@ class Lane:
     def __init__(
         self,
         slots: int,
+        dynamic: bool,
         shared: Ids,
         ends: Ends,
         prompts: PromptStores,
         make_decoder: Callable[[Capacity], SlotDecoder],
     ) -> None:
         self.slots = slots
+        self.dynamic = dynamic
         self.shared = shared
         self.prompts = prompts
         self.make_decoder = make_decoder
@@ -118,6 +121,17 @@ class Lane:
         return [
             (one.ticket, rule.generation(one.tokens, finish, one.alphas)) for one, finish in ended
         ]
+
+    def rehearse(self, request: Request) -> None:
+        """Compute one step with all slots as full as this request can make them.
+
+        Args:
+            request: Unsteered; only its size matters.
+        """
+        needed = needed_for(request, self.slots, len(self.shared))
+        self._make_room(replace(needed, dynamic=self.dynamic))
+        assert self.decoder is not None
+        self.decoder.run(1, needed.blocks)
 
     def _admits(self, request: Request) -> bool:
         """Whether there is room for a request, apart from a slot; if so, it is made."""

@@ -13,7 +13,7 @@ from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots import engine as slots_module
 from snakesteer.engine.slots.cache import KvShape
-from snakesteer.engine.slots.count import MOST, ON_CPU, choose_slots
+from snakesteer.engine.slots.count import MIN_SLOTS, MOST, ON_CPU, choose_slots
 from snakesteer.engine.slots.decode import SlotDecoder
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
@@ -122,20 +122,78 @@ def test_several_steps_between_two_looks_change_nothing():
     assert len(alphas) == len(set(alphas)) == 12
 
 
+def gpu_like(monkeypatch, gigabytes=80):
+    """The tiny model as on a GPU of that size; it still computes on the CPU."""
+    properties = type("Properties", (), {"total_memory": gigabytes * 2**30})
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: properties)
+    return dataclasses.replace(loaded_model("llama"), device=torch.device("cuda"), context=2048)
+
+
 def test_the_number_of_slots_depends_on_the_machine_and_the_model(monkeypatch):
-    loaded = loaded_model("llama")
     shape = KvShape(layers=22, heads=4, width=64, dtype=torch.bfloat16)
-    assert choose_slots(loaded, shape) == ON_CPU
-    gpu = dataclasses.replace(loaded, device=torch.device("cuda"), context=2048)
+    assert choose_slots(loaded_model("llama"), shape) == ON_CPU
 
-    def with_memory(gigabytes):
-        properties = type("Properties", (), {"total_memory": gigabytes * 2**30})
-        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: properties)
-        return choose_slots(gpu, shape)
+    def chosen(gigabytes, *arguments):
+        return choose_slots(gpu_like(monkeypatch, gigabytes), shape, *arguments)
 
-    # Half of 8 GiB holds 182 slots of 1024 tokens with 22.5 kB each.
-    assert with_memory(8) == 128
-    assert with_memory(80) == MOST
+    # Half of 8 GiB: 46 slots of 1024 tokens with 22.5 kB each, in four streams.
+    assert chosen(8) == 40
+    assert chosen(8, 1024, False) == 184
+    assert chosen(8, 512) > chosen(8, 640) > chosen(8)
+    assert chosen(1) == MIN_SLOTS
+    assert chosen(800) == MOST
+
+
+def rehearsing(monkeypatch, fitting, number=None):
+    """An engine on a stand-in for a GPU that holds a step of so many slots under DAC."""
+    steps = []
+
+    def run(self, ticks, used):
+        steps.append((self.capacity.slots, self.capacity.dynamic, used, self.capacity.steps))
+        if self.capacity.dynamic and self.capacity.slots > fitting:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [], []
+
+    monkeypatch.setattr(slots_module, "choose_slots", lambda *_arguments: 64)
+    engine = SlotsEngine(loaded_model("llama"), GREEDY, number)
+    engine.loaded = gpu_like(monkeypatch)
+    monkeypatch.setattr(slots_module, "SlotDecoder", lambda _loaded, *rest: Fake(*rest))
+    monkeypatch.setattr(Fake, "run", run, raising=False)
+    return engine, steps
+
+
+class Fake:
+    """A decoder without tensors."""
+
+    def __init__(self, _decoding, _steering, _shape, capacity, *_rest):
+        self.capacity = capacity
+
+
+def test_slots_are_settled_by_the_largest_step_before_any_answer(monkeypatch, caplog):
+    engine, steps = rehearsing(monkeypatch, fitting=30)
+    with caplog.at_level(logging.WARNING):
+        engine.prepare([Request(PROMPTS[0], 3), Request(PROMPTS[-1], 100), Request((5,), 7)])
+    assert [slots for slots, _, _, _ in steps] == [64, 64, 48, 48, 32, 32, 24, 24]
+    assert engine.slots == 24
+    assert {(used, new) for _, _, used, new in steps} == {(2, 100)}
+    assert "64 slots do not fit: trying 48" in caplog.text
+
+
+def test_slots_that_were_given_are_not_changed(monkeypatch):
+    engine, _ = rehearsing(monkeypatch, fitting=30, number=64)
+    with pytest.raises(UserError, match="64 slots do not fit"):
+        engine.prepare([Request(PROMPTS[0], 3)])
+    engine, steps = rehearsing(monkeypatch, fitting=80, number=72)
+    engine.prepare([Request(PROMPTS[0], 3)])
+    assert engine.slots == 72
+    assert len(steps) == 2
+
+
+def test_too_little_memory_for_the_fewest_slots_is_an_error(monkeypatch):
+    engine, steps = rehearsing(monkeypatch, fitting=0)
+    with pytest.raises(UserError, match="do not fit"):
+        engine.prepare([Request(PROMPTS[0], 3)])
+    assert steps[-1][0] == MIN_SLOTS
 
 
 @pytest.mark.parametrize(("progress", "terminal"), [(True, True), (True, False), (False, True)])
