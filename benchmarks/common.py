@@ -15,6 +15,7 @@ from snakesteer.engine.interface import Request
 from snakesteer.engine.slots.cache import KvShape
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.loading import LoadedModel, load_causal_lm, resolve_dtype
+from snakesteer.steering.dac import Dac
 from snakesteer.steering.residual import ResidualSteering
 
 # Shapes of well-known models, filled with random numbers: speed does not depend on the weights.
@@ -110,14 +111,28 @@ def make_prompts(loaded: LoadedModel, count: int, shared: int, own: int) -> list
 
 
 def make_requests(
-    loaded: LoadedModel, prompts: list[tuple[int, ...]], alphas: list[float], new_tokens: int
+    loaded: LoadedModel,
+    prompts: list[tuple[int, ...]],
+    alphas: list[float],
+    new_tokens: int,
+    layer: int | None = None,
+    dac: Dac | None = None,
 ) -> list[Request]:
-    """Every prompt at every strength, strength by strength."""
+    """Every prompt at every strength, strength by strength.
+
+    Args:
+        loaded: The model.
+        prompts: Token ids.
+        alphas: Strengths.
+        new_tokens: Of every answer.
+        layer: Steered block; None takes the middle one.
+        dac: Makes the strength dynamic.
+    """
     hidden = loaded.model.config.hidden_size
     vector = torch.randn(hidden, generator=torch.Generator().manual_seed(1)) / hidden**0.5
-    layer = len(loaded.blocks) // 2
+    layer = len(loaded.blocks) // 2 if layer is None else layer
     return [
-        Request(prompt, new_tokens, ResidualSteering(layer, vector, alpha))
+        Request(prompt, new_tokens, ResidualSteering(layer, vector, alpha, dac=dac))
         for alpha in alphas
         for prompt in prompts
     ]

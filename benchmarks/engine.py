@@ -6,6 +6,9 @@
 (a) ``generate`` with a hook at batch 8, (b) ``generate`` at its best of several batch sizes,
 (c) the slots engine. The slow ones answer only as many requests as their option says; rates are
 tokens per second of the whole call, prompts included.
+
+``--dac`` compares CAA with DAC, which takes three passes above the steered layer; ``--distinct``
+answers the same prompts with 1, 8, … different vectors in one batch.
 """
 
 import argparse
@@ -22,6 +25,8 @@ from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding, Engine, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.engine import SlotsEngine
+from snakesteer.steering.dac import Dac
+from snakesteer.steering.residual import ResidualSteering
 
 
 def rate(engine: Engine, requests: list[Request], device: torch.device) -> float:
@@ -31,6 +36,45 @@ def rate(engine: Engine, requests: list[Request], device: torch.device) -> float
     generations = engine.generate(requests)
     common.synchronize(device)
     return sum(g.num_tokens for g in generations) / (time.perf_counter() - started)
+
+
+def report_dac(engine: SlotsEngine, prompts: list[tuple[int, ...]], new_tokens: int) -> None:
+    """What a token costs under DAC, against one under CAA, by the steered layer."""
+    dac = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=2.0, probe_alpha=1.0)
+    depth = len(engine.loaded.blocks)
+    for layer in sorted({depth // 3, depth // 2, 2 * depth // 3}):
+        rates = []
+        for some in (None, dac):
+            requests = common.make_requests(
+                engine.loaded, prompts, [0.5], new_tokens, layer=layer, dac=some
+            )
+            engine.generate(requests[: engine.slots])  # captures and compiles
+            rates.append(max(rate(engine, requests, engine.loaded.device) for _ in range(2)))
+        print(
+            f"    layer {layer} of {depth}: CAA {rates[0]:,.0f} tok/s, DAC {rates[1]:,.0f} tok/s, "
+            f"{rates[0] / rates[1]:.2f}× the cost"
+        )
+
+
+def report_distinct(
+    engine: SlotsEngine, prompts: list[tuple[int, ...]], counts: list[int], new_tokens: int
+) -> None:
+    """Rates with so many different vectors, layers and strengths in one batch."""
+    generator = torch.Generator().manual_seed(3)
+    hidden, depth = engine.loaded.model.config.hidden_size, len(engine.loaded.blocks)
+    for count in counts:
+        steerings = [
+            ResidualSteering(
+                index % depth, torch.randn(hidden, generator=generator) / hidden**0.5, 0.5 + index
+            )
+            for index in range(count)
+        ]
+        requests = [
+            Request(prompt, new_tokens, steerings[index % count])
+            for index, prompt in enumerate(prompts)
+        ]
+        engine.generate(requests[: engine.slots])
+        print(f"    K = {count}: {rate(engine, requests, engine.loaded.device):,.0f} tok/s")
 
 
 def main() -> None:
@@ -46,6 +90,8 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=128)
     parser.add_argument("--peer-requests", type=int, default=16)
     parser.add_argument("--batch-sizes", type=int, nargs="*", default=[64, 256, 1024])
+    parser.add_argument("--dac", action="store_true", help="CAA against DAC")
+    parser.add_argument("--distinct", type=int, nargs="*", default=[], help="numbers of vectors")
     options = parser.parse_args()
 
     loaded = common.load(options)
@@ -65,11 +111,12 @@ def main() -> None:
         shared_prefix=shared if options.shared_tokens else (),
     )
     slots.generate(requests[: slots.slots])  # captures, compiles and reads the shared prefix
-    slots.steps, slots.step_seconds = 0, 0.0
+    before = slots.work["plain"]
     fast = rate(slots, requests, loaded.device)
     print(f"(c) slots, {slots.slots} of them: {fast:,.0f} tok/s ({len(requests)} requests)")
     memory = common.peak_memory(loaded.device)
-    step = slots.step_seconds / slots.steps
+    work = slots.work["plain"] - before
+    step = work.seconds / work.steps
     own = options.own_tokens + options.new_tokens // 2
     floor, limit = common.floor_seconds(
         loaded, slots.shape, slots.slots, options.shared_tokens, own
@@ -77,7 +124,11 @@ def main() -> None:
     print(
         f"    step {step * 1e3:.2f} ms, floor {floor * 1e3:.2f} ms ({limit}): {step / floor:.2f}×"
     )
-    print(f"    peak memory {memory:.2f} GB")
+    print(f"    {work.occupancy(slots.slots):.0%} of the slots busy, peak memory {memory:.2f} GB")
+    if options.dac:
+        report_dac(slots, prompts, options.new_tokens)
+    if options.distinct:
+        report_distinct(slots, prompts, options.distinct, options.new_tokens)
 
     peer = requests[: options.peer_requests]
     ReferenceEngine(loaded, Decoding(), 8).generate(

@@ -101,7 +101,8 @@ def main() -> None:
     drawn, tokens = (sum(part) for part in zip(*drawing, strict=True))
     learned = seconds - drawn
     print(f"answers: {tokens:,} tokens in {drawn:.2f} s, {tokens / drawn:,.0f} tok/s")
-    print(f"    {engine.slots} slots, step {engine.step_seconds / engine.steps * 1e3:.2f} ms")
+    work = engine.work["plain"]
+    print(f"    {engine.slots} slots, step {work.seconds / work.steps * 1e3:.2f} ms")
     print(f"update: {learned:.2f} s, {tokens / learned:,.0f} tok/s of the answers")
     print(f"together: {tokens / seconds:,.0f} tok/s, {seconds / options.steps:.2f} s a step")
     print(f"peak memory {common.peak_memory(loaded.device):.2f} GB")

@@ -99,10 +99,7 @@ class SlotsEngine:
         """What has been computed: ``plain``, and ``dynamic`` for dynamic strengths."""
         found = {"plain": Work(), "dynamic": Work()}
         for (_, dynamic, _), lane in self._lanes.items():
-            total = found["dynamic" if dynamic else "plain"]
-            total.steps += lane.work.steps
-            total.live += lane.work.live
-            total.seconds += lane.work.seconds
+            found["dynamic" if dynamic else "plain"] += lane.work
         return found
 
     def prepare(self, requests: Sequence[Request]) -> None:

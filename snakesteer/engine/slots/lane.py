@@ -35,6 +35,12 @@ class Work:
     live: int = 0
     seconds: float = 0.0
 
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.steps + other.steps, self.live + other.live, self.seconds + other.seconds)
+
+    def __sub__(self, other: "Work") -> "Work":
+        return Work(self.steps - other.steps, self.live - other.live, self.seconds - other.seconds)
+
     def occupancy(self, slots: int) -> float:
         """Share of the slots that held a request."""
         return self.live / (self.steps * slots) if self.steps else 0.0
