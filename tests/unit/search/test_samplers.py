@@ -88,8 +88,8 @@ def test_one_seed_is_one_study_whatever_comes_first_and_pruning_saves_tokens(
 def test_the_grid_covers_its_points_whatever_fails(tmp_path, fail_at):
     settings = {"n_trials": 13, "grid_points": 5}
     if fail_at is not None:
+        failing = desk(fail_at=(fail_at, RuntimeError("boom")))
         with pytest.raises(RuntimeError):
-            failing = desk(fail_at=(fail_at, RuntimeError("boom")))
             run(tmp_path / "j", "grid", "none", failing, **settings)
     study = run(tmp_path / "j", "grid", "none", desk(), **settings)
     ended = [t.params for t in study.trials if t.state == TrialState.COMPLETE]
