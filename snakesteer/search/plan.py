@@ -10,7 +10,7 @@ from snakesteer.steering.candidate import VectorKey
 from snakesteer.steering.vector import AnyVector
 
 FEWEST_IN_FLIGHT, MOST_IN_FLIGHT = 2, 8
-PROBLEMS_PER_ROW = 4  # of all trials in flight
+PROBLEMS_PER_ROW = 12  # of all trials in flight
 
 
 @dataclass(frozen=True, eq=False)
