@@ -2,12 +2,12 @@
 
     python benchmarks/occupancy.py
 
-The search is the real one (`run_study`), with an engine that only counts. It has two lanes of slots,
-one for constant and one for dynamic strengths (DAC); every step advances the fuller lane, and one of
-DAC takes 2.2 times as long. *Busy* is the share of the slots of the advanced lane that hold a
-request, weighted by time; *useful* the share of the decoded tokens whose answers count, as those of
-pruned trials' later chunks do not; *in rounds* is how busy the slots are where trials are answered
-in rounds, chunk by chunk with all others, and the next chunk begins when the last one has ended.
+The search is the real one (`run_study`), with an engine that only counts. It has two lanes of
+slots, one for constant and one for dynamic strengths (DAC); every step advances the fuller lane,
+and one of DAC takes 2.2 times as long. *Busy* is the share of the slots of the advanced lane that
+hold a request, weighted by time; *useful* the share of the decoded tokens whose answers count, as
+those of pruned trials' later chunks do not. *In rounds* is how busy the same slots are where trials
+are answered in rounds, chunk by chunk together, and a chunk begins when the last one has ended.
 """
 
 import argparse
@@ -22,20 +22,29 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import optuna
+import torch
 
 from snakesteer.config import GenerationConfig, PromptConfig, SearchConfig, SteeringConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Generation, Request
-from snakesteer.evaluation.answers import Answer, AnswerQueue, grade_generation, make_request
+from snakesteer.evaluation.answers import (
+    Answer,
+    AnswerQueue,
+    chunks,
+    grade_generation,
+    make_request,
+)
 from snakesteer.search.desk import ProblemDesk
 from snakesteer.search.plan import Plan, fitting_trials
 from snakesteer.search.samplers import make_pruner
 from snakesteer.search.study import run_study
+from snakesteer.steering.dac import Dac
 from snakesteer.steering.residual import ResidualSteering
 from snakesteer.steering.vector import Vector
 
 DAC_COST = 2.2
+DAC = Dac(1.0, 0.5, 2.0, 0.1)
 LAYERS = tuple(range(6, 19, 2))
 DIRECTIONS = ("caa", "probe")
 # As long as the residual stream, so that α is the dose.
@@ -238,31 +247,48 @@ def search(shape: Shape, seed: int) -> dict[str, float]:
 
 
 def in_rounds(shape: Shape, seed: int) -> float:
-    """How busy the slots are in rounds of as many trials as chunks fill them, none pruned."""
+    """How busy the slots are in rounds of as many trials as have a chunk in them, none pruned."""
     config, session = shape.search, CountingSession(shape, seed)
-    steering = [ResidualSteering(6, VECTORS["caa", 6].tensor, 0.1)] if False else []
-    raise NotImplementedError(config, session, steering)
+    problems, _, prompter = unsteered(shape)
+    rng = np.random.default_rng(seed)
+    together = min(max(1, shape.slots // config.chunk_size), max(2, config.n_trials // 8))
+    for first in range(1, config.n_trials, together):
+        steerings = [
+            ResidualSteering(
+                6,
+                torch.ones(4),
+                float(rng.uniform(-0.3, 0.3)),
+                dac=DAC if rng.random() < 0.5 else None,
+            )
+            for _ in range(first, min(first + together, config.n_trials))
+        ]
+        for part in chunks(problems, config.chunk_size):
+            queue = AnswerQueue(session, prompter, GenerationConfig())
+            queue.add([(problem, steering) for steering in steerings for problem in part])
+            while queue.ended():
+                pass
+    return session.busy / session.time / shape.slots
 
 
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    for name, shape in {
-        "embedded": embedded(),
-        "embedded W3": embedded(trials_in_flight=3),
-        "embedded W4": embedded(trials_in_flight=4),
-        **{
-            f"full {slots} W{w}": full(slots, trials_in_flight=w)
-            for slots, w in ((1024, 8), (512, 8), (512, 6), (256, 4), (256, 8), (128, 2), (128, 4))
-        },
-    }.items():
-        found = [search(shape, seed) for seed in range(options.seeds)]
+    shapes = {"default run": embedded()} | {
+        f"gsm8k-full, {slots} slots": full(slots) for slots in (128, 256, 512, 1024)
+    }
+    print("| Search | Trials in flight | Pruned | In rounds | Busy | Useful |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for name, shape in shapes.items():
+        seeds = range(options.seeds)
+        found = [search(shape, seed) for seed in seeds]
+        mean = {key: float(np.mean([row[key] for row in found])) for key in found[0]}
+        before = np.mean([in_rounds(shape, seed) for seed in seeds])
         print(
-            name,
-            {key: round(float(np.mean([row[key] for row in found])), 3) for key in found[0]},
+            f"| {name} | {mean['in flight']:.0f} | {mean['pruned']:.0f} | {before:.0%} | "
+            f"{mean['busy']:.0%} | {mean['useful']:.0%} |",
             flush=True,
         )
 

@@ -84,5 +84,5 @@ def test_what_is_dropped_is_asked_for_as_a_whole_when_it_is_needed_again(make):
     for _ in range(CHUNK):
         assert board.answers(TWO, 0) is None
         board.work([Member(7, TWO, At(0))])
-    assert (TWO, 0, 7) == desk.asked[asked]
+    assert desk.asked[asked] == (TWO, 0, 7)
     assert board.answers(TWO, 0) is not None

@@ -9,7 +9,7 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 
 from snakesteer.config import SearchConfig, SteeringConfig
-from snakesteer.search.journal import open_study
+from snakesteer.search.journal import URL_VARIABLE, open_study
 from snakesteer.search.plan import Plan
 from snakesteer.search.samplers import make_pruner
 from snakesteer.search.study import run_study
@@ -90,6 +90,18 @@ def test_a_stop_between_answers(tmp_path, sampler, error):
             with pytest.raises(type(error)):
                 run(tmp_path / "j", desk(fail_at=(answers, error)), **plan)
         assert records(run(tmp_path / "j", desk(), **plan)) == whole
+
+
+def test_a_stop_of_a_study_in_a_database(tmp_path, monkeypatch):
+    found = []
+    for name, stops in (("whole", ()), ("stopped", (3, 14, 9))):
+        monkeypatch.setenv(URL_VARIABLE, f"sqlite:///{tmp_path / name}.db")
+        for answers in stops:
+            with pytest.raises(Killed):
+                run(tmp_path / "j", desk(fail_at=(answers, Killed())))
+        found.append(records(run(tmp_path / "j", desk())))
+    assert found[0] == found[1]
+    assert len(found[0]) == 7
 
 
 def told(journal):
