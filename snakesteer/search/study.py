@@ -6,7 +6,6 @@ trials. A trial's sampler is seeded by the study's seed and the trial's number: 
 seed give one study.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -21,8 +20,6 @@ from snakesteer.search.course import Course
 from snakesteer.search.journal import WORKER, finished_trials
 from snakesteer.search.plan import Plan
 from snakesteer.steering.candidate import PARAM_NAMES
-
-logger = logging.getLogger(__name__)
 
 # What a finished trial keeps beside its parameters.
 COSTS = ("accuracy_by_chunk", "problems", "new_tokens", "invalid")
