@@ -156,8 +156,14 @@ def true_accuracy(peaks: dict[str, Peak], candidate: Candidate) -> float:
     )
 
 
-def search(form: str, space: str, agree: bool, per_round: int, seed: int) -> tuple[float, ...]:
-    """One search; the regret of the best-looking trial at each budget, and trials until near."""
+def search(
+    form: str, space: str, agree: bool, at_once: int, rounds: bool, seed: int
+) -> tuple[float, ...]:
+    """One search; the regret of the best-looking trial at each budget, and trials until near.
+
+    Trials are asked for until so many run at once; then all of them have their results (rounds), or
+    the first one has.
+    """
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     options, own = FORMS[form]
@@ -173,19 +179,20 @@ def search(form: str, space: str, agree: bool, per_round: int, seed: int) -> tup
     study.enqueue_trial(start)
     true: list[float] = []
     seen: list[float] = []
+    asked: list[tuple[optuna.Trial, float]] = []
     while len(true) < max(BUDGETS):
-        asked = []
-        for _ in range(min(per_round, max(BUDGETS) - len(true))):
+        while len(asked) < min(at_once, max(BUDGETS) - len(true)):
             study.sampler = TPESampler(
                 n_startup_trials=STARTUP,
-                constant_liar=per_round > 1,
+                constant_liar=at_once > 1,
                 seed=(seed * 1_000_003 + len(true) + len(asked)) % 2**32,
                 **options,
             )
             trial = study.ask()
             candidate = suggest(OwnNames(trial) if own else trial, config, LAYERS, vectors)
             asked.append((trial, true_accuracy(peaks, candidate)))
-        for trial, right in asked:
+        for _ in range(len(asked) if rounds else 1):
+            trial, right = asked.pop(0)
             found = rng.binomial(PROBLEMS, min(1.0, max(0.0, right))) / PROBLEMS
             study.tell(trial, found)
             true.append(right)
@@ -195,7 +202,7 @@ def search(form: str, space: str, agree: bool, per_round: int, seed: int) -> tup
     return (*regrets, float(near))
 
 
-def _search(task: tuple[str, str, bool, int, int]) -> tuple[float, ...]:
+def _search(task: tuple[str, str, bool, int, bool, int]) -> tuple[float, ...]:
     return search(*task)
 
 
@@ -203,7 +210,8 @@ def main() -> None:
     """Print a table a space, with Monte-Carlo standard errors."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=160)
-    parser.add_argument("--per-round", type=int, default=6)
+    parser.add_argument("--at-once", type=int, default=6, help="trials that run side by side")
+    parser.add_argument("--rounds", action="store_true", help="none is asked for until all ended")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--spaces", nargs="+", choices=SPACES, default=[*SPACES])
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=[*FORMS])
@@ -216,12 +224,12 @@ def main() -> None:
             first = None
             for form in options.forms:
                 tasks = [
-                    (form, space, kind == "agree", options.per_round, seed)
+                    (form, space, kind == "agree", options.at_once, options.rounds, seed)
                     for seed in range(options.seeds)
                 ]
                 found = np.array(list(pool.map(_search, tasks, chunksize=4)))
                 if options.save:
-                    np.save(options.save / f"{space}-{kind}-{form}-{options.per_round}.npy", found)
+                    np.save(options.save / f"{space}-{kind}-{form}-{options.at_once}.npy", found)
                 first = found if first is None else first
                 print(f"| {form} | {' | '.join(_cells(found, first))} |", flush=True)
 

@@ -3,7 +3,7 @@
     python benchmarks/search.py --shape rho-1b
     python benchmarks/search.py --model FOLDER --trials 8 --problems 32 --new-tokens 40
 
-Rounds of trials run together over chunks of problems, as the search does it; nothing is pruned.
+Rounds of trials run together over chunks of problems; nothing is pruned.
 Answers end at random, as real ones do: after a quarter of the limit to all of it.
 """
 

@@ -9,6 +9,8 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from snakesteer.evaluation.answers import answer_all, write_answers
 from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.run import SearchInputs, search
 from snakesteer.steering.vector import Vector, write_vector
+from tests.fake_engine import FakeSession, FunctionEngine
 
 LAYERS = (1, 3, 5)
 PROBLEMS, CHUNK = 24, 8
@@ -59,21 +62,42 @@ def accuracy_at(dose: float, problems: int = PROBLEMS) -> float:
     return sum(is_correct(number, dose) for number in range(problems)) / problems
 
 
-class FakeEngine:
-    """Takes its time, and answers by the dose."""
+class FakeEngine(FunctionEngine):
+    """Takes its time, and answers by the dose, in any order."""
 
     def __init__(self, pause: float) -> None:
+        super().__init__(CHUNK, random.Random(os.getpid()))
         self.pause = pause
 
-    def generate(self, requests: list[Request]) -> list[Generation]:
-        time.sleep(self.pause * random.uniform(0.5, 1.5))
-        return [self._answer(request) for request in requests]
+    @contextmanager
+    def session(self) -> Iterator["SlowSession"]:
+        """A session that takes its time."""
+        yield SlowSession(self, self.pause)
 
-    def _answer(self, request: Request) -> Generation:
+    def answer(self, request: Request) -> Generation:
+        """By the number of the problem and the dose."""
         number = int(bytes(request.prompt_ids).split()[3])
         # The vectors are as long as the residual stream: α is the dose.
         dose = request.steering.alpha if request.steering else 0.0
         return Generation((), f"#### {number + (not is_correct(number, dose))}", "eos", 3)
+
+
+class SlowSession(FakeSession):
+    """Takes its time for every few answers.
+
+    Args:
+        engine: Answers.
+        pause: In seconds, on average.
+    """
+
+    def __init__(self, engine: FunctionEngine, pause: float) -> None:
+        super().__init__(engine)
+        self.pause = pause
+
+    def ended(self) -> list[tuple[int, Generation]]:
+        """Answer the next ones."""
+        time.sleep(self.pause * random.uniform(0.5, 1.5))
+        return super().ended()
 
 
 def make_inputs(folder: Path, workers: int = 1, **changes: Any) -> SearchInputs:
@@ -90,7 +114,7 @@ def make_inputs(folder: Path, workers: int = 1, **changes: Any) -> SearchInputs:
         files.append(str(folder / f"layer_{layer}.safetensors"))
         vector = Vector("caa", layer, np.ones(4, np.float32), 2.0)
         write_vector(files[-1], vector, {})
-    settings = {"chunk_size": CHUNK, "trials_per_round": 2, "workers": workers, **changes}
+    settings = {"chunk_size": CHUNK, "trials_in_flight": 2, "workers": workers, **changes}
     return SearchInputs(
         problems=str(folder / "val.jsonl"),
         baseline=str(folder / "baseline.jsonl"),
@@ -127,7 +151,7 @@ def _work(inputs: SearchInputs, journal: Path, worker: int, pause: float, sender
     random.seed(os.getpid())
     sender.send("begun")
     output = journal.with_name(f"worker_{worker}.json")
-    search(inputs, PROMPTER, FakeEngine(pause), 16, journal, worker, output, check=lambda: None)
+    search(inputs, PROMPTER, FakeEngine(pause), CHUNK, journal, worker, output, check=lambda: None)
 
 
 def read_trials(journal: Path) -> list[FrozenTrial]:

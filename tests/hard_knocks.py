@@ -97,6 +97,12 @@ SINGLE = [
         "test_a_search_killed_at_twelve_moments",
     ),
     (
+        "a search killed at any moment, again and again",
+        "becomes the study that an undisturbed search gives",
+        "tests/unit/search/test_kills.py",
+        "test_processes_killed_at_any_time",
+    ),
+    (
         "`snakemake` killed (KILL, INT, TERM), and started again",
         "loses no finished trial; nothing keeps running",
         "tests/workflow/test_survival.py",

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ValidationError
 from snakesteer.config import Config
 from snakesteer.errors import UserError
 
+# Keys that went by another name, where that is not close enough to be guessed.
+RENAMED = {"search.trials_per_round": "trials_in_flight"}
+
 
 def load_config(values: Mapping[str, Any]) -> Config:
     """Turn the merged YAML into a typed config.
@@ -57,7 +60,8 @@ def _describe(item: Any, values: Mapping[str, Any]) -> tuple[str, str]:
         field = section.model_fields.get(part)
         if field is None:
             close = difflib.get_close_matches(part, section.model_fields, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else "Remove it."
+            meant = RENAMED.get(key, *close)
+            hint = f"Did you mean {meant!r}?" if meant else "Remove it."
             known = ", ".join(section.model_fields)
             return key, f"{key} is not a known key. {hint} Known here: {known}."
         given = given[part]

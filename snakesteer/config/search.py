@@ -45,11 +45,11 @@ class SearchConfig(Section):
     chunk_size: int = Field(
         16, ge=1, description="Validation problems between two pruning decisions."
     )
-    trials_per_round: int | None = Field(
+    trials_in_flight: int | None = Field(
         None,
         ge=1,
-        description="Trials evaluated together; they do not know each other's results. null fills "
-        "the engine's slots.",
+        description="Trials evaluated at the same time: trial k is proposed when trial k minus so "
+        "many has its result. null takes 2 to 8, as many as keep the engine busy.",
     )
     one_standard_error: bool = Field(
         True,

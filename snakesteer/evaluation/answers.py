@@ -1,20 +1,22 @@
 """Problems in, graded answers out."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from snakesteer.config import GenerationConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
-from snakesteer.engine.interface import Engine, Finish, Generation, Request
+from snakesteer.engine.interface import Engine, Finish, Generation, Request, Session
 from snakesteer.errors import UserError
 from snakesteer.evaluation.grading import grade
 from snakesteer.evaluation.repetition import is_degenerate
 from snakesteer.records.files import read_jsonl, write_jsonl
 from snakesteer.steering.kinds import Steering
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,62 @@ def grade_generation(problem: Problem, request: Request, generation: Generation)
     )
 
 
+class AnswerQueue:
+    """Problems into an engine's session, graded answers out, each when it ends.
+
+    Args:
+        session: The engine's.
+        prompter: Builds the prompts.
+        generation: Limit and seed.
+    """
+
+    def __init__(self, session: Session, prompter: Prompter, generation: GenerationConfig) -> None:
+        self._session = session
+        self._prompter = prompter
+        self._generation = generation
+        self._waiting: dict[int, tuple[Problem, Request]] = {}
+
+    def add(
+        self,
+        asked: Sequence[tuple[Problem, Steering | None]],
+        priority: int = 0,
+        sample: int = 0,
+    ) -> list[int]:
+        """Ask problems, each under a steering; a ticket for each.
+
+        Args:
+            asked: None is the unsteered model.
+            priority: See `Session.add`.
+            sample: Names the random streams, see `make_request`.
+        """
+        requests = [
+            make_request(self._prompter, problem, steering, self._generation, sample)
+            for problem, steering in asked
+        ]
+        tickets = self._session.add(requests, priority)
+        for ticket, (problem, _), request in zip(tickets, asked, requests, strict=True):
+            self._waiting[ticket] = (problem, request)
+        return tickets
+
+    def drop(self, tickets: Collection[int]) -> None:
+        """Forget what has not ended."""
+        self._session.drop(tickets)
+        for ticket in tickets:
+            self._waiting.pop(ticket, None)
+
+    def ended(self) -> list[tuple[int, Answer]]:
+        """Work until an answer ends; tickets and answers, none if nothing is left."""
+        while found := self._session.ended():
+            answers = [
+                (ticket, grade_generation(*self._waiting.pop(ticket), generation))
+                for ticket, generation in found
+                if ticket in self._waiting  # it may have ended while it was dropped
+            ]
+            if answers:
+                return answers
+        return []
+
+
 def answer_all(
     engine: Engine,
     prompter: Prompter,
@@ -88,8 +146,9 @@ def answer_all(
     steerings: Sequence[Steering | None],
     generation: GenerationConfig,
     sample: int = 0,
+    chunk_size: int | None = None,
 ) -> list[list[Answer]]:
-    """Answer problems under several steerings in one call of the engine.
+    """Answer problems under several steerings in one session of the engine.
 
     Args:
         engine: The engine.
@@ -98,29 +157,29 @@ def answer_all(
         steerings: None is the unsteered model.
         generation: Limit and seed.
         sample: Names the random streams, see `make_request`.
+        chunk_size: Problems that are asked together; None asks all.
 
     Returns:
         For every steering the answers in the order of the problems.
     """
-    requests = [
-        make_request(prompter, problem, steering, generation, sample)
-        for steering in steerings
-        for problem in problems
-    ]
-    generations = engine.generate(requests)
-    answers = [
-        grade_generation(problem, request, text)
-        for problem, request, text in zip(
-            list(problems) * len(steerings), requests, generations, strict=True
-        )
-    ]
-    n = len(problems)
-    return [answers[start : start + n] for start in range(0, len(answers), n)]
+    places: dict[int, tuple[int, int]] = {}
+    rows: list[dict[int, Answer]] = [{} for _ in steerings]
+    with engine.session() as session:
+        queue = AnswerQueue(session, prompter, generation)
+        for part in chunks(range(len(problems)), chunk_size or max(1, len(problems))):
+            cells = [(row, column) for row in range(len(steerings)) for column in part]
+            asked = [(problems[column], steerings[row]) for row, column in cells]
+            places.update(zip(queue.add(asked, sample=sample), cells, strict=True))
+        while found := queue.ended():
+            for ticket, answer in found:
+                row, column = places[ticket]
+                rows[row][column] = answer
+    return [[row[column] for column in range(len(problems))] for row in rows]
 
 
-def chunks(problems: Sequence[Problem], size: int) -> list[Sequence[Problem]]:
+def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
     """Problems in consecutive chunks, between which a search may prune."""
-    return [problems[start : start + size] for start in range(0, len(problems), size)]
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def answer_in_chunks(
@@ -131,15 +190,14 @@ def answer_in_chunks(
     problems: Sequence[Problem],
     steering: Steering | None = None,
 ) -> list[Answer]:
-    """Answer problems under one steering, or without, in the chunks of a search.
+    """Answer problems under one steering, or without, asked in the chunks of a search.
 
     So steered and unsteered answers come from the same batches.
     """
-    return [
-        answer
-        for part in chunks(problems, chunk_size)
-        for answer in answer_all(engine, prompter, part, [steering], generation)[0]
-    ]
+    [answers] = answer_all(
+        engine, prompter, problems, [steering], generation, chunk_size=chunk_size
+    )
+    return answers
 
 
 def accuracy(answers: Sequence[Answer]) -> float:

@@ -11,7 +11,7 @@ from snakesteer.config import GenerationConfig, SensitivityConfig, SteeringConfi
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
-from snakesteer.evaluation.answers import Answer, answer_all, chunks, summary
+from snakesteer.evaluation.answers import Answer, answer_all, summary
 from snakesteer.evaluation.statistics import wilson
 from snakesteer.records.files import atomic_path
 from snakesteer.steering.bands import band_starts
@@ -90,8 +90,8 @@ def sensitivity_rows(
 ) -> list[dict[str, Any]]:
     """Answer the validation split under all configurations.
 
-    All of them share the engine's calls, which are those of the search: a chunk of problems each,
-    so that they compare with the baseline. Strength 0 is the baseline, which is not answered again.
+    They are asked in the chunks of the search, so that they compare with the baseline. Strength 0
+    is the baseline, which is not answered again.
 
     Args:
         engine: Answers.
@@ -101,7 +101,7 @@ def sensitivity_rows(
         vectors: All vectors.
         baseline: Unsteered answers to the validation split.
         generation: Limit and seed.
-        chunk_size: Problems of a call.
+        chunk_size: Problems that are asked together.
         confidence: Of the intervals.
 
     Returns:
@@ -109,12 +109,8 @@ def sensitivity_rows(
     """
     steered = [i for i, candidate in enumerate(candidates) if candidate.alpha != 0.0]
     steerings = [steering_of(candidates[i], vectors) for i in steered]
-    answers: dict[int, list[Answer]] = {i: [] for i in steered}
-    for part in chunks(problems, chunk_size):
-        for i, found in zip(
-            steered, answer_all(engine, prompter, part, steerings, generation), strict=True
-        ):
-            answers[i] += found
+    found = answer_all(engine, prompter, problems, steerings, generation, chunk_size=chunk_size)
+    answers = dict(zip(steered, found, strict=True))
     return [
         _row(candidate, answers.get(i, baseline), confidence)
         for i, candidate in enumerate(candidates)

@@ -49,7 +49,7 @@ def confirm_best(
         problems: Those that were kept.
         baseline: Unsteered answers to them.
         generation: Limit and seed.
-        chunk_size: Problems of a call, as in the search.
+        chunk_size: Problems that are asked together, as in the search.
 
     Returns:
         The content of study/confirmation.json: the trial's number and its lead over no steering.

@@ -70,19 +70,17 @@ def open_study(
     journal: str | Path,
     fingerprint: str,
     pruner: BasePruner,
-    worker: int,
     workers: int,
     settings: Mapping[str, Any] | None = None,
 ) -> optuna.Study:
     """Open the study, or start a new one where its settings or inputs have changed.
 
-    Trials that this worker was running when it died become failed ones.
+    Trials that a worker was running which is no longer there become failed ones.
 
     Args:
         journal: The side file.
         fingerprint: Of everything that the study's results depend on.
         pruner: Of the study.
-        worker: Number of this process.
         workers: How many share the study.
         settings: What the fingerprint is made of, by names, to say what has changed.
 
@@ -94,9 +92,7 @@ def open_study(
     with ask_lock(path):
         study = _open(path, fingerprint, pruner, settings or {})
         for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            # A worker writes its number onto a trial before it lets go of the lock.
-            owner = trial.user_attrs.get(WORKER)
-            if owner is None or owner == worker or owner >= workers:
+            if trial.user_attrs.get(WORKER, workers) >= workers:
                 study.tell(trial.number, state=TrialState.FAIL)
     if finished := len(finished_trials(study)):
         logger.info("going on after %d finished trials", finished)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
-from snakesteer.evaluation.answers import Answer, answer_all, chunks, read_answers
+from snakesteer.evaluation.answers import AnswerQueue, read_answers
 from snakesteer.records.files import sha256_file, write_json
 from snakesteer.search.confirmation import searched
+from snakesteer.search.desk import ProblemDesk
 from snakesteer.search.journal import ask_lock, finished_trials, one_process, open_study
+from snakesteer.search.plan import Plan, fitting_trials
 from snakesteer.search.samplers import make_pruner
-from snakesteer.search.study import Plan, run_study
-from snakesteer.steering.build import steering_of
-from snakesteer.steering.candidate import Candidate
+from snakesteer.search.study import run_study
 from snakesteer.steering.vector import read_vectors
 
 logger = logging.getLogger(__name__)
@@ -93,54 +93,42 @@ def search(
         journal: Side file that keeps finished trials through a crash.
         worker: Number of this process.
         output: JSON file, written at the end.
-        check: Raises where steered and unsteered answers do not compare; called whenever some have
-            come, so that they never become a score.
+        check: Raises where steered and unsteered answers do not compare, see `ProblemDesk`.
     """
     settings = section(SearchConfig, "search", inputs.params)
-    generation = section(GenerationConfig, "generation", inputs.params)
     vectors = read_vectors(inputs.vectors)
     problems, baseline = read_problems(inputs.problems), read_answers(inputs.baseline)
     first = searched(len(problems), settings.confirm)
-    parts = chunks(problems[:first], settings.chunk_size)
     plan = Plan(
         search=settings,
         steering=section(SteeringConfig, "steering", inputs.params),
         layers=inputs.layers,
         vectors=vectors,
         baseline=baseline[:first],
-        num_chunks=len(parts),
-        trials_per_round=settings.trials_per_round or _fitting(rows, settings),
+        trials_in_flight=settings.trials_in_flight or fitting_trials(rows, first),
+        rows=rows,
         worker=worker,
     )
-    tokens = 0
-
-    def evaluate_chunk(candidates: Sequence[Candidate], chunk: int) -> list[list[Answer]]:
-        nonlocal tokens
-        steerings = [steering_of(candidate, vectors) for candidate in candidates]
-        answers = answer_all(engine, prompter, parts[chunk], steerings, generation)
-        check()
-        tokens += sum(answer.new_tokens for found in answers for answer in found)
-        return answers
-
     check()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     fingerprint = inputs.fingerprint()
-    pruner = make_pruner(settings, len(parts))
-    with one_process(journal, worker):
-        study = open_study(
-            journal, fingerprint, pruner, worker, settings.workers, inputs.settings()
-        )
+    pruner = make_pruner(settings, plan.num_chunks)
+    with one_process(journal, worker), engine.session() as session:
+        generation = section(GenerationConfig, "generation", inputs.params)
+        queue = AnswerQueue(session, prompter, generation)
+        desk = ProblemDesk(queue, problems[:first], plan, check)
+        study = open_study(journal, fingerprint, pruner, settings.workers, inputs.settings())
         before = len(finished_trials(study))
         started = time.monotonic()
 
-        def after_round(study: optuna.Study) -> None:
+        def after_trial(study: optuna.Study) -> None:
             finished = finished_trials(study)
             values = [t.value or 0.0 for t in finished if t.state == TrialState.COMPLETE]
             seconds = time.monotonic() - started
             left = (settings.n_trials - len(finished)) * seconds / max(1, len(finished) - before)
             text = (
                 f"best {max(values, default=0.0):.1%}, pruned {len(finished) - len(values)}, "
-                f"{tokens / seconds:.0f} tokens/s"
+                f"{desk.tokens / seconds:.0f} tokens/s"
             )
             bar.n = len(finished)
             bar.set_postfix_str(text)
@@ -151,11 +139,6 @@ def search(
         with tqdm(
             total=settings.n_trials, initial=before, unit="trial", desc="search", disable=None
         ) as bar:
-            run_study(study, plan, evaluate_chunk, after_round, ask_lock(journal))
+            run_study(study, plan, desk, after_trial, ask_lock(journal))
         seconds = time.monotonic() - started
-    write_json(output, {"fingerprint": fingerprint, "new_tokens": tokens, "seconds": seconds})
-
-
-def _fitting(rows: int, settings: SearchConfig) -> int:
-    """Trials that fill the engine, but few enough that sampler and pruner learn between rounds."""
-    return min(max(1, rows // settings.chunk_size), max(2, settings.n_trials // 8))
+    write_json(output, {"fingerprint": fingerprint, "new_tokens": desk.tokens, "seconds": seconds})

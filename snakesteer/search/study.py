@@ -1,233 +1,156 @@
-"""The Optuna study: rounds of trials on the validation split.
+"""The Optuna study: trials in flight on the validation split.
 
-A round asks for several trials, evaluates them together chunk by chunk, reports each one's results
-after every chunk, prunes, and tells them in the order of the trials. A trial's sampler is seeded by
-the study's seed and the trial's number: one worker and one seed give one study.
+Several trials are evaluated at the same time, each chunk by chunk, and none waits for another: the
+next trial is asked for when the first of them has its result. Results are told in the order of the
+trials. A trial's sampler is seeded by the study's seed and the trial's number: one worker and one
+seed give one study.
 """
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from snakesteer.config import SearchConfig, SteeringConfig
-from snakesteer.evaluation.answers import Answer, accuracy
 from snakesteer.evaluation.delivered import DELIVERED, delivered_dose
-from snakesteer.search.grid import grid_points
+from snakesteer.search.asking import ask, candidate_of
+from snakesteer.search.board import Board, Desk, Member
+from snakesteer.search.course import Course
 from snakesteer.search.journal import WORKER, finished_trials
-from snakesteer.search.samplers import make_sampler
-from snakesteer.steering.build import steered_layers
-from snakesteer.steering.candidate import PARAM_NAMES, STEERED_LAYERS, Candidate, VectorKey
-from snakesteer.steering.space import suggest, trained_starts, unsteered_start
-from snakesteer.steering.vector import AnyVector
-
-logger = logging.getLogger(__name__)
+from snakesteer.search.plan import Plan
+from snakesteer.steering.candidate import PARAM_NAMES
 
 # What a finished trial keeps beside its parameters.
 COSTS = ("accuracy_by_chunk", "problems", "new_tokens", "invalid")
-# Which of the problems a trial answered correctly: a text with 1 or 0 for each.
+# Which of the problems a trial answered correctly: a text with 1 or 0 for each. A trial that has it
+# has ended.
 OUTCOMES = "outcomes"
-# Trials that have ended well or are running: no others are asked for in their place.
-CLAIMED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 NO_LOCK: AbstractContextManager[Any] = nullcontext()
-
-# Candidates and the number of a chunk in, each candidate's answers to that chunk out.
-EvaluateChunk = Callable[[Sequence[Candidate], int], list[list[Answer]]]
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What a study is run with.
-
-    Attributes:
-        search: Number of trials, sampler, pruner.
-        steering: The search space.
-        layers: Layers to choose from.
-        vectors: All vectors that may be chosen.
-        baseline: Unsteered answers to the whole validation split.
-        num_chunks: Number of chunks of the validation split.
-        trials_per_round: Trials evaluated together.
-        worker: Number of this process among those that share the study.
-    """
-
-    search: SearchConfig
-    steering: SteeringConfig
-    layers: Sequence[int]
-    vectors: Mapping[VectorKey, AnyVector]
-    baseline: Sequence[Answer]
-    num_chunks: int
-    trials_per_round: int
-    worker: int = 0
-
-    def chunk(self, number: int) -> slice:
-        """Where a chunk lies in the validation split."""
-        size = self.search.chunk_size
-        return slice(number * size, (number + 1) * size)
-
-
-@dataclass
-class _Running:
-    """A trial of the round that is being evaluated."""
-
-    trial: optuna.Trial
-    candidate: Candidate
-    answers: list[Answer] = field(default_factory=list)
-    accuracies: list[float] = field(default_factory=list)
-    pruned: bool = False
 
 
 def run_study(
     study: optuna.Study,
     plan: Plan,
-    evaluate_chunk: EvaluateChunk,
-    on_round: Callable[[optuna.Study], None] = lambda study: None,
+    desk: Desk,
+    on_told: Callable[[optuna.Study], None] = lambda study: None,
     lock: AbstractContextManager[Any] = NO_LOCK,
 ) -> None:
     """Run trials until the study has as many as the config asks for.
 
     The first trial is no steering, and where it failed, so is the next one: it can always win. It
     is answered from the baseline and is never pruned; a configuration that comes again is answered
-    from memory. A failure marks the round's trials as failed, with its message, and is raised
-    again: it is never a score.
+    from memory. A failure marks the trials that have not ended as failed, with its message, and is
+    raised again: it is never a score. Whatever else stops the process leaves them running, and the
+    next one goes on with them.
 
     Args:
         study: From `open_study`.
         plan: What it is run with.
-        evaluate_chunk: Answers one chunk under several candidates.
-        on_round: Called after every round.
-        lock: Held while trials are asked for, against other workers.
+        desk: Answers chunks.
+        on_told: Called whenever a trial has been told.
+        lock: Held while a trial is asked for, against other workers.
     """
-    memory: dict[Candidate, Sequence[Answer]] = {}
-    while running := _ask_round(study, plan, lock):
+    board = Board(plan, desk)
+    flight = [_member(study, trial, plan) for trial in _running(study, plan)]
+    while True:
+        while len(flight) < plan.trials_in_flight and (trial := _ask(study, plan, lock)):
+            flight.append(_member(study, trial, plan))
+        if not flight:
+            return
         try:
-            _evaluate_round(running, plan, memory, evaluate_chunk)
-        except BaseException as error:
-            for member in running:
-                _fail(study, member.trial, f"{type(error).__name__}: {error}")
+            _evaluate(study, flight, board)
+        except Exception as error:
+            for member in flight:
+                if not member.course.ended:
+                    _fail(study, member.number, f"{type(error).__name__}: {error}")
             raise
-        for member in running:
-            _tell(study, member)
-            if not member.pruned:
-                memory[member.candidate] = member.answers
-        on_round(study)
+        _tell(study, flight.pop(0))
+        on_told(study)
 
 
-def _ask_round(
-    study: optuna.Study, plan: Plan, lock: AbstractContextManager[Any]
-) -> list[_Running]:
-    """New trials, no more than are missing; empty when there are enough."""
+def _running(study: optuna.Study, plan: Plan) -> list[FrozenTrial]:
+    """The trials that an earlier process of this worker has left."""
+    found = study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+    return [trial for trial in found if trial.user_attrs.get(WORKER) == plan.worker]
+
+
+def _ask(study: optuna.Study, plan: Plan, lock: AbstractContextManager[Any]) -> FrozenTrial | None:
     with lock:
-        claimed = study.get_trials(deepcopy=False, states=CLAIMED)
-        missing = plan.search.n_trials - len(claimed)
-        return [_ask(study, plan) for _ in range(min(missing, plan.trials_per_round))]
+        return ask(study, plan)
 
 
-def _ask(study: optuna.Study, plan: Plan) -> _Running:
-    trials = study.get_trials(deepcopy=False)
-    waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
-    if not waiting and (point := _given_point(trials, plan)) is not None:
-        study.enqueue_trial(point)
-    number = len(trials) - len(waiting)
-    seed = (plan.search.seed * 1_000_003 + plan.worker * 7_919 + number) % 2**32
-    in_parallel = plan.trials_per_round > 1 or plan.search.workers > 1
-    study.sampler = make_sampler(plan.search, seed, in_parallel)
-    trial = study.ask()
-    trial.set_user_attr(WORKER, plan.worker)
-    candidate = suggest(trial, plan.steering, plan.layers, plan.vectors)
-    for name, value in candidate.params().items():
-        trial.set_user_attr(name, value)
-    trial.set_user_attr(STEERED_LAYERS, steered_layers(candidate, plan.vectors))
-    return _Running(trial, candidate)
+def _member(study: optuna.Study, trial: FrozenTrial, plan: Plan) -> Member:
+    """A trial as it enters the flight; one that had ended comes with its outcomes."""
+    candidate = candidate_of(trial, plan)
+    course = Course(study, trial, plan, prunable=candidate.alpha != 0.0)
+    outcomes = [mark == "1" for mark in trial.user_attrs.get(OUTCOMES, "")]
+    while len(course.outcomes) < len(outcomes):
+        course.add(outcomes[plan.chunk(course.chunk)])
+    return Member(trial.number, candidate, course)
 
 
-def _given_point(trials: Sequence[FrozenTrial], plan: Plan) -> dict[str, Any] | None:
-    """The next point that is not the sampler's to choose.
-
-    They are no steering, then trained vectors as they were trained, or all points of the grid.
-    """
-    claimed = [trial for trial in trials if trial.state in CLAIMED]
-    if all(trial.user_attrs.get("steering_alpha") != 0.0 for trial in claimed):
-        return unsteered_start(plan.steering, plan.layers)
-    grid = plan.search.sampler == "grid"
-    points = (
-        grid_points(plan.search, plan.steering, plan.layers)
-        if grid
-        else trained_starts(plan.steering, plan.layers, plan.vectors)
-    )
-    taken = {tuple(sorted(trial.params.items())) for trial in claimed}
-    left = (point for point in points if tuple(sorted(point.items())) not in taken)
-    return next(left) if grid else next(left, None)
+def _evaluate(study: optuna.Study, flight: Sequence[Member], board: Board) -> None:
+    """Work on all trials until the first one has ended."""
+    while True:
+        for member in flight:
+            _advance(study, member, flight, board)
+        if flight[0].course.ended:
+            return
+        board.work(member for member in flight if not member.course.ended)
 
 
-def _evaluate_round(
-    running: Sequence[_Running],
-    plan: Plan,
-    memory: Mapping[Candidate, Sequence[Answer]],
-    evaluate_chunk: EvaluateChunk,
-) -> None:
-    for chunk in range(plan.num_chunks):
-        going = [member for member in running if not member.pruned]
-        unknown: dict[Candidate, list[Answer]] = {}
-        for member in going:
-            if _known(member.candidate, plan, memory) is None:
-                unknown.setdefault(member.candidate, [])
-        if unknown:
-            answers = evaluate_chunk(list(unknown), chunk)
-            unknown = dict(zip(unknown, answers, strict=True))
-        for member in going:
-            known = _known(member.candidate, plan, memory)
-            found = unknown[member.candidate] if known is None else known[plan.chunk(chunk)]
-            _report(member, found, plan, chunk)
+def _advance(study: optuna.Study, member: Member, flight: Sequence[Member], board: Board) -> None:
+    """Report the chunks that are complete; write down what came out when the trial ends."""
+    course = member.course
+    while not course.ended and (found := board.answers(member.candidate, course.chunk)):
+        member.answers += found
+        course.add([answer.correct for answer in found])
+        if course.ended:
+            _keep(study, member)
+            if all(o.candidate != member.candidate or o.course.ended for o in flight):
+                board.drop(member.candidate)
 
 
-def _known(
-    candidate: Candidate, plan: Plan, memory: Mapping[Candidate, Sequence[Answer]]
-) -> Sequence[Answer] | None:
-    """Answers that need no computation: the baseline's without steering, or an earlier trial's."""
-    return plan.baseline if candidate.alpha == 0.0 else memory.get(candidate)
-
-
-def _report(member: _Running, found: Sequence[Answer], plan: Plan, chunk: int) -> None:
-    """Report a chunk, and let the pruner decide."""
-    if plan.search.pruner == "wilcoxon":
-        # It pairs trials problem by problem.
-        for number, answer in enumerate(found, start=len(member.answers)):
-            member.trial.report(float(answer.correct), step=number)
-    member.answers += found
-    member.accuracies.append(accuracy(member.answers))
-    if plan.search.pruner != "wilcoxon":
-        member.trial.report(member.accuracies[-1], step=chunk)
-    prunable = chunk < plan.num_chunks - 1 and member.candidate.alpha != 0.0
-    member.pruned = prunable and member.trial.should_prune()
-
-
-def _tell(study: optuna.Study, member: _Running) -> None:
-    trial, answers = member.trial, member.answers
-    values = (
-        member.accuracies,
+def _keep(study: optuna.Study, member: Member) -> None:
+    """Write what came out of a trial, so that it is not lost while earlier ones go on."""
+    answers, outcomes = member.answers, member.course.outcomes
+    costs = (
+        member.course.accuracies,
         len(answers),
         sum(answer.new_tokens for answer in answers),
         sum(answer.extracted is None for answer in answers),
     )
-    for name, value in zip(COSTS, values, strict=True):
-        trial.set_user_attr(name, value)
-    trial.set_user_attr(OUTCOMES, "".join("1" if answer.correct else "0" for answer in answers))
-    for name, value in delivered_dose(member.candidate.dose, answers).items():
-        trial.set_user_attr(name, value)
-    if member.pruned:
-        study.tell(trial, state=TrialState.PRUNED)
+    attributes = {
+        **dict(zip(COSTS, costs, strict=True)),
+        **delivered_dose(member.candidate.dose, answers),
+        OUTCOMES: "".join("1" if right else "0" for right in outcomes),
+    }
+    for name, value in attributes.items():
+        study._storage.set_trial_user_attr(_id(study, member.number), name, value)
+
+
+def _tell(study: optuna.Study, member: Member) -> None:
+    course = member.course
+    values, written = course.traces()
+    for step, value in values.items():
+        study._storage.set_trial_intermediate_value(_id(study, member.number), step, value)
+    for key, value in written.items():
+        study._storage.set_trial_system_attr(_id(study, member.number), key, value)
+    if course.pruned:
+        study.tell(member.number, state=TrialState.PRUNED)
     else:
-        study.tell(trial, member.accuracies[-1])
+        study.tell(member.number, course.accuracies[-1])
 
 
-def _fail(study: optuna.Study, trial: optuna.Trial, message: str) -> None:
-    trial.set_user_attr("error", message)
-    study.tell(trial, state=TrialState.FAIL)
+def _fail(study: optuna.Study, number: int, message: str) -> None:
+    study._storage.set_trial_user_attr(_id(study, number), "error", message)
+    study.tell(number, state=TrialState.FAIL)
+
+
+def _id(study: optuna.Study, number: int) -> int:
+    return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
 
 
 def trial_rows(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ ALL = Counter(official_data=2, model_info=1) + SPLITS
 TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "search.seed": (1, SEARCH),
     "search.n_trials": (6, SEARCH),
-    "search.trials_per_round": (3, SEARCH),
+    "search.trials_in_flight": (3, SEARCH),
     "search.pruner": ("none", SEARCH),
     "search.one_standard_error": (True, CHOICE),
     "search.max_t": (False, CHOICE),

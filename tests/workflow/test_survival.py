@@ -80,6 +80,7 @@ def test_a_search_killed_at_twelve_moments(tmp_path: Path, sampler: str, pause: 
     after = finished(journal)
     assert {number: after[number] for number in kept} == kept
     check_finished(read_trials(journal), n_trials)
+    assert len(read_trials(journal)) == n_trials  # those that were running went on
     folder = journal.parent
     collect(
         journal,

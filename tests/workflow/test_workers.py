@@ -62,7 +62,8 @@ def test_two_workers_share_one_study(finished: Finished, finished_copy: Project)
     assert list(table.number) == list(range(N_TRIALS))
     assert list(table.worker) == [trial.user_attrs["worker"] for trial in trials]
     steered = table[table.number > 0]
-    assert sum(worker["new_tokens"] for worker in said) == steered.new_tokens.sum()
+    # Some were answered early, for trials that were pruned.
+    assert sum(worker["new_tokens"] for worker in said) >= steered.new_tokens.sum()
     best = load(finished_copy.results / "best_config.json")
     assert shape(best) == shape(load(finished.project.results / "best_config.json"))
     assert sum(best["trials"].values()) == N_TRIALS

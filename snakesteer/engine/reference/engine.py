@@ -4,8 +4,8 @@ Slow and obvious. It runs any architecture that HuggingFace can generate with, a
 engines are checked against.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from snakesteer.engine.interface import Decoding, Finish, Generation, Request
 from snakesteer.engine.reference.dac import generate_dac
 from snakesteer.engine.reference.heads import heads_steered, no_cache
 from snakesteer.engine.reference.prompt_start import start_steered
+from snakesteer.engine.reference.session import BatchSession
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched
@@ -67,30 +68,35 @@ class ReferenceEngine:
         Raises:
             UserError: A prompt that does not fit into the model's context with its answer.
         """
-        check_lengths(self.loaded, requests)
-        results: list[Generation | None] = [None] * len(requests)
+        results: dict[int, Generation] = {}
+        with self.session() as session:
+            tickets = session.add(requests)
+            while ended := session.ended():
+                results.update(ended)
+        return [results[ticket] for ticket in tickets]
+
+    @contextmanager
+    def session(self) -> Iterator[BatchSession]:
+        """A queue whose requests share batches with those that were added with them."""
         hidden = None if self.progress else True  # None hides it where no one looks at a terminal
-        with tqdm(total=len(requests), unit="text", disable=hidden, leave=False) as bar:
-            for batch in self._batches(requests):
-                chosen = [requests[index] for index in batch]
-                if self.watch is not None:
-                    self.watch.follow({index: row for row, index in enumerate(batch)})
-                if chosen[0].is_dynamic:
-                    rows = generate_dac(
-                        self.loaded, chosen, self.decoding, self.stop_rule, self.watch
-                    )
-                else:
-                    rows = self._generate_batch(chosen)
-                for index, row in zip(batch, rows, strict=True):
-                    results[index] = row
-                bar.update(len(batch))
-        return [result for result in results if result is not None]
+        with tqdm(total=0, unit="text", disable=hidden, leave=False) as bar:
+            yield BatchSession(self._batches, self._answer, bar)
+
+    def _answer(self, batch: Mapping[int, Request]) -> list[Generation]:
+        """Answer the requests of a batch, which have numbers for the watch."""
+        if self.watch is not None:
+            self.watch.follow({number: row for row, number in enumerate(batch)})
+        requests = [*batch.values()]
+        if requests[0].is_dynamic:
+            return generate_dac(self.loaded, requests, self.decoding, self.stop_rule, self.watch)
+        return self._generate_batch(requests)
 
     def _batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """Indices of the requests that run together: those of one steering, by length.
 
         So a trial's batches are the baseline's, whatever other trials are in the call.
         """
+        check_lengths(self.loaded, requests)
         batches: list[list[int]] = []
         by_steering: dict[object, list[int]] = {}
         for index, request in enumerate(requests):

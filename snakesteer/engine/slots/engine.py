@@ -14,6 +14,7 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -167,15 +168,10 @@ class SlotsEngine:
 
     def _generate(self, requests: Sequence[Request]) -> list[Generation]:
         results: dict[int, Generation] = {}
-        hidden = None if self.progress else True  # None hides it where no one looks at a terminal
-        with (
-            self.session() as session,
-            tqdm(total=len(requests), unit="text", disable=hidden, leave=False) as bar,
-        ):
+        with self.session() as session:
             tickets = session.add(requests)
             while ended := session.ended():
                 results |= dict(ended)
-                bar.update(len(ended))
         return [results[ticket] for ticket in tickets]
 
     @contextmanager
@@ -184,8 +180,10 @@ class SlotsEngine:
 
         What waits or is being answered when it closes is forgotten.
         """
-        with self._running():
-            session = SlotsSession(self)
+        hidden = None if self.progress else True  # None hides it where no one looks at a terminal
+        bar = tqdm(total=0, unit="text", disable=hidden, leave=False)
+        with self._running(), bar:
+            session = SlotsSession(self, bar)
             try:
                 yield session
             finally:
@@ -246,13 +244,15 @@ class SlotsSession:
 
     Args:
         engine: The engine.
+        bar: Shows how many requests have ended, of all that have come.
 
     Attributes:
         next_ticket: Tickets from 0 to the one before it have been given.
     """
 
-    def __init__(self, engine: SlotsEngine) -> None:
+    def __init__(self, engine: SlotsEngine, bar: Any) -> None:
         self.engine = engine
+        self.bar = bar
         self.next_ticket = 0
         self._calls = 0
         self._lanes: list[Lane] = []  # that have had a request
@@ -292,5 +292,6 @@ class SlotsSession:
             # The fuller lane: rows of the other one wait for company.
             fullest = self._lanes[held.index(max(held))]
             ended = fullest.advance(self.engine.ticks, self.engine.watch)
+            self.bar.update(len(ended))
             if ended:
                 return ended

@@ -88,6 +88,11 @@ IMPOSSIBLE = [
         {"steering": {"dac_probe_alpha": 20}},
         ["steering.dac_probe_alpha is not a known key", "Did you mean 'dac_probe'?"],
     ),
+    # It has another meaning, too: there are no rounds any more.
+    (
+        {"search": {"trials_per_round": 4}},
+        ["search.trials_per_round is not a known key", "Did you mean 'trials_in_flight'?"],
+    ),
     ({"steering": {"scope": "first_k"}}, ["steering.first_k is None", "Set both or neither"]),
     ({"steering": {"operators": ["add"] * 2}}, ["steering.operators names a value twice"]),
     (

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import random
 
 import pytest
 
@@ -13,6 +14,7 @@ from snakesteer.engine.open import decoding_of
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import (
     Answer,
+    AnswerQueue,
     accuracy,
     answer_all,
     answer_in_chunks,
@@ -23,6 +25,7 @@ from snakesteer.evaluation.answers import (
     write_answers,
 )
 from snakesteer.steering.residual import ResidualSteering
+from tests.fake_engine import FakeSession, FunctionEngine
 from tests.loaded_models import direction
 from tests.tiny_models import tiny_tokenizer
 
@@ -38,15 +41,8 @@ STEERED = ResidualSteering(1, direction(), 0.5)
 OTHER = ResidualSteering(2, direction(1), -0.5)
 
 
-class Calculator:
+class Calculator(FunctionEngine):
     """Answers rightly without steering, one too much with it."""
-
-    def __init__(self):
-        self.calls = []
-
-    def generate(self, requests):
-        self.calls.append(requests)
-        return [self.answer(request) for request in requests]
 
     def answer(self, request):
         question = PROMPTER.tokenizer.decode(request.prompt_ids)
@@ -62,6 +58,34 @@ def test_unsteered_answers_are_asked_for_chunk_by_chunk():
     assert [len(requests) for requests in engine.calls] == [2, 2, 1]
     [together] = answer_all(Calculator(), PROMPTER, PROBLEMS, [None], GENERATION)
     assert answers == together
+    shuffled = Calculator(rows=2, order=random.Random(0))
+    assert answer_in_chunks(shuffled, PROMPTER, GENERATION, 2, PROBLEMS) == answers
+
+
+def test_answers_are_graded_as_they_end_and_dropped_ones_never_come():
+    with Calculator().session() as session:
+        queue = AnswerQueue(session, PROMPTER, GENERATION)
+        late = queue.add([(problem, None) for problem in PROBLEMS[:2]], priority=1)
+        soon = queue.add([(PROBLEMS[2], STEERED), (PROBLEMS[2], None)])
+        assert len({*late, *soon}) == 4
+        first, second = queue.ended(), queue.ended()
+        assert [ticket for ticket, _ in first + second] == soon
+        assert [answer.correct for _, answer in first + second] == [False, True]
+        queue.drop([late[0], soon[0]])
+        assert [ticket for ticket, _ in queue.ended()] == [late[1]]
+        assert queue.ended() == []
+
+
+def test_what_ended_while_it_was_dropped_is_let_pass():
+    class Deaf(FakeSession):
+        def drop(self, tickets):
+            """As if they had all just ended."""
+
+    queue = AnswerQueue(Deaf(Calculator()), PROMPTER, GENERATION)
+    tickets = queue.add([(problem, None) for problem in PROBLEMS[:3]])
+    queue.drop(tickets[:2])
+    assert [ticket for ticket, _ in queue.ended()] == tickets[2:]
+    assert queue.ended() == []
 
 
 def test_answers_come_by_steering_in_the_order_of_the_problems():

@@ -168,16 +168,17 @@ def test_the_instruction_reaches_the_prompt_of_its_control_alone(made):
     problems = [Problem("p", "1+1?", "#### 2", "2")]
     seen = []
 
-    class Engine:
-        def generate(self, requests):
+    class Seen(ReferenceEngine):
+        def _batches(self, requests):
             seen.append(requests)
-            return ReferenceEngine(loaded_model("llama"), Decoding(), 4).generate(requests)
+            return super()._batches(requests)
 
     steering = ResidualSteering(1, torch.ones(32), 0.1)
     controls = made(replace(steering, vector=torch.ones(64)), 2)
     controls = [replace(c, steering=c.steering and steering) for c in controls.values()]
+    engine = Seen(loaded_model("llama"), Decoding(), 4)
     answers = answer_controls(
-        Engine(), prompter, problems, controls, GenerationConfig(max_new_tokens=2), 1
+        engine, prompter, problems, controls, GenerationConfig(max_new_tokens=2), 1
     )
     assert [len(requests) for requests in seen] == [5, 1]
     text = tiny_tokenizer().decode(seen[1][0].prompt_ids)

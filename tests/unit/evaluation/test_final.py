@@ -189,11 +189,11 @@ def test_an_evaluation_that_fails_is_no_read(files, ledger):
     asked = []
 
     class Failing(ReferenceEngine):
-        def generate(self, requests):
+        def _generate_batch(self, requests):
             asked.extend(requests)
             if requests[0].steering is not None:
                 raise MemoryError
-            return super().generate(requests)
+            return super()._generate_batch(requests)
 
     loaded = loaded_model("llama")
     with pytest.raises(MemoryError):
@@ -202,7 +202,7 @@ def test_an_evaluation_that_fails_is_no_read(files, ledger):
             *(PairsConfig(), EVALUATION, "sums"),
             *({"accuracy": 0.9, "correct": 18, "total_samples": 20}, "train", ledger),
         )
-    assert len(asked) == 16
+    assert len(asked) == 8 + 4
     assert not ledger.path.exists()
 
 

@@ -37,16 +37,6 @@ PROBLEMS = [
 ]
 
 
-class Counting(FakeEngine):
-    def __init__(self):
-        super().__init__(pause=0.0)
-        self.calls = []
-
-    def generate(self, requests):
-        self.calls.append(requests)
-        return super().generate(requests)
-
-
 def test_the_grid_holds_every_combination_once_and_no_steering_in_each():
     points = strength_grid(SENSITIVITY, STEERING, LAYERS, VECTORS)
     assert [(p.method, p.direction, p.layer, p.dose) for p in points] == [
@@ -81,12 +71,12 @@ def test_bands_begin_where_the_search_lets_them():
     assert all(p.alpha == 0.0 or len(steering_of(p, VECTORS).places) == 2 for p in points)
 
 
-def test_rows_come_from_few_calls_and_the_baseline(tmp_path):
+def test_rows_come_from_the_chunks_of_the_search_and_the_baseline(tmp_path):
     sensitivity = SensitivityConfig(strengths=[0.2, -0.1, 0.1])
     steering = SteeringConfig(directions=["caa"])
     [baseline] = answer_all(FakeEngine(0.0), PROMPTER, PROBLEMS, [None], GenerationConfig())
     candidates = strength_grid(sensitivity, steering, LAYERS, VECTORS)
-    engine = Counting()
+    engine = FakeEngine(0.0)
     rows = sensitivity_rows(
         engine, PROMPTER, PROBLEMS, candidates, VECTORS, baseline, GenerationConfig(), 10, 0.95
     )

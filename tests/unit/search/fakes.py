@@ -30,6 +30,58 @@ def answers_of(correct):
     ]
 
 
+class FakeDesk:
+    """Answers by a function of configuration and problem, one answer at a time; counts the work.
+
+    Args:
+        correct: Whether a problem is answered correctly.
+        size: Problems of a chunk.
+        order: Draws which answer comes next; None takes the lowest priority, then the first.
+        fail_at: A number of answers, and what is raised instead of the next one.
+
+    Attributes:
+        asked: Candidate, chunk and priority of every call.
+        answered: Number of answers.
+    """
+
+    def __init__(self, correct, size, order=None, fail_at=(-1, None)):
+        self.correct, self.size, self.order, self.fail_at = correct, size, order, fail_at
+        self.asked, self.answered, self.count, self.waiting = [], 0, 0, {}
+
+    def ask(self, candidate, chunk, priority):
+        self.asked.append((candidate, chunk, priority))
+        tickets = [*range(self.count, self.count + self.size)]
+        self.count += self.size
+        for place, ticket in enumerate(tickets):
+            self.waiting[ticket] = (priority, candidate, chunk * self.size + place)
+        return tickets
+
+    def drop(self, tickets):
+        for ticket in tickets:
+            del self.waiting[ticket]
+
+    def ended(self):
+        if self.answered == self.fail_at[0]:
+            raise self.fail_at[1]
+        self.answered += 1
+        tickets = sorted(self.waiting, key=lambda ticket: (self.waiting[ticket][0], ticket))
+        ticket = tickets[0] if self.order is None else self.order.choice(tickets)
+        _, candidate, number = self.waiting.pop(ticket)
+        return [(ticket, self.answer(candidate, number))]
+
+    def answer(self, candidate, number):
+        [answer] = answers_of([self.correct(candidate, number)])
+        return answer
+
+
+def records(study):
+    """What decides a study's trials, and what came out of them, without times."""
+    return [
+        (t.number, t.state, t.params, t.values, t.intermediate_values, t.user_attrs, t.system_attrs)
+        for t in study.trials
+    ]
+
+
 def trial_of(right, dose, layer=2, state="COMPLETE", layers=1, delivered=None, **more):
     """A trial that answered each problem so."""
     params = {

@@ -1,5 +1,6 @@
 """Every sampler with every pruner, on answers that depend on the dose alone."""
 
+import random
 import warnings
 
 import numpy as np
@@ -11,12 +12,13 @@ from optuna.trial import TrialState
 from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.search.grid import check_sampler, grid_points
 from snakesteer.search.journal import open_study
+from snakesteer.search.plan import Plan
 from snakesteer.search.samplers import make_pruner, make_sampler
-from snakesteer.search.study import Plan, run_study
+from snakesteer.search.study import run_study
 from snakesteer.steering.space import suggest
 from snakesteer.steering.vector import Vector
 from tests.fake_search import accuracy_at, is_correct
-from tests.unit.search.fakes import answers_of
+from tests.unit.search.fakes import FakeDesk, answers_of, records
 
 SAMPLERS = ("tpe", "random", "gp", "qmc", "cmaes", "grid")
 PRUNERS = ("median", "successive_halving", "hyperband", "wilcoxon", "none")
@@ -35,41 +37,30 @@ def quiet():
     optuna.logging.set_verbosity(before)
 
 
-class Evaluator:
-    """Answers by the dose, every layer alike; counts the answers."""
-
-    def __init__(self, fail_at=None):
-        self.answers, self.calls, self.fail_at = 0, 0, fail_at
-
-    def __call__(self, candidates, chunk):
-        self.calls += 1
-        if self.calls == self.fail_at:
-            raise RuntimeError("boom")
-        self.answers += len(candidates) * CHUNK
-        numbers = NUMBERS[chunk * CHUNK : (chunk + 1) * CHUNK]
-        return [answers_of(is_correct(n, c.dose) for n in numbers) for c in candidates]
+def desk(order=None, fail_at=(-1, None)):
+    """By the dose, every layer alike."""
+    return FakeDesk(lambda c, number: is_correct(number, c.dose), CHUNK, order, fail_at)
 
 
-def run(journal, sampler, pruner, evaluate, steering=CAA, **changes):
+def run(journal, sampler, pruner, answers, steering=CAA, **changes):
     fixed = {"n_trials": 13, "n_startup_trials": 4, "pruner_startup_trials": 2, "chunk_size": CHUNK}
     search = SearchConfig(sampler=sampler, pruner=pruner, **{**fixed, **changes})
     check_sampler(search, steering, LAYERS)
     baseline = answers_of(is_correct(n, 0.0) for n in NUMBERS)
-    study = open_study(journal, "x", make_pruner(search, CHUNKS), worker=0, workers=1)
-    run_study(study, Plan(search, steering, LAYERS, VECTORS, baseline, CHUNKS, 2), evaluate)
+    study = open_study(journal, "x", make_pruner(search, CHUNKS), workers=1)
+    run_study(study, Plan(search, steering, LAYERS, VECTORS, baseline, 3, rows=CHUNK), answers)
     return study
-
-
-def records(study):
-    return [(t.number, t.state, t.params, t.values, t.user_attrs) for t in study.trials]
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_one_seed_is_one_study_and_pruning_saves_tokens(tmp_path, sampler, pruner):
-    evaluate = Evaluator()
-    study = run(tmp_path / "a", sampler, pruner, evaluate)
-    assert records(run(tmp_path / "b", sampler, pruner, Evaluator())) == records(study)
+def test_one_seed_is_one_study_whatever_comes_first_and_pruning_saves_tokens(
+    tmp_path, sampler, pruner
+):
+    answers = desk()
+    study = run(tmp_path / "a", sampler, pruner, answers)
+    shuffled = run(tmp_path / "b", sampler, pruner, desk(random.Random(sampler + pruner)))
+    assert records(shuffled) == records(study)
     trials = study.trials
     assert len(trials) == 13
     steered = [t for t in trials if t.user_attrs["steering_alpha"] != 0.0]
@@ -80,29 +71,31 @@ def test_one_seed_is_one_study_and_pruning_saves_tokens(tmp_path, sampler, prune
     for trial in trials:
         seen = trial.user_attrs["problems"]
         assert (seen < len(NUMBERS)) == (trial.state == TrialState.PRUNED)
-        # Seven tokens an answer: those of pruned trials' remaining chunks were not decoded.
+        # Seven tokens an answer: those of pruned trials' remaining chunks do not count.
         assert trial.user_attrs["new_tokens"] == seen * 7
         assert trial.user_attrs["accuracy_by_chunk"] == [
             accuracy_at(trial.user_attrs["steering_dose"], n) for n in range(8, seen + 1, 8)
         ]
-    assert evaluate.answers == sum(t.user_attrs["problems"] for t in steered)
-    assert (evaluate.answers < len(steered) * len(NUMBERS)) == (pruner != "none")
+    # One answer at a time: no queue runs dry, so that nothing is answered early.
+    assert answers.answered == sum(t.user_attrs["problems"] for t in steered)
+    assert (answers.answered < len(steered) * len(NUMBERS)) == (pruner != "none")
     # The best of all is never pruned.
     best = max(accuracy_at(t.user_attrs["steering_dose"], len(NUMBERS)) for t in trials)
     assert study.best_value == best
 
 
-@pytest.mark.parametrize("fail_at", [None, 1, 4, 8])
+@pytest.mark.parametrize("fail_at", [None, 0, 30, 70])
 def test_the_grid_covers_its_points_whatever_fails(tmp_path, fail_at):
     settings = {"n_trials": 13, "grid_points": 5}
     if fail_at is not None:
+        failing = desk(fail_at=(fail_at, RuntimeError("boom")))
         with pytest.raises(RuntimeError):
-            run(tmp_path / "j", "grid", "none", Evaluator(fail_at), **settings)
-    study = run(tmp_path / "j", "grid", "none", Evaluator(), **settings)
+            run(tmp_path / "j", "grid", "none", failing, **settings)
+    study = run(tmp_path / "j", "grid", "none", desk(), **settings)
     ended = [t.params for t in study.trials if t.state == TrialState.COMPLETE]
     wanted = grid_points(SearchConfig(grid_points=5), CAA, LAYERS)
     assert len(ended) == 13
-    assert ended[0]["steering_dose"] == 0.0 or fail_at == 1
+    assert ended[0]["steering_dose"] == 0.0
     steered = [params for params in ended if params["steering_dose"] != 0.0]
     as_text = [sorted(str(sorted(p.items())) for p in points) for points in (steered, wanted)]
     assert as_text[0] == as_text[1]
@@ -110,14 +103,14 @@ def test_the_grid_covers_its_points_whatever_fails(tmp_path, fail_at):
 
 def test_a_grid_of_dac(tmp_path):
     steering = SteeringConfig(methods=["dac"], directions=["caa"], strength=(-0.5, 0.5))
-    study = run(tmp_path / "j", "grid", "none", Evaluator(), steering, n_trials=9, grid_points=2)
+    study = run(tmp_path / "j", "grid", "none", desk(), steering, n_trials=9, grid_points=2)
     assert {t.params["entropy_threshold"] for t in study.trials[1:]} == {0.0, 2.0}
     assert all(t.user_attrs["steering_method"] == "dac" for t in study.trials)
 
 
 def test_model_based_samplers_find_the_dose(tmp_path):
     for sampler in ("tpe", "gp", "cmaes"):
-        study = run(tmp_path / sampler, sampler, "none", Evaluator(), n_trials=30)
+        study = run(tmp_path / sampler, sampler, "none", desk(), n_trials=30)
         doses = [t.user_attrs["steering_dose"] for t in study.trials]
         early, late = doses[1:8], doses[-7:]
         assert np.abs(np.subtract(late, 0.2)).mean() < np.abs(np.subtract(early, 0.2)).mean()
