@@ -85,7 +85,7 @@ def prepare(engine: Engine, requests: Sequence[Request]) -> None:
 
     Args:
         engine: The engine.
-        requests: Like those of the run, the largest among them.
+        requests: One for every validation problem.
     """
     if isinstance(engine, SlotsEngine):
         engine.prepare(requests)

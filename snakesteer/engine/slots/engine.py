@@ -106,12 +106,13 @@ class SlotsEngine:
     def prepare(self, requests: Sequence[Request]) -> None:
         """Settle the number of slots on a GPU, before there is any answer.
 
-        The largest step of a run is computed once: all slots full, with and without a dynamic
-        strength. Where it does not fit into memory there are fewer slots. A number that was given
-        stays.
+        There are no more slots than validation problems, since the few trials that a search has in
+        flight would leave many of them empty (docs/search.md). The largest step of a run is
+        computed once: all slots full, with and without a dynamic strength. Where it does not fit
+        into memory there are fewer slots. A number that was given stays.
 
         Args:
-            requests: Of the run, the largest among them.
+            requests: One for every validation problem.
 
         Raises:
             UserError: Too little memory for the slots that were given, or for the fewest.
@@ -123,7 +124,8 @@ class SlotsEngine:
         ]
         if self._choose:
             own = max(one.blocks for one in needed) * BLOCK
-            self.slots = choose_slots(self.loaded, self.shape, own)
+            fitting = choose_slots(self.loaded, self.shape, own)
+            self.slots = round_down(min(fitting, len(requests)))
         while True:
             try:
                 self._rehearse(requests)
@@ -267,6 +269,8 @@ class SlotsSession:
         first = self.next_ticket
         self.next_ticket += len(requests)
         self._calls += 1
+        self.bar.total += len(requests)
+        self.bar.refresh()
         shared = self.engine.shared_length
         order = turns(requests, lambda one: prompt_blocks(len(one.prompt_ids), shared(one)))
         for ticket, (request, turn) in enumerate(zip(requests, order, strict=True), start=first):

@@ -172,11 +172,18 @@ class Fake:
 def test_slots_are_settled_by_the_largest_step_before_any_answer(monkeypatch, caplog):
     engine, steps = rehearsing(monkeypatch, fitting=30)
     with caplog.at_level(logging.WARNING):
-        engine.prepare([Request(PROMPTS[0], 3), Request(PROMPTS[-1], 100), Request((5,), 7)])
+        engine.prepare([Request(PROMPTS[0], 3), Request(PROMPTS[-1], 100)] * 40)
     assert [slots for slots, _, _, _ in steps] == [64, 64, 48, 48, 32, 32, 24, 24]
     assert engine.slots == 24
     assert {(used, new) for _, _, used, new in steps} == {(2, 100)}
     assert "64 slots do not fit: trying 48" in caplog.text
+
+
+def test_there_are_no_more_slots_than_problems(monkeypatch):
+    engine, steps = rehearsing(monkeypatch, fitting=64)
+    engine.prepare([Request((5, 6), 7)] * 45)
+    assert engine.slots == 40
+    assert [slots for slots, _, _, _ in steps] == [40, 40]
 
 
 def test_slots_that_were_given_are_not_changed(monkeypatch):
@@ -192,7 +199,7 @@ def test_slots_that_were_given_are_not_changed(monkeypatch):
 def test_too_little_memory_for_the_fewest_slots_is_an_error(monkeypatch):
     engine, steps = rehearsing(monkeypatch, fitting=0)
     with pytest.raises(UserError, match="do not fit"):
-        engine.prepare([Request(PROMPTS[0], 3)])
+        engine.prepare([Request(PROMPTS[0], 3)] * 40)
     assert steps[-1][0] == MIN_SLOTS
 
 
