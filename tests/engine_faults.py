@@ -1,22 +1,24 @@
 """Faults of the slots engine, which its own check or the gate must refuse, and a table of them.
 
 ``python -m tests.engine_faults MODEL`` prints, for a folder with a saved model, how far the logits
-of the right engine and of every broken one are off. docs/checks.md shows such a table.
+of the right engine and of every broken one are off. docs/concepts.md shows such a table.
 """
 
+import sys
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from snakesteer.engine.slots import attention, prefill
+from snakesteer.config import ModelConfig
+from snakesteer.engine.slots import attention, exactness, prefill
 from snakesteer.engine.slots.attention import Blocked
 from snakesteer.engine.slots.decode import SlotDecoder
 from snakesteer.engine.slots.prefill import Prefill
 from snakesteer.engine.slots.rows import RowSteering, SteeredRows
 from snakesteer.models.blocks import block_output, replace_block_output
-from snakesteer.models.loading import LoadedModel
+from snakesteer.models.loading import LoadedModel, load_causal_lm
 
 Fault = Callable[[pytest.MonkeyPatch], None]
 
@@ -287,3 +289,25 @@ def all_faults(loaded: LoadedModel, hooked: int) -> dict[str, Fault]:
     for name, broken in HOOK_FAULTS.items():
         faults[name] = lambda patch, broken=broken: break_hook(patch, broken, hooked)
     return faults
+
+
+def table(name: str) -> list[str]:
+    """A Markdown table of a saved model: fault → error and bound in float32 and in bfloat16."""
+    lines = ["| Engine | in float32 | in bfloat16 |", "| --- | --- | --- |"]
+    model = ModelConfig(name=name, dtype="bfloat16", device="cpu")
+    loaded = load_causal_lm(model, gpus=0)
+    faults = {"right": lambda _: None, **all_faults(loaded, 2 * len(loaded.blocks) // 3)}
+    for fault, break_it in faults.items():
+        with pytest.MonkeyPatch.context() as patch:
+            break_it(patch)
+            try:
+                _, comparisons = exactness.compare(loaded)
+                found = [f"{one.error:.2g} of {one.bound:.2g}" for one in comparisons]
+            except (AttributeError, RuntimeError) as error:
+                found = [f"{type(error).__name__}"] * 2
+        lines.append(f"| {fault} | {found[0]} | {found[1]} |")
+    return lines
+
+
+if __name__ == "__main__":
+    print("\n".join(table(sys.argv[1])))

@@ -23,10 +23,15 @@ OWN_ERRORS = 3.0
 _KEPT_BYTES = 2**30  # of converted weights, which stay converted: small models fit as a whole
 
 
+def is_quantised(loaded: LoadedModel) -> bool:
+    """Whether a model computes with quantised weights; GGUF files are unpacked when read."""
+    return getattr(loaded.model, "quantization_method", None) not in (None, "gguf")
+
+
 def converts(loaded: LoadedModel) -> bool:
     """Whether `in_float32` can run a model: its weights are plain numbers, and are there."""
-    quantised = getattr(loaded.model, "quantization_method", None) not in (None, "gguf")
-    return not quantised and not any(p.is_meta for p in loaded.model.parameters())
+    offloaded = any(parameter.is_meta for parameter in loaded.model.parameters())
+    return not is_quantised(loaded) and not offloaded
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from snakesteer.engine.slots.cache import KvShape
 from snakesteer.engine.slots.exactness import Comparison, compare
 from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel
+from snakesteer.models.precision import is_quantised
 
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _ROPE_BY_BATCH = {"dynamic", "longrope"}
@@ -37,8 +38,7 @@ def examine(loaded: LoadedModel) -> KvShape:
         raise _refusal(loaded, "it has cross-attention")
     if any(getattr(config.get_text_config(), name, 0) for name in _EXPERTS):
         raise _refusal(loaded, "its experts see all rows at once, so that rows change each other")
-    # GGUF files are unpacked when they are read.
-    if getattr(loaded.model, "quantization_method", None) not in (None, "gguf"):
+    if is_quantised(loaded):
         # LLM.int8() chooses outlier columns over all rows; of other kernels it is not known.
         raise _refusal(loaded, "its weights are quantised, so that rows may change each other")
     devices = {parameter.device for parameter in loaded.model.parameters()}

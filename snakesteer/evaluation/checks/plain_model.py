@@ -24,12 +24,13 @@ from snakesteer.models.precision import (
     OWN_ERRORS,
     converts,
     in_float32,
+    is_quantised,
     logits_error,
 )
 from snakesteer.steering.kinds import Steering
 
 # Where the model's own error is not known, as its weights cannot be converted.
-_UNKNOWN = {torch.float32: FLOAT32_BOUND, torch.float16: 0.05, torch.bfloat16: 0.3}
+_OWN_ERROR_UNKNOWN = 0.3
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class PlainComparison:
     @property
     def error(self) -> float:
         """The largest one; NaN if any is."""
-        return max(self.errors, key=lambda error: (error != error, error))
+        return _largest(self.errors)
 
     @property
     def wrong_from(self) -> int | None:
@@ -97,8 +98,14 @@ class PlainModel:
             if self.exact and self.loaded.dtype != torch.float32:
                 narrow = self._logits(answer, steering, changes, wide=False)
                 own = max(own, logits_error(narrow, wanted))
-        bound = OWN_ERRORS * own if own else _UNKNOWN[self.loaded.dtype]
-        return PlainComparison(tuple(_largest(of_step) for of_step in errors), bound)
+        return PlainComparison(
+            tuple(_largest(of_step) for of_step in errors), self._bound(OWN_ERRORS * own)
+        )
+
+    def _bound(self, reduced: float) -> float:
+        if self.loaded.dtype == torch.float32 and not is_quantised(self.loaded):
+            return FLOAT32_BOUND
+        return reduced if self.exact else _OWN_ERROR_UNKNOWN
 
     def _changes(
         self, steering: Steering | None, stream: Stream, steps: int, dynamic: Sequence[float]
