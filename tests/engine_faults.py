@@ -291,9 +291,9 @@ def all_faults(loaded: LoadedModel, hooked: int) -> dict[str, Fault]:
     return faults
 
 
-def table(name: str) -> list[str]:
+def print_table(name: str) -> None:
     """A Markdown table of a saved model: fault → error and bound in float32 and in bfloat16."""
-    lines = ["| Engine | in float32 | in bfloat16 |", "| --- | --- | --- |"]
+    print("| Engine | in float32 | in bfloat16 |\n| --- | --- | --- |")
     model = ModelConfig(name=name, dtype="bfloat16", device="cpu")
     loaded = load_causal_lm(model, gpus=0)
     faults = {"right": lambda _: None, **all_faults(loaded, 2 * len(loaded.blocks) // 3)}
@@ -304,10 +304,9 @@ def table(name: str) -> list[str]:
                 _, comparisons = exactness.compare(loaded)
                 found = [f"{one.error:.2g} of {one.bound:.2g}" for one in comparisons]
             except (AttributeError, RuntimeError) as error:
-                found = [f"{type(error).__name__}"] * 2
-        lines.append(f"| {fault} | {found[0]} | {found[1]} |")
-    return lines
+                found = [type(error).__name__] * 2
+        print(f"| {fault} | {found[0]} | {found[1]} |", flush=True)
 
 
 if __name__ == "__main__":
-    print("\n".join(table(sys.argv[1])))
+    print_table(sys.argv[1])

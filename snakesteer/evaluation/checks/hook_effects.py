@@ -135,7 +135,7 @@ def effects(
 
 
 @dataclass(frozen=True, eq=False)
-class Change:
+class TensorChange:
     """What ought to happen to one tensor.
 
     Attributes:
@@ -167,7 +167,7 @@ class Change:
 
 def change_at(
     steering: Steering, place: Location, prompt_tokens: int, dynamic: Sequence[float]
-) -> Change | None:
+) -> TensorChange | None:
     """What ought to happen to one tensor; None for nothing.
 
     Args:
@@ -191,7 +191,7 @@ def change_at(
 
 def _residual_change(
     steering: ResidualSteering, stream: Stream, layer: int, step: int, dynamic: Sequence[float]
-) -> Change | None:
+) -> TensorChange | None:
     place = next((place for place in steering.places if place.layer == layer), None)
     in_prompt = step < 0
     reached = steering.dac is None and steering.steers_prompt
@@ -203,28 +203,28 @@ def _residual_change(
     if steering.dac is not None:
         own = place.alpha / steering.alpha if steering.alpha else 1.0
         strength = own * _dynamic(steering.dac, steering.alpha, stream, step, dynamic)
-    return Change(steering.operator, place.vector, strength)
+    return TensorChange(steering.operator, place.vector, strength)
 
 
 def _heads_change(
     steering: HeadSteering, stream: Stream, layer: int, step: int, dynamic: Sequence[float]
-) -> Change | None:
+) -> TensorChange | None:
     if stream == "unsteered" or step < 0 or layer not in steering.layers:
         return None
     vector = steering.delta_at(step)[steering.layers.index(layer)]
     if steering.dac is None:
-        return Change("add", vector, steering.factor(step))
+        return TensorChange("add", vector, steering.factor(step))
     strength = _dynamic(steering.dac, steering.alpha, stream, step, dynamic)
-    return Change("add", vector, strength)
+    return TensorChange("add", vector, strength)
 
 
 def _start_change(
     steering: PromptStartSteering, layer: int, position: int, prompt_tokens: int
-) -> Change | None:
+) -> TensorChange | None:
     """Position by position, at the start of the prompt."""
     if layer != steering.layer or position >= min(len(steering.vector), prompt_tokens):
         return None
-    return Change("add", steering.vector[position], steering.alpha)
+    return TensorChange("add", steering.vector[position], steering.alpha)
 
 
 def _dynamic(dac: Dac, alpha: float, stream: Stream, step: int, dynamic: Sequence[float]) -> float:
@@ -234,7 +234,7 @@ def _dynamic(dac: Dac, alpha: float, stream: Stream, step: int, dynamic: Sequenc
 def _compare(
     found: Effects,
     place: Location,
-    change: Change,
+    change: TensorChange,
     before: Tensor,
     after: Tensor,
     dtype: torch.dtype,

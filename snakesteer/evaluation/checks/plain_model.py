@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from snakesteer.engine.watch import Stream
-from snakesteer.evaluation.checks.hook_effects import Change, Location, change_at
+from snakesteer.evaluation.checks.hook_effects import Location, TensorChange, change_at
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
@@ -109,9 +109,9 @@ class PlainModel:
 
     def _changes(
         self, steering: Steering | None, stream: Stream, steps: int, dynamic: Sequence[float]
-    ) -> dict[int, dict[int, Change]]:
+    ) -> dict[int, dict[int, TensorChange]]:
         """What ought to change: layer → position → how."""
-        found: dict[int, dict[int, Change]] = {}
+        found: dict[int, dict[int, TensorChange]] = {}
         if steering is None:
             return found
         length = len(self.prompt)
@@ -127,7 +127,7 @@ class PlainModel:
         self,
         answer: Sequence[int],
         steering: Steering | None,
-        changes: Mapping[int, Mapping[int, Change]],
+        changes: Mapping[int, Mapping[int, TensorChange]],
         wide: bool,
     ) -> Tensor:
         """``[steps, vocab]`` float32 on the CPU, of the last prompt token and the answer."""
@@ -172,7 +172,7 @@ def _forward(
     )
 
 
-def _change(changes: Mapping[int, Change], start: int, hidden: Tensor) -> Tensor:
+def _change(changes: Mapping[int, TensorChange], start: int, hidden: Tensor) -> Tensor:
     """``[1, n, width]`` with some positions changed; the first is at `start`."""
     new = hidden.clone()
     for position, change in changes.items():

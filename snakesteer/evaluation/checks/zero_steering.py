@@ -214,8 +214,11 @@ class _Gate:
     def compare_with_plain(self, name: str, steering: Steering | None) -> dict[str, Any]:
         """Compare the logits of the example's answer with the plain HuggingFace model's."""
         record: dict[str, Any] = {}
-        for label, engine, _ in self.runs:
-            answer = _answers(engine, [replace(self.example, steering=steering)])[0]
+        for label, engine, unsteered in self.runs:
+            if steering is None:
+                answer = unsteered[[*self.requests].index(self.example_name)]
+            else:
+                answer = _answers(engine, [replace(self.example, steering=steering)])[0]
             new = answer.generation
             found = self._plain.compare(
                 answer.logits,
