@@ -11,6 +11,7 @@ as far from those in float32 as the plain model's are.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -150,8 +151,7 @@ def _norms(loaded: LoadedModel, text: Sequence[int], layers: Sequence[int]) -> l
     def look(layer: int, hidden: Tensor) -> None:
         found[layer] = float(hidden[0, -1].float().norm())
 
-    looks = {layer: lambda hidden, layer=layer: look(layer, hidden) for layer in layers}
-    with on_block_outputs(loaded.blocks, looks):
+    with on_block_outputs(loaded.blocks, {layer: partial(look, layer) for layer in layers}):
         _logits(loaded, text)
     return [found[layer] for layer in layers]
 
@@ -164,9 +164,7 @@ def _plain(loaded: LoadedModel, text: Sequence[int], rows: Sequence[_Row]) -> Te
         strengths = [0.0] * row.start + [row.strength(at) for at in range(row.start, end)]
         factors = torch.tensor(strengths, device=loaded.device)[:, None]
         change = (factors * row.steering.vector.to(loaded.device)).to(loaded.dtype)
-        with on_block_outputs(
-            loaded.blocks, {row.steering.layer: lambda hidden, change=change: hidden + change}
-        ):
+        with on_block_outputs(loaded.blocks, {row.steering.layer: partial(torch.add, change)}):
             found.append(_logits(loaded, text[:end]))
     return torch.cat(found)
 

@@ -195,10 +195,13 @@ def refused(engine: str, loaded: LoadedModel, **arguments) -> str:
     return str(error.value)
 
 
+FEW = ("llama", "gemma2", "gpt2", "opt")
+
+
 @pytest.fixture
 def unexamined(monkeypatch: pytest.MonkeyPatch) -> None:
     """The slots engine without its own check at the start, which notices most faults, too."""
-    shapes = {model: examine(loaded_model(model)) for model in ("llama", "gemma2")}
+    shapes = {model: examine(loaded_model(model)) for model in FEW}
     monkeypatch.setattr(
         slots,
         "examine",
@@ -214,6 +217,17 @@ def test_broken_hooks_of_the_slots_engine(
 ):
     break_hook(monkeypatch, broken, at=1)
     assert BROKEN[broken] in refused("slots", loaded_model("llama"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", FEW)
+@pytest.mark.parametrize("broken", [in_place, constant_offset], ids=lambda one: one.__name__)
+def test_broken_hooks_that_only_the_gate_sees(
+    monkeypatch: pytest.MonkeyPatch, unexamined: None, broken, family: str, dtype: torch.dtype
+):
+    loaded = loaded_model(family) if dtype == torch.float32 else in_bfloat16(family)
+    break_hook(monkeypatch, broken, at=1)
+    assert BROKEN[broken] in refused("slots", loaded)
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
