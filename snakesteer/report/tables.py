@@ -165,6 +165,7 @@ def gate_table(evidence: Evidence) -> Table:
         (
             *("Kind of steering", "α = 0: tokens", "α = 0: largest logit difference"),
             *("α ≠ 0: places steered", "places untouched", "largest error (roundings)"),
+            "logits off the plain model's (of what rounding explains)",
         ),
         tuple(
             (
@@ -172,6 +173,7 @@ def gate_table(evidence: Evidence) -> Table:
                 "all equal",  # a run in which they are not ends there
                 f"{found['max_logit_difference']:g}",
                 *_measured(found),
+                _unlike_plain(found["plain_model"]),
             )
             for name, found in evidence.zero_steering["kinds"].items()
         ),
@@ -184,6 +186,11 @@ def _measured(found: Record) -> tuple[str, str, str]:
         return "", "", ""
     error = f"{found['max_error_in_roundings']:.2g}"
     return str(found["places_steered"]), str(found["places_left_alone"]), error
+
+
+def _unlike_plain(found: Record) -> str:
+    """How far an engine's logits were from the plain model's."""
+    return f"{found['error']:.2g} of {found['bound']:.2g}"
 
 
 def run_table(evidence: Evidence) -> Table:

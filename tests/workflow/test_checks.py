@@ -25,6 +25,7 @@ def test_the_gate_was_passed_before_the_search(finished: Finished):
     for kind in record["kinds"].values():
         assert kind["tokens_equal"] is True
         assert kind["max_logit_difference"] == 0.0
+        assert 0.0 < kind["plain_model"]["error"] <= kind["plain_model"]["bound"]
         assert kind.get("max_error_in_roundings", 0.0) <= 1.0
 
 

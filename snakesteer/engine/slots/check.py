@@ -3,23 +3,12 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from snakesteer.engine.interface import Decoding
-from snakesteer.engine.slots.attention import slot_attention
 from snakesteer.engine.slots.cache import KvShape
-from snakesteer.engine.slots.capacity import Capacity
-from snakesteer.engine.slots.decode import SlotDecoder, SlotStart
-from snakesteer.engine.slots.prefill import Prefill
-from snakesteer.engine.slots.rows import RowSteering
+from snakesteer.engine.slots.exactness import Comparison, compare
 from snakesteer.errors import UserError
-from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering.residual import ResidualSteering
-
-# Relative error of logits that rounding explains; a wrong mask or position gives errors near 1.
-_TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.3}
-_LENGTH, _SHARED, _READ, _SLOTS = 24, 5, 12, 4
+from snakesteer.models.precision import is_quantised
 
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _ROPE_BY_BATCH = {"dynamic", "longrope"}
@@ -38,7 +27,6 @@ def supports(loaded: LoadedModel) -> str | None:
     return None
 
 
-@torch.inference_mode()
 def examine(loaded: LoadedModel) -> KvShape:
     """Find out the shape of a model's keys and values, and compare logits with the plain model's.
 
@@ -50,8 +38,7 @@ def examine(loaded: LoadedModel) -> KvShape:
         raise _refusal(loaded, "it has cross-attention")
     if any(getattr(config.get_text_config(), name, 0) for name in _EXPERTS):
         raise _refusal(loaded, "its experts see all rows at once, so that rows change each other")
-    # GGUF files are unpacked when they are read.
-    if getattr(loaded.model, "quantization_method", None) not in (None, "gguf"):
+    if is_quantised(loaded):
         # LLM.int8() chooses outlier columns over all rows; of other kernels it is not known.
         raise _refusal(loaded, "its weights are quantised, so that rows may change each other")
     devices = {parameter.device for parameter in loaded.model.parameters()}
@@ -59,15 +46,8 @@ def examine(loaded: LoadedModel) -> KvShape:
         raise _refusal(loaded, "its weights are on several devices")
     if _rope_types(getattr(config.get_text_config(), "rope_parameters", None)) & _ROPE_BY_BATCH:
         raise _refusal(loaded, "its rotary embedding changes with the longest text of a batch")
-    length = _LENGTH if loaded.context is None else min(_LENGTH, loaded.context)
-    vocabulary = config.get_text_config().vocab_size
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(vocabulary, (length,), generator=generator).tolist()
-    vector = torch.randn(config.get_text_config().hidden_size, generator=generator)
-    steering = ResidualSteering(layer=len(loaded.blocks) // 2, vector=vector, alpha=1.0)
-    wanted = _plain(loaded, ids, steering)
     try:
-        shape, logits = _with_slots(loaded, ids, steering)
+        shape, comparisons = compare(loaded)
     except torch.OutOfMemoryError:
         raise
     except (
@@ -82,9 +62,9 @@ def examine(loaded: LoadedModel) -> KvShape:
     ) as error:
         # A foreign architecture fails wherever it meets what it did not expect.
         raise _refusal(loaded, str(error).partition("\n")[0] or type(error).__name__) from error
-    difference = ((logits - wanted).norm() / wanted.norm()).item()
-    if not difference <= _TOLERANCE.get(loaded.dtype, 1e-3):
-        raise _refusal(loaded, f"its logits come out {difference:.2g} off")
+    for one in comparisons:
+        if not one.right:
+            raise _refusal(loaded, _off(one))
     return shape
 
 
@@ -103,40 +83,9 @@ def _refusal(loaded: LoadedModel, reason: str) -> CannotRunExactly:
     )
 
 
-def _plain(loaded: LoadedModel, ids: list[int], steering: ResidualSteering) -> Tensor:
-    """Logits ``[length - _READ + 1, vocab]`` of a text that is steered from a position on."""
-    delta = steering.delta().to(loaded.device, loaded.dtype)
-    steered = (torch.arange(len(ids), device=loaded.device) >= _READ - 1)[:, None]
-
-    def add(hidden: Tensor) -> Tensor:
-        return hidden + delta * steered
-
-    with on_block_outputs(loaded.blocks, {steering.layer: add}):
-        text = torch.tensor([ids], device=loaded.device)
-        output = loaded.model(text, attention_mask=torch.ones_like(text), use_cache=False)
-    return output.logits[0, _READ - 1 :].float()
-
-
-def _with_slots(
-    loaded: LoadedModel, ids: list[int], steering: ResidualSteering
-) -> tuple[KvShape, Tensor]:
-    """The same logits, where a shared prefix, a prompt and a slot read the text."""
-    rows_steering = RowSteering(loaded.blocks)
-    with slot_attention(loaded.model), rows_steering.hooked():
-        prefill = Prefill(loaded, rows_steering, ids[:_SHARED], None)
-        assert prefill.prefix is not None
-        layers, _, heads, _, width = prefill.prefix.shape
-        if layers != len(loaded.blocks):
-            raise NotImplementedError(f"only {layers} of its {len(loaded.blocks)} layers have keys")
-        shape = KvShape(layers, heads, width, prefill.prefix.dtype)
-        capacity = Capacity(_SLOTS, blocks=1, shared=_SHARED, steps=1)
-        decoder = SlotDecoder(loaded, Decoding(), rows_steering, shape, capacity)
-        assert decoder.cache.shared is not None
-        decoder.cache.shared[:, :, 0] = prefill.prefix
-        slot = _SLOTS - 1
-        decoder.fill(slot, prefill.read([ids[:_READ]])[0])
-        rows = []
-        for position in range(_READ - 1, len(ids)):
-            decoder.start([SlotStart(slot, ids[position], position, steering=steering)])
-            rows.append(decoder.logits(used=1)[slot])
-    return shape, torch.stack(rows).float()
+def _off(one: Comparison) -> str:
+    dtype = str(one.dtype).removeprefix("torch.")
+    return (
+        f"its logits come out {one.error:.2g} off in {dtype}, of which rounding explains "
+        f"{one.bound:.2g}"
+    )

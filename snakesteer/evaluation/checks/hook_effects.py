@@ -120,7 +120,7 @@ def effects(
                 found.edited.add(place)
             if changed[site][at]:
                 found.changed.add(place)
-            change = _change(steering, place, prompt_tokens, dynamic)
+            change = change_at(steering, place, prompt_tokens, dynamic)
             if change is None:
                 found.untouched += 1
                 if changed[site][at]:
@@ -132,7 +132,15 @@ def effects(
 
 
 @dataclass(frozen=True, eq=False)
-class _Change:
+class TensorChange:
+    """What ought to happen to one tensor.
+
+    Attributes:
+        operator: What the vector does.
+        vector: ``[width]``.
+        factor: Strength, or the angle in radians.
+    """
+
     operator: Operator
     vector: Tensor
     factor: float
@@ -154,10 +162,17 @@ class _Change:
                 return math.cos(self.factor) * h + turned
 
 
-def _change(
+def change_at(
     steering: Steering, place: Location, prompt_tokens: int, dynamic: Sequence[float]
-) -> _Change | None:
-    """What ought to happen to one tensor; None for nothing."""
+) -> TensorChange | None:
+    """What ought to happen to one tensor; None for nothing.
+
+    Args:
+        steering: How the text is steered.
+        place: Of the tensor.
+        prompt_tokens: Tokens of the prompt.
+        dynamic: α_t of every step; empty where the strength is not dynamic.
+    """
     step = place.position - (prompt_tokens - 1)
     match steering:
         case PromptStartSteering():
@@ -173,7 +188,7 @@ def _change(
 
 def _residual_change(
     steering: ResidualSteering, stream: Stream, layer: int, step: int, dynamic: Sequence[float]
-) -> _Change | None:
+) -> TensorChange | None:
     place = next((place for place in steering.places if place.layer == layer), None)
     in_prompt = step < 0
     reached = steering.dac is None and steering.steers_prompt
@@ -185,28 +200,28 @@ def _residual_change(
     if steering.dac is not None:
         own = place.alpha / steering.alpha if steering.alpha else 1.0
         strength = own * _dynamic(steering.dac, steering.alpha, stream, step, dynamic)
-    return _Change(steering.operator, place.vector, strength)
+    return TensorChange(steering.operator, place.vector, strength)
 
 
 def _heads_change(
     steering: HeadSteering, stream: Stream, layer: int, step: int, dynamic: Sequence[float]
-) -> _Change | None:
+) -> TensorChange | None:
     if stream == "unsteered" or step < 0 or layer not in steering.layers:
         return None
     vector = steering.delta_at(step)[steering.layers.index(layer)]
     if steering.dac is None:
-        return _Change("add", vector, steering.factor(step))
+        return TensorChange("add", vector, steering.factor(step))
     strength = _dynamic(steering.dac, steering.alpha, stream, step, dynamic)
-    return _Change("add", vector, strength)
+    return TensorChange("add", vector, strength)
 
 
 def _start_change(
     steering: PromptStartSteering, layer: int, position: int, prompt_tokens: int
-) -> _Change | None:
+) -> TensorChange | None:
     """Position by position, at the start of the prompt."""
     if layer != steering.layer or position >= min(len(steering.vector), prompt_tokens):
         return None
-    return _Change("add", steering.vector[position], steering.alpha)
+    return TensorChange("add", steering.vector[position], steering.alpha)
 
 
 def _dynamic(dac: Dac, alpha: float, stream: Stream, step: int, dynamic: Sequence[float]) -> float:
@@ -216,7 +231,7 @@ def _dynamic(dac: Dac, alpha: float, stream: Stream, step: int, dynamic: Sequenc
 def _compare(
     found: Effects,
     place: Location,
-    change: _Change,
+    change: TensorChange,
     before: Tensor,
     after: Tensor,
     dtype: torch.dtype,

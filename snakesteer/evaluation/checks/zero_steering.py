@@ -6,6 +6,11 @@ bit for bit. That alone would pass hooks that never do anything, or that sit at 
 So, second, each kind of steering answers a prompt at a strength of the search, and what its hooks
 change is measured at every layer and position: α·v (or what the operator makes of it) where it
 belongs, and not one bit anywhere else.
+
+All of that compares an engine with itself. So, third, the logits of that prompt's answers, without
+steering and under each kind of it, are compared with those of the plain HuggingFace model, which
+reads prompt and answer without an engine. They may be as far from its logits in float32 as rounding
+explains: in reduced precision, three times as far as the model's own in that precision are.
 """
 
 import itertools
@@ -22,6 +27,7 @@ from snakesteer.engine.interface import Generation, Request
 from snakesteer.engine.watch import Stream, Watch, WatchedEngine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.checks.hook_effects import Effects, effects, likely_cause, sites_of
+from snakesteer.evaluation.checks.plain_model import PlainComparison, PlainModel
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey
@@ -123,7 +129,8 @@ def check_zero_steering(
     gate = _Gate(make_engine, loaded, requests, compiled)
     # Measured first: it names the cause where hooks make the model fail.
     measured = {kind.name: gate.measure(kind.name, kind.steering) for kind in kinds}
-    found = {"no steering": gate.compare("no steering", None)}
+    unsteered = gate.compare_with_plain("no steering", None)
+    found = {"no steering": {**gate.compare("no steering", None), **unsteered}}
     for kind in kinds:
         found[kind.name] = {
             "configuration": kind.candidate.params(),
@@ -137,9 +144,9 @@ def check_zero_steering(
 
 def _closed(faults: Sequence[str]) -> UserError:
     return UserError(
-        "The zero-steering gate is closed, as hooks do not do exactly what they should. "
+        "The zero-steering gate is closed, as the engine does not do exactly what it should. "
         + "; ".join(faults),
-        "No search is run with such hooks: undo what was changed in snakesteer/engine or "
+        "No search is run with such an engine: undo what was changed in snakesteer/engine or "
         "snakesteer/steering, or set "
         "engine.name: reference. The log names all prompts and places.",
     )
@@ -166,12 +173,13 @@ class _Gate:
             engine = self._engine(Watch(loaded), compiled=True)
             self.runs.append(("compiled_", engine, _answers(engine, requests.values())))
         # Where effects are measured: many steps, and many positions before them.
-        self.example = max(
-            zip(requests.values(), bare, strict=True),
-            key=lambda pair: (pair[1].generation.num_tokens, len(pair[0].prompt_ids)),
-        )[0]
+        self.example_name, self.example, _ = max(
+            zip(requests, requests.values(), bare, strict=True),
+            key=lambda one: (one[2].generation.num_tokens, len(one[1].prompt_ids)),
+        )
         # Whose output is changed → engine whose hooks are watched there.
         self._looking: dict[Sites, WatchedEngine] = {}
+        self._plain = PlainModel(loaded, self.example.prompt_ids)
 
     def compare(self, name: str, off: Steering | None) -> dict[str, Any]:
         """Compare answers at α = 0, hooks on, with those that they must equal."""
@@ -192,14 +200,64 @@ class _Gate:
     def measure(self, name: str, steering: Steering) -> dict[str, Any]:
         """Measure what hooks do to one text at a strength that is not 0."""
         found, cause = self._look(steering)
-        if cause is not None:
-            self.faults.append(f"{name} at α = {steering.alpha:.4g}: {cause}")
-        return {
+        record = {
             "alpha": steering.alpha,
             "places_steered": len(found.steered),
             "places_left_alone": found.untouched,
             "max_error_in_roundings": found.error,
         }
+        if cause is not None:
+            self.faults.append(f"{name} at α = {steering.alpha:.4g}: {cause}")
+            return record
+        return {**record, **self.compare_with_plain(name, steering)}
+
+    def compare_with_plain(self, name: str, steering: Steering | None) -> dict[str, Any]:
+        """Compare the logits of the example's answer with the plain HuggingFace model's."""
+        record: dict[str, Any] = {}
+        for label, engine, unsteered in self.runs:
+            if steering is None:
+                answer = unsteered[[*self.requests].index(self.example_name)]
+            else:
+                answer = _answers(engine, [replace(self.example, steering=steering)])[0]
+            new = answer.generation
+            found = self._plain.compare(
+                answer.logits,
+                new.token_ids[: new.num_tokens - 1],
+                steering,
+                [] if steering is None else _dynamic(answer, steering),
+            )
+            record[f"{label}plain_model"] = {
+                "problem": self.example_name,
+                "prompt_tokens": len(self.example.prompt_ids),
+                "steps": len(found.errors),
+                "streams": sorted(answer.logits),
+                "error": found.error,
+                "bound": found.bound,
+            }
+            if found.wrong_from is not None:
+                called = f"{label}{name}".replace("_", " ")
+                at = "" if steering is None else f" at α = {steering.alpha:.4g}"
+                self.faults.append(f"{called}{at}: {self._unlike(found, steering)}")
+        return record
+
+    def _unlike(self, found: PlainComparison, steering: Steering | None) -> str:
+        """What is said of an answer that is not the plain model's, and the likely cause."""
+        step = found.wrong_from
+        assert step is not None
+        if steering is not None:
+            cause = (
+                "if it happens without steering, too, see there; else keys and values of another "
+                "row or stream are read, or the hooks are not what they were when they were watched"
+            )
+        elif step == 0:
+            cause = "the prompt is read otherwise: wrong positions, mask, keys or attention"
+        else:
+            cause = "generated tokens are read back otherwise: wrong positions, mask or keys"
+        return (
+            f"logits are {found.error:.2g} off the plain HuggingFace model's for "
+            f"{self.example_name} from position {len(self.example.prompt_ids) - 1 + step} on, "
+            f"where rounding explains {found.bound:.2g}: {cause}"
+        )
 
     def _engine(self, watch: Watch, compiled: bool = False) -> WatchedEngine:
         engine = self.make_engine(compiled)

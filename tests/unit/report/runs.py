@@ -295,10 +295,14 @@ def write_zero_steering(folder: Path) -> None:
         {
             **{"passed": True, "engine": "slots", "dtype": "bfloat16", "slots": 32, "prompts": 32},
             "kinds": {
-                "no steering": {"tokens_equal": True, "max_logit_difference": 0.0},
+                "no steering": {
+                    **{"tokens_equal": True, "max_logit_difference": 0.0},
+                    "plain_model": {"error": 0.016, "bound": 0.05},
+                },
                 "caa": {
                     **{"tokens_equal": True, "max_logit_difference": 0.0, "places_steered": 7},
                     **{"places_left_alone": 90, "max_error_in_roundings": 0.5},
+                    "plain_model": {"error": 0.018, "bound": 0.06},
                 },
             },
         },

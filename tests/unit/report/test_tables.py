@@ -34,8 +34,8 @@ def test_tables_of_a_steered_run(report):
         ("caa, layer 20", "60", "+0.10", "−0.20 to +0.30", "−0.05", "+0.01", "mostly noise"),
     )
     assert tables["gate"].rows == (
-        ("no steering", "all equal", "0", "", "", ""),
-        ("caa", "all equal", "0", "7", "90", "0.5"),
+        ("no steering", "all equal", "0", "", "", "", "0.016 of 0.05"),
+        ("caa", "all equal", "0", "7", "90", "0.5", "0.018 of 0.06"),
     )
 
 

@@ -99,19 +99,6 @@ def test_a_mixture_of_experts_is_refused():
     assert "experts" in supports(loaded)
 
 
-def test_wrong_logits_are_noticed(monkeypatch):
-    """The check computes: an attention without the scores' scale does not pass."""
-    from snakesteer.engine.slots import attention
-
-    right = attention.attend_slots
-    monkeypatch.setattr(
-        attention,
-        "attend_slots",
-        lambda q, k, v, hidden, scaling, softcap: right(q, k, v, hidden, 2 * scaling, softcap),
-    )
-    assert "logits" in supports(loaded_model("llama"))
-
-
 def test_engines_are_chosen_by_name():
     loaded = loaded_model("llama")
     slots = make_engine("slots", loaded, GREEDY, batch_size=3, slots=5, shared_prefix=(1, 2))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
 from snakesteer.config import SteeringConfig
 from snakesteer.engine.interface import Decoding, Request
@@ -20,14 +19,28 @@ from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.errors import UserError
 from snakesteer.evaluation.checks.zero_steering import check_zero_steering, gate_cases
 from snakesteer.models.blocks import (
-    block_output,
     decoder_blocks,
     on_block_outputs,
-    replace_block_output,
 )
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.candidate import ALL_LAYERS
 from snakesteer.steering.vector import HeadVector, Vector
+from tests.engine_faults import (
+    FAULTS,
+    Callback,
+    a_tenth_too_much,
+    another_vector,
+    break_hook,
+    constant_offset,
+    does_nothing,
+    in_a_tuple,
+    in_place,
+    one_step_late,
+    promoted,
+    renormalised,
+    turned_round,
+    twice_as_much,
+)
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import HIDDEN, NUM_LAYERS, tiny_model
 
@@ -51,13 +64,25 @@ def steering_config(**changes) -> SteeringConfig:
     )
 
 
-def gate(engine: str, loaded: LoadedModel, config: SteeringConfig | None = None, **arguments):
+def gate(
+    engine: str,
+    loaded: LoadedModel,
+    config: SteeringConfig | None = None,
+    shared_prefix: tuple[int, ...] = (),
+    **arguments,
+):
     """Run the gate on ragged prompts."""
     kinds = gate_cases(config or steering_config(), LAYERS, vectors())
     prompts = prompt_ids()
     return check_zero_steering(
         lambda compiled: make_engine(
-            engine, loaded, Decoding(), batch_size=3, slots=5, compiled=compiled
+            engine,
+            loaded,
+            Decoding(),
+            batch_size=3,
+            slots=5,
+            compiled=compiled,
+            shared_prefix=shared_prefix,
         ),
         loaded,
         {f"problem-{n}": Request(ids, NEW_TOKENS) for n, ids in enumerate(prompts)},
@@ -147,75 +172,6 @@ def test_a_compiled_run_is_compared_as_it_is(monkeypatch: pytest.MonkeyPatch):
     assert found["dac"]["compiled_max_logit_difference"] == 0.0
 
 
-# Broken hooks: each makes a wrong function of a right one, which takes and gives a residual stream
-# ``[batch, seq, hidden]``, or None where nothing is steered.
-Callback = Callable[[Tensor], Tensor | None]
-
-
-def does_nothing(_right: Callback) -> Callback:
-    return lambda hidden: None
-
-
-def twice_as_much(right: Callback) -> Callback:
-    return _altered(right, lambda hidden, change: hidden + 2 * change)
-
-
-def a_tenth_too_much(right: Callback) -> Callback:
-    return _altered(right, lambda hidden, change: hidden + 1.1 * change)
-
-
-def turned_round(right: Callback) -> Callback:
-    return _altered(right, lambda hidden, change: hidden - change)
-
-
-def constant_offset(right: Callback) -> Callback:
-    return _altered(right, lambda hidden, change: hidden + change + 0.01)
-
-
-def promoted(right: Callback) -> Callback:
-    return _altered(right, lambda hidden, change: (hidden + change).double())
-
-
-def in_a_tuple(right: Callback) -> Callback:
-    return _altered(right, lambda hidden, change: (hidden + change,))
-
-
-def in_place(right: Callback) -> Callback:
-    return _altered(right, lambda hidden, change: hidden.add_(change))
-
-
-def another_vector(right: Callback) -> Callback:
-    return _altered(right, lambda hidden, change: hidden + change.roll(1, dims=-1))
-
-
-def renormalised(right: Callback) -> Callback:
-    def scaled(hidden: Tensor, change: Tensor) -> Tensor:
-        new = hidden + change
-        unit = new * (hidden.norm(dim=-1, keepdim=True) / new.norm(dim=-1, keepdim=True))
-        return torch.where((change == 0).all(-1, keepdim=True), hidden, unit)
-
-    return _altered(right, scaled)
-
-
-def one_step_late(right: Callback) -> Callback:
-    last: list[Tensor] = []
-
-    def late(hidden: Tensor, change: Tensor) -> Tensor:
-        before = last.pop() if last else torch.zeros_like(change[:, -1:])
-        last.append(change[:, -1:])
-        return hidden + torch.cat([change[:, :-1], before], dim=1)
-
-    return _altered(right, late)
-
-
-def _altered(right: Callback, alter: Callable[[Tensor, Tensor], object]) -> Callback:
-    def callback(hidden: Tensor):
-        changed = right(hidden)
-        return None if changed is None else alter(hidden, changed - hidden)
-
-    return callback
-
-
 # Broken hook → what the message says of the cause.
 BROKEN = {
     does_nothing: "the hook does nothing",
@@ -232,40 +188,46 @@ BROKEN = {
 }
 
 
-def refused(engine: str, loaded: LoadedModel) -> str:
-    """What the gate says of hooks that it does not let pass."""
+def refused(engine: str, loaded: LoadedModel, **arguments) -> str:
+    """What the gate says of an engine that it does not let pass."""
     with pytest.raises(UserError) as error:
-        gate(engine, loaded)
+        gate(engine, loaded, **arguments)
     return str(error.value)
+
+
+FEW = ("llama", "gemma2", "gpt2", "opt")
 
 
 @pytest.fixture
 def unexamined(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The slots engine without its own check at the start, which notices some broken hooks, too."""
-    shape = examine(loaded_model("llama"))
-    monkeypatch.setattr(slots, "examine", lambda _: shape)
+    """The slots engine without its own check at the start, which notices most faults, too."""
+    shapes = {model: examine(loaded_model(model)) for model in FEW}
+    monkeypatch.setattr(
+        slots,
+        "examine",
+        lambda loaded: dataclasses.replace(
+            shapes[loaded.model.config.model_type], dtype=loaded.dtype
+        ),
+    )
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
 def test_broken_hooks_of_the_slots_engine(
     monkeypatch: pytest.MonkeyPatch, unexamined: None, broken: Callable[[Callback], Callback]
 ):
-    right = RowSteering._hook
-
-    def hook(rows: RowSteering, layer: int):
-        own = right(rows, layer)
-        callback = broken(lambda hidden: own(None, None, hidden)) if layer == 1 else None
-
-        def call(module, inputs, output):
-            if callback is None:
-                return own(module, inputs, output)
-            hidden = callback(block_output(output))
-            return None if hidden is None else replace_block_output(output, hidden)
-
-        return call
-
-    monkeypatch.setattr(RowSteering, "_hook", hook)
+    break_hook(monkeypatch, broken, at=1)
     assert BROKEN[broken] in refused("slots", loaded_model("llama"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", FEW)
+@pytest.mark.parametrize("broken", [in_place, constant_offset], ids=lambda one: one.__name__)
+def test_broken_hooks_that_only_the_gate_sees(
+    monkeypatch: pytest.MonkeyPatch, unexamined: None, broken, family: str, dtype: torch.dtype
+):
+    loaded = loaded_model(family) if dtype == torch.float32 else in_bfloat16(family)
+    break_hook(monkeypatch, broken, at=1)
+    assert BROKEN[broken] in refused("slots", loaded)
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
@@ -275,6 +237,63 @@ def test_broken_hooks_of_the_reference_engine(
     right = reference._changer
     monkeypatch.setattr(reference, "_changer", lambda *rows: broken(right(*rows)))
     assert BROKEN[broken] in refused("reference", loaded_model("llama"))
+
+
+# Faults that no comparison of the engine with itself shows.
+UNLIKE_THE_PLAIN_MODEL = (
+    "positions off by one",
+    "positions of prompts off by one",
+    "prompts do not see the shared prefix",
+    "slots do not see the shared prefix",
+    "later keys visible",
+    "last key hidden",
+)
+# These are smaller than what rounding to bfloat16 does to a model of this size.
+SMALL = ("three keys hidden", "keys of the neighbouring slot", "attention scale × 0.9")
+
+
+@pytest.mark.parametrize(
+    ("fault", "dtype"),
+    [(fault, torch.float32) for fault in (*UNLIKE_THE_PLAIN_MODEL, *SMALL)]
+    + [(fault, torch.bfloat16) for fault in UNLIKE_THE_PLAIN_MODEL],
+)
+def test_engines_unlike_the_plain_model(
+    monkeypatch: pytest.MonkeyPatch, unexamined: None, fault: str, dtype: torch.dtype
+):
+    loaded = loaded_model("gemma2") if dtype == torch.float32 else in_bfloat16("gemma2")
+    FAULTS[fault](monkeypatch)
+    said = refused("slots", loaded, shared_prefix=prompt_ids()[-1][:3])
+    assert "no steering: logits are" in said
+    assert "off the plain HuggingFace model's for problem-3 from position" in said
+    assert "the prompt is read otherwise" in said
+
+
+def test_hooks_that_are_right_only_while_they_are_watched(
+    monkeypatch: pytest.MonkeyPatch, unexamined: None
+):
+    right = RowSteering.set
+
+    def set_rows(self, rows, scale):
+        watched = len(self.blocks[0]._forward_hooks) > 1
+        right(self, rows, scale if watched else 0.9 * scale)
+
+    monkeypatch.setattr(RowSteering, "set", set_rows)
+    said = refused("slots", loaded_model("llama"))
+    assert "caa at α = 0.662: logits are" in said
+    assert "no steering: logits" not in said
+
+
+def test_the_plain_model_is_compared_and_recorded():
+    found = gate("slots", in_bfloat16("llama"), steering_config(scope="all"))
+    for name, streams in (
+        ("no steering", ["real"]),
+        ("caa", ["real"]),
+        ("dac", ["probe", "real", "unsteered"]),
+    ):
+        one = found[name]["plain_model"]
+        assert (one["problem"], one["steps"], one["streams"]) == ("problem-3", NEW_TOKENS, streams)
+        assert one["prompt_tokens"] == len(prompt_ids()[-1])
+        assert 1e-4 < one["error"] <= one["bound"] < 1.0
 
 
 def test_hooks_on_another_block(monkeypatch: pytest.MonkeyPatch, unexamined: None):
