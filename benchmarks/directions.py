@@ -43,7 +43,7 @@ from snakesteer.vectors.activations import read_activations
 from snakesteer.vectors.capture import write_activations
 from snakesteer.vectors.estimate import Diagnostics, diagnose, make_vector, vector_at
 from snakesteer.vectors.pairs import make_pairs
-from snakesteer.vectors.probes import fit_probe
+from snakesteer.vectors.probe_fits import fit_probe
 from snakesteer.vectors.reads import readable_pairs
 from snakesteer.vectors.token_means import crossed_part, without_part
 

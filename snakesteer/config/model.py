@@ -57,6 +57,15 @@ class ModelConfig(Section):
     def _no_wildcards(cls, value: str) -> str:
         return check_braces("model.name", value)
 
+    @model_validator(mode="after")
+    def _quantised_once(self) -> "ModelConfig":
+        if self.gguf_file is not None and self.quantization != "none":
+            raise ValueError(
+                f"model.quantization is {self.quantization!r}, but model.gguf_file names a GGUF "
+                "file, whose quantisation is its own. Set model.quantization: none"
+            )
+        return self
+
 
 class DataConfig(Section):
     """Problems and splits. Test problems come from the source's own test part."""

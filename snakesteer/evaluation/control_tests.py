@@ -8,17 +8,12 @@ import numpy as np
 from statsmodels.stats.multitest import multipletests
 
 from snakesteer.config import EvaluationConfig
-from snakesteer.evaluation.controls import Control, ControlKind
+from snakesteer.evaluation.control_kinds import FAMILIES, ControlKind
+from snakesteer.evaluation.controls import Control
 from snakesteer.evaluation.paired import Samples, compare_paired
 from snakesteer.evaluation.statistics import Interval, verdict
 
 logger = logging.getLogger(__name__)
-
-# Kinds of which there are several controls, drawn at random, and what they are called.
-FAMILIES: dict[ControlKind, str] = {
-    "random": "random directions",
-    "shuffled": "vectors of shuffled labels",
-}
 
 
 def controls_record(

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.evaluation.answers import Answer, answer_all, answer_row
+from snakesteer.evaluation.control_kinds import ControlKind
 from snakesteer.evaluation.ledger import Ledger
 from snakesteer.evaluation.paired import Samples
 from snakesteer.steering.kinds import Steering
@@ -28,8 +29,6 @@ from snakesteer.steering.residual import VectorChange
 from snakesteer.vectors.activations import Activations, read_activations
 
 logger = logging.getLogger(__name__)
-
-ControlKind = Literal["steered", "random", "shuffled", "negative", "prompt"]
 
 
 @dataclass(frozen=True, eq=False)

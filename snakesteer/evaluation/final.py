@@ -26,7 +26,8 @@ from snakesteer.steering.kinds import Steering
 from snakesteer.steering.vector import read_vectors_of
 from snakesteer.vectors.capture import capture, read_tokens
 from snakesteer.vectors.pairs import make_pairs
-from snakesteer.vectors.probes import Probe, label_metrics, read_probe
+from snakesteer.vectors.probe_fits import label_metrics
+from snakesteer.vectors.probes import Probe, read_probe
 from snakesteer.vectors.reads import texts_of_pairs
 from snakesteer.vectors.token_means import TokenEffects, read_token_effects
 

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, bootstrap, permutation_test
-from statsmodels.stats.proportion import proportion_confint
 
 # One number per problem: whether its answer is right, or the share of its answers that are.
 Outcomes = Sequence[float] | NDArray[np.float64]
@@ -59,8 +58,8 @@ def wilson(correct: int, n: int, confidence: float) -> tuple[float, float]:
     """
     if n < 1 or not 0 <= correct <= n:
         raise ValueError(f"{correct} correct of {n} problems is not an accuracy")
-    low, high = proportion_confint(correct, n, alpha=1.0 - confidence, method="wilson")
-    return float(low), float(high)
+    interval = binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def paired_bootstrap(

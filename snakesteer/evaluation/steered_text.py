@@ -17,6 +17,7 @@ from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.models import loading
+from snakesteer.models.gguf import with_copy
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json
 from snakesteer.steering.residual import ResidualSteering
@@ -40,7 +41,7 @@ def load_model(name: str, **keys: Any) -> LoadedModel:
     Raises:
         UserError: Keys that the config refuses, or a model that cannot be read.
     """
-    return loading.load_causal_lm(load_config({"model": {"name": name, **keys}}).model)
+    return loading.load_causal_lm(with_copy(load_config({"model": {"name": name, **keys}}).model))
 
 
 def model_of(results: str | Path) -> LoadedModel:

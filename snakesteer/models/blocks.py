@@ -135,6 +135,27 @@ def blocks_computing(
 
 
 @contextmanager
+def blocks_up_to(blocks: list[nn.Module], last: int) -> Iterator[None]:
+    """Let the blocks above one pass on what they get while the context is open, at no cost.
+
+    Args:
+        blocks: All decoder blocks.
+        last: 0-based; this block and those below compute as ever.
+    """
+    forms: list[Any] = []  # what a block returns, as the last one that computes returned it
+
+    def passing(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return replace_block_output(forms[-1], hidden_states)
+
+    handle = blocks[last].register_forward_hook(lambda module, inputs, out: forms.append(out))
+    try:
+        with blocks_computing(blocks, dict.fromkeys(range(last + 1, len(blocks)), passing)):
+            yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def on_layers(
     modules: list[nn.Module],
     callbacks: Mapping[int, Callback],

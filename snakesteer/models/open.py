@@ -2,25 +2,57 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from snakesteer.config import EMBEDDED_MODEL, ModelConfig
 from snakesteer.config.params import Params, section
+from snakesteer.models.copies import SOURCE
 from snakesteer.models.devices import lease_gpu
-from snakesteer.models.loading import LoadedModel, load_causal_lm
-from snakesteer.records.files import read_json
+from snakesteer.models.loading import (
+    LoadedModel,
+    describe_model,
+    download_model,
+    load_causal_lm,
+)
+from snakesteer.records.files import read_json, sha256_file
 
 
-def model_section(params: Params, embedded: Sequence[str]) -> ModelConfig:
-    """The model section with the embedded model's name replaced by its folder.
+def model_record(params: Params, files: Sequence[str]) -> dict[str, Any]:
+    """What is known of a model before its weights are read; what has to be downloaded is.
 
     Args:
         params: The rule's parameters, with the model section's leaves.
-        embedded: The embedded model's weight file; empty for other models.
+        files: The weight file of the embedded model, or of a GGUF model's copy; else the files of a
+            local folder, none for a hub id.
+
+    Returns:
+        The content of model/info.json without the layers. ``sha256`` has the files that a folder's
+        model is known by. A GGUF model goes by its file's name, hash and commit, and ``copy`` is
+        the folder that is loaded in its place.
+
+    Raises:
+        UserError: The model cannot be read or downloaded, or contradicts ``model.num_layers``.
     """
     model = section(ModelConfig, "model", params)
-    if model.name != EMBEDDED_MODEL:
-        return model
-    return model.model_copy(update={"name": str(Path(embedded[0]).parent)})
+    if model.gguf_file is not None:
+        folder = Path(files[0]).parent
+        source = read_json(folder / SOURCE)
+        found = describe_model(_in_folder(model, folder))
+        told = {key: source[key] for key in ("name", "revision", "commit")}
+        hashes = {source["file"]: source["sha256"]}
+        return {**found, **told, "sha256": hashes, "copy": str(folder)}
+    if model.name == EMBEDDED_MODEL:
+        model = _in_folder(model, Path(files[0]).parent)
+    found = describe_model(model)
+    download_model(model, found["commit"])
+    # A hub model is known by its commit, a folder by its files.
+    return {**found, "sha256": {Path(path).name: sha256_file(path) for path in files}}
+
+
+def _in_folder(model: ModelConfig, folder: str | Path) -> ModelConfig:
+    """The model section of an ordinary folder with the model in it."""
+    place = {"name": str(folder), "revision": None, "gguf_file": None}
+    return model.model_copy(update=place)
 
 
 def open_model(params: Params, info: str | Path, gpus: int, threads: int) -> LoadedModel:
@@ -34,6 +66,10 @@ def open_model(params: Params, info: str | Path, gpus: int, threads: int) -> Loa
     """
     found = read_json(info)
     model = section(ModelConfig, "model", params)
-    pinned = {"name": found["name"], "revision": found["commit"] or model.revision}
+    if "copy" in found:
+        pinned = _in_folder(model, found["copy"])
+    else:
+        commit = found["commit"] or model.revision
+        pinned = model.model_copy(update={"name": found["name"], "revision": commit})
     lease = lease_gpu() if gpus > 0 and model.device in ("auto", "cuda") else None
-    return load_causal_lm(model.model_copy(update=pinned), gpus, threads, lease)
+    return load_causal_lm(pinned, gpus, threads, lease)

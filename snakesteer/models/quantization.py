@@ -17,8 +17,7 @@ def quantization_arguments(
     """What ``from_pretrained`` takes so that weights are quantised, or read from a GGUF file.
 
     ``int8`` is LLM.int8() (Dettmers et al. 2022, arXiv 2208.07339); ``nf4`` is the NormalFloat of
-    QLoRA (Dettmers et al. 2023, arXiv 2305.14314), computed in the activations' dtype. The weights
-    of GGUF files are unpacked, whatever kernels are installed.
+    QLoRA (Dettmers et al. 2023, arXiv 2305.14314), computed in the activations' dtype.
 
     Args:
         model: The model section.
@@ -26,18 +25,10 @@ def quantization_arguments(
         dtype: Of the activations.
 
     Raises:
-        UserError: bitsandbytes is not installed, or the weights come from a GGUF file, which has a
-            quantisation of its own.
+        UserError: bitsandbytes is not installed.
     """
     if model.gguf_file is not None:
-        if model.quantization != "none":
-            raise UserError(
-                f"model.quantization is {model.quantization!r}, but model.gguf_file names a GGUF "
-                "file, whose quantisation is its own",
-                "Set model.quantization: none.",
-            )
-        if hasattr(transformers, "GgufConfig"):  # older versions unpack always
-            return {"quantization_config": transformers.GgufConfig(dequantize=True)}
+        return unpacked()
     if model.quantization == "none":
         return {}
     if find_spec("bitsandbytes") is None:
@@ -54,3 +45,10 @@ def quantization_arguments(
         )
     # Quantised weights cannot be moved, so that they are read to where they stay.
     return {"quantization_config": config, "device_map": {"": device}}
+
+
+def unpacked() -> dict[str, Any]:
+    """What ``from_pretrained`` takes to unpack a GGUF file, whatever kernels are installed."""
+    if not hasattr(transformers, "GgufConfig"):  # older versions unpack always
+        return {}
+    return {"quantization_config": transformers.GgufConfig(dequantize=True)}

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from snakesteer.config.catalogue import METHODS
-from snakesteer.evaluation.control_tests import FAMILIES
+from snakesteer.evaluation.control_kinds import FAMILIES
 from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.reads import reads_of, reads_words
 from snakesteer.report.steering_text import searched_words, steering_sentences, strength_words

@@ -1,6 +1,6 @@
 """Tables of the report that belong to no figure."""
 
-from snakesteer.evaluation.control_tests import FAMILIES
+from snakesteer.evaluation.control_kinds import FAMILIES
 from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.figures.figure import Table
 from snakesteer.report.wording import p_number, percent, points, signed

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from snakesteer.evaluation.control_tests import FAMILIES
+from snakesteer.evaluation.control_kinds import FAMILIES
 from snakesteer.report.evidence import Arm, Evidence
 from snakesteer.report.origins_text import origins_cautions
 from snakesteer.report.reads import reads_cautions

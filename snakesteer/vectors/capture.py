@@ -28,7 +28,12 @@ from transformers import DynamicCache
 
 from snakesteer.data.prompts import Prompter, common_prefix
 from snakesteer.errors import UserError
-from snakesteer.models.blocks import ActivationKind, on_block_outputs, residual_norms
+from snakesteer.models.blocks import (
+    ActivationKind,
+    blocks_up_to,
+    on_block_outputs,
+    residual_norms,
+)
 from snakesteer.models.loading import LoadedModel, check_ids
 from snakesteer.records.files import atomic_path, read_json
 from snakesteer.vectors.activations import TOKEN_ENTRY
@@ -109,7 +114,7 @@ def capture(
         )
     check_ids(loaded, (text.token_ids for text in texts))
     site = site or block_outputs(loaded)
-    prefix, cache = _common_start(loaded, texts)
+    prefix, cache = _common_start(loaded, texts, max(layers))
     batches = token_batches([len(text.token_ids) - len(prefix) for text in texts], budget)
     for batch in tqdm(batches, unit="batch", disable=None if progress else True, leave=False):
         chosen = [texts[index] for index in batch]
@@ -138,12 +143,12 @@ def capture(
             return keep
 
         with site.hooked({layer: reader(layer) for layer in layers}):
-            _run_blocks(loaded, ids, cache, len(prefix))
+            _run_blocks(loaded, ids, cache, len(prefix), max(layers))
         yield batch, found
 
 
 def _common_start(
-    loaded: LoadedModel, texts: Sequence[Text]
+    loaded: LoadedModel, texts: Sequence[Text], last: int
 ) -> tuple[tuple[int, ...], DynamicCache | None]:
     """Tokens that all texts start with, and their keys and values, computed once for all.
 
@@ -155,12 +160,16 @@ def _common_start(
     if len(texts) < 2 or not prefix:
         return (), None
     cache = DynamicCache(config=loaded.model.config)
-    _run_blocks(loaded, torch.tensor([prefix]), cache, 0)
+    _run_blocks(loaded, torch.tensor([prefix]), cache, 0, last)
     return (prefix, cache) if cache.get_seq_length() == len(prefix) else ((), None)
 
 
-def _run_blocks(loaded: LoadedModel, ids: Tensor, cache: DynamicCache | None, start: int) -> None:
+def _run_blocks(
+    loaded: LoadedModel, ids: Tensor, cache: DynamicCache | None, start: int, last: int
+) -> None:
     """Run the stack of blocks alone: logits of every position would be the largest tensor here.
+
+    Nothing is computed above the last block that is read.
 
     Args:
         loaded: The model.
@@ -169,6 +178,7 @@ def _run_blocks(loaded: LoadedModel, ids: Tensor, cache: DynamicCache | None, st
             some models.
         cache: Keys and values of a common start, extended if `start` is 0 and else left as it is.
         start: Tokens in the cache.
+        last: 0-based.
     """
     blocks = loaded.model.base_model
     arguments: dict[str, Any] = {"use_cache": False}
@@ -181,11 +191,12 @@ def _run_blocks(loaded: LoadedModel, ids: Tensor, cache: DynamicCache | None, st
     if "position_ids" in inspect.signature(blocks.forward).parameters:
         positions = torch.arange(start, start + ids.shape[1], device=loaded.device)
         arguments["position_ids"] = positions.expand(ids.shape)
-    blocks(
-        input_ids=ids.to(loaded.device),
-        attention_mask=torch.ones(ids.shape[0], start + ids.shape[1]).long().to(loaded.device),
-        **arguments,
-    )
+    with blocks_up_to(loaded.blocks, min(last, len(loaded.blocks) - 1)):
+        blocks(
+            input_ids=ids.to(loaded.device),
+            attention_mask=torch.ones(ids.shape[0], start + ids.shape[1]).long().to(loaded.device),
+            **arguments,
+        )
 
 
 def _weights(spans: Sequence[tuple[int, int]], offset: int, length: int) -> Tensor:

@@ -19,7 +19,7 @@ from snakesteer.errors import UserError
 from snakesteer.records.tensors import Array
 from snakesteer.steering.vector import HeadVector
 from snakesteer.vectors.activations import Activations, read_activations
-from snakesteer.vectors.probes import fit_probe, probe_metrics
+from snakesteer.vectors.probe_fits import fit_probe, probe_metrics
 
 logger = logging.getLogger(__name__)
 

@@ -59,6 +59,7 @@ RUNS = {
         },
     ),
     "the embedded model": (["all"], {"model": {"name": "embedded"}}),
+    "a GGUF file": (["vectors"], {"model": {"name": "some/model", "gguf_file": "q4.gguf"}}),
 }
 
 

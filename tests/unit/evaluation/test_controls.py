@@ -35,7 +35,8 @@ from snakesteer.vectors.activations import TOKEN_ENTRY, Activations, read_activa
 from snakesteer.vectors.capture import write_activations
 from snakesteer.vectors.estimate import make_vector
 from snakesteer.vectors.pairs import Pair
-from snakesteer.vectors.probes import Probe, fit_probe
+from snakesteer.vectors.probe_fits import fit_probe
+from snakesteer.vectors.probes import Probe
 from snakesteer.vectors.reads import texts_of_pairs
 from tests.loaded_models import as_loaded, loaded_model
 from tests.planted import HIDDEN, LAYER, is_right, planted_model, planted_rows

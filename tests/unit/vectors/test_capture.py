@@ -137,6 +137,28 @@ def test_a_common_start_is_read_once_and_changes_nothing(family):
         torch.testing.assert_close(norms[index], alone_norms[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_blocks_above_those_that_are_read_are_not_computed(family):
+    loaded = loaded_model(family)
+    start = prompt_ids()[-1][:4]
+    texts = [Text((*start, *t), (4, 4 + len(t)), (4, 4 + len(t))) for t in prompt_ids()]
+    computed = []
+    inner = [next(m for m in block.modules() if not [*m.children()]) for block in loaded.blocks]
+    handles = [
+        module.register_forward_hook(lambda *given, layer=layer: computed.append(layer))
+        for layer, module in enumerate(inner)
+    ]
+    alone, whole = (list(capture(loaded, texts, layers, 100)) for layers in ([0, 1], LAYERS))
+    for handle in handles:
+        handle.remove()
+    assert computed.count(1) == 2 * computed.count(LAST)
+    for (batch, found), (others, all_found) in zip(alone, whole, strict=True):
+        assert batch == others
+        assert sorted(found) == [0, 1]
+        for layer in found:
+            assert all(map(torch.equal, found[layer], all_found[layer]))
+
+
 def test_memory_is_bounded_by_the_budget():
     loaded = loaded_model("llama")
     seen = []

@@ -11,7 +11,8 @@ from snakesteer.config import SteeringConfig, catalogue
 from snakesteer.errors import UserError
 from snakesteer.records.code_files import PACKAGE, imported_files
 from snakesteer.vectors.estimate import make_vector
-from snakesteer.vectors.probes import Probe, fit_probe
+from snakesteer.vectors.probe_fits import fit_probe
+from snakesteer.vectors.probes import Probe
 from tests.unit.examples import activations
 
 

@@ -18,7 +18,8 @@ from snakesteer.vectors.estimate import (
     make_vector,
     split_half_cosines,
 )
-from snakesteer.vectors.probes import Probe, fit_probe
+from snakesteer.vectors.probe_fits import fit_probe
+from snakesteer.vectors.probes import Probe
 from tests.unit.examples import activations
 
 

@@ -14,7 +14,7 @@ from snakesteer.errors import UserError
 from snakesteer.steering.vector import write_vector
 from snakesteer.vectors.estimate import diagnose, make_vector
 from snakesteer.vectors.imported import read_user_vector
-from snakesteer.vectors.probes import fit_probe
+from snakesteer.vectors.probe_fits import fit_probe
 from tests.unit.examples import activations
 
 HIDDEN = 8

@@ -10,13 +10,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from snakesteer.errors import UserError
-from snakesteer.vectors.probes import (
-    fit_probe,
-    label_metrics,
-    probe_metrics,
-    read_probe,
-    write_probe,
-)
+from snakesteer.vectors.probe_fits import fit_probe, label_metrics, probe_metrics
+from snakesteer.vectors.probes import read_probe, write_probe
 from tests.unit.examples import activations
 
 
