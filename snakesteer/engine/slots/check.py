@@ -10,6 +10,7 @@ from snakesteer.engine.slots.attention import slot_attention
 from snakesteer.engine.slots.cache import KvShape
 from snakesteer.engine.slots.capacity import Capacity
 from snakesteer.engine.slots.decode import SlotDecoder, SlotStart
+from snakesteer.engine.slots.experts import experts_refusal
 from snakesteer.engine.slots.prefill import Prefill
 from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.errors import UserError
@@ -21,7 +22,6 @@ from snakesteer.steering.residual import ResidualSteering
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.3}
 _LENGTH, _SHARED, _READ, _SLOTS = 24, 5, 12, 4
 
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _ROPE_BY_BATCH = {"dynamic", "longrope"}
 
 
@@ -48,8 +48,9 @@ def examine(loaded: LoadedModel) -> KvShape:
     config = loaded.model.config
     if config.is_encoder_decoder or getattr(config, "add_cross_attention", False):
         raise _refusal(loaded, "it has cross-attention")
-    if any(getattr(config.get_text_config(), name, 0) for name in _EXPERTS):
-        raise _refusal(loaded, "its experts see all rows at once, so that rows change each other")
+    refused = experts_refusal(loaded.model)
+    if refused is not None:
+        raise _refusal(loaded, refused)
     # GGUF files are unpacked when they are read.
     if getattr(loaded.model, "quantization_method", None) not in (None, "gguf"):
         # LLM.int8() chooses outlier columns over all rows; of other kernels it is not known.
