@@ -91,7 +91,7 @@ def slot_attention(model: Any) -> Iterator[None]:
             model.set_attn_implementation(NAME)
         if experts.has_experts(model):
             stack.callback(model.set_experts_implementation, model.config._experts_implementation)
-            model.set_experts_implementation(experts.NAME)
+            model.set_experts_implementation(experts.EVERY_EXPERT)
         yield
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
-NAME = "snakesteer_every_expert"
+EVERY_EXPERT = "snakesteer_every_expert"
 MAX_FACTOR = 16  # products for each one that is needed
 
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
@@ -75,4 +75,4 @@ def every_expert(module: Any, hidden: Tensor, chosen: Tensor, weights: Tensor) -
     return total.to(hidden.dtype)
 
 
-ALL_EXPERTS_FUNCTIONS.register(NAME, every_expert)
+ALL_EXPERTS_FUNCTIONS.register(EVERY_EXPERT, every_expert)
