@@ -152,11 +152,11 @@ def _attend(**changes: Callable) -> Fault:
     def fault(patch: pytest.MonkeyPatch) -> None:
         right = attention.attend_slots
 
-        def attend(query, keys, values, hidden, scaling, softcap):
+        def attend(query, keys, values, hidden, scaling, *others):
             given = {"keys": keys, "values": values, "hidden": hidden, "scaling": scaling}
             for name, change in changes.items():
                 given[name] = change(given[name])
-            return right(query, softcap=softcap, **given)
+            return right(query, *given.values(), *others)
 
         patch.setattr(attention, "attend_slots", attend)
 

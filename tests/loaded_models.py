@@ -25,6 +25,7 @@ _BLOCKS_AT = {
     "gpt_neox": "gpt_neox.layers",
     "opt": "model.decoder.layers",
     "falcon": "transformer.h",
+    "gptj": "transformer.h",
     "gemma3": "model.language_model.layers",
 }
 

@@ -109,6 +109,8 @@ _MORE: dict[str, dict[str, Any]] = {
     "mixtral": _LLAMA_LIKE | {"num_local_experts": 4, "num_experts_per_tok": 2},
     "qwen2_moe": _LLAMA_LIKE | _EXPERTS | {"num_experts": 4, "shared_expert_intermediate_size": 32},
     "qwen3_moe": _LLAMA_LIKE | _EXPERTS | {"num_experts": 4, "head_dim": 8},
+    "olmoe": _LLAMA_LIKE | {"num_experts": 8, "num_experts_per_tok": 2},
+    "gptj": _GPT2 | {"rotary_dim": 4},
     "gemma3": {  # with a tower for images, as the models from 4B on have it
         "text_config": _COMMON | _GEMMA,
         "vision_config": {

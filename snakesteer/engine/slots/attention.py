@@ -12,13 +12,15 @@ neighbours need.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
+
+from snakesteer.engine.slots import experts, foreign_attention
 
 NAME = "snakesteer_slots"
 BLOCK = 64  # positions per block of a slot's keys and values
@@ -73,18 +75,26 @@ def slot_attention(model: Any) -> Iterator[None]:
     Raises:
         NotImplementedError: The model's attention cannot be replaced.
     """
-    before = model.config._attn_implementation
     pad = model.config.pad_token_id
-    if not model._can_set_attn_implementation():
+    foreign = foreign_attention.is_foreign(model)
+    if not foreign and not model._can_set_attn_implementation():
         raise NotImplementedError("its attention is not HuggingFace's exchangeable one")
-    model.set_attn_implementation(NAME)
-    # Some models search their input for padding, which would wait for the device at every step.
-    model.config.pad_token_id = None
-    try:
+    with ExitStack() as stack:
+        # Some models search their input for padding, which would wait for the device at every step.
+        stack.callback(setattr, model.config, "pad_token_id", pad)
+        model.config.pad_token_id = None
+        before = model.config._attn_implementation
+        if foreign:
+            stack.enter_context(foreign_attention.replaced(model, _attend, _mask))
+            stack.callback(setattr, model.config, "_attn_implementation", before)
+            model.config._attn_implementation = NAME  # for its masks
+        else:
+            stack.callback(model.set_attn_implementation, before)
+            model.set_attn_implementation(NAME)
+        if experts.has_experts(model):
+            stack.callback(model.set_experts_implementation, model.config._experts_implementation)
+            model.set_experts_implementation(experts.EVERY_EXPERT)
         yield
-    finally:
-        model.config.pad_token_id = pad
-        model.set_attn_implementation(before)
 
 
 def _mask(*, mask_function: Callable[..., Tensor], **_others: Any) -> Tensor | Blocked:
@@ -116,9 +126,10 @@ def _attend(
     attention_mask: Any,
     scaling: float | None = None,
     softcap: float | None = None,
+    key_bias: Tensor | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """HuggingFace's attention function.
+    """HuggingFace's attention function, with ``key_bias`` ``[heads, length]`` on scaled scores.
 
     Returns:
         ``[rows, new, heads, head]`` of queries ``[rows, heads, new, head]``; no attention weights.
@@ -131,9 +142,21 @@ def _attend(
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if isinstance(key, Blocked):
         assert isinstance(value, Blocked)
-        return attend_slots(query, key, value, attention_mask, scaling, softcap), None
+        bias = None if key_bias is None else _blocked_bias(key_bias, key)
+        return attend_slots(query, key, value, attention_mask, scaling, softcap, bias), None
     assert isinstance(value, Tensor)
+    if key_bias is not None:
+        attention_mask = key_bias[None, :, None].masked_fill(~attention_mask, -torch.inf)
     return _attend_prompts(query, key, value, attention_mask, scaling, softcap), None
+
+
+def _blocked_bias(bias: Tensor, keys: Blocked) -> Blocked:
+    """``[heads, length]`` in the shapes of the scores of `attend_slots`, without slots."""
+    blocks, _, kv_heads, _, _ = keys.own.shape
+    before = 0 if keys.shared is None else keys.shared.shape[2]
+    bias = bias.view(kv_heads, -1, bias.shape[1])  # [kv_heads, group, length]
+    own = bias[..., before:].unflatten(-1, (blocks, BLOCK)).permute(2, 0, 1, 3)
+    return Blocked(bias[:, None, :, :before] if before else None, own[:, None])
 
 
 def attend_slots(
@@ -143,6 +166,7 @@ def attend_slots(
     hidden: Blocked,
     scaling: float,
     softcap: float | None,
+    bias: Blocked | None = None,
 ) -> Tensor:
     """One new token per slot against its own and the shared keys.
 
@@ -155,6 +179,7 @@ def attend_slots(
         hidden: Likewise.
         scaling: Factor on the scores.
         softcap: Scores are ``softcap · tanh(scores / softcap)`` (Gemma 2); None leaves them.
+        bias: Added to scaled scores (ALiBi).
 
     Returns:
         ``[slots, 1, heads, head]``.
@@ -167,7 +192,7 @@ def attend_slots(
     scores = torch.bmm(
         repeated.reshape(-1, group, width), keys.own.view(-1, BLOCK, width).transpose(1, 2)
     ).view(blocks, slots, kv_heads, group, BLOCK)
-    scores = _finish_scores(scores, scaling, softcap, hidden.own)
+    scores = _finish_scores(scores, scaling, softcap, hidden.own, bias and bias.own)
     largest = scores.amax(dim=(0, -1))  # [slots, kv_heads, group]
 
     total = weighted = None
@@ -176,7 +201,7 @@ def attend_slots(
         assert hidden.shared is not None
         by_head = query.transpose(0, 1).reshape(kv_heads, slots * group, width)
         shared = _with_own_prefix(by_head, keys.shared.transpose(2, 3), keys.prefix)
-        shared = _finish_scores(shared, scaling, softcap, hidden.shared)
+        shared = _finish_scores(shared, scaling, softcap, hidden.shared, bias and bias.shared)
         largest = torch.maximum(largest, shared.amax(dim=-1).transpose(0, 1))
         shared = shared.sub_(largest.transpose(0, 1)[..., None]).exp_()
         total = shared.sum(dim=-1).transpose(0, 1)  # [slots, kv_heads, group]
@@ -222,11 +247,19 @@ def _with_own_prefix(rows: Tensor, prefixes: Tensor, which: Tensor | None) -> Te
     return chosen
 
 
-def _finish_scores(scores: Tensor, scaling: float, softcap: float | None, hidden: Tensor) -> Tensor:
-    """Scaled, capped and masked scores in float32."""
+def _finish_scores(
+    scores: Tensor,
+    scaling: float,
+    softcap: float | None,
+    hidden: Tensor,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Scaled, capped, biased and masked scores in float32."""
     scores = scores.float() * scaling
     if softcap is not None:
         scores = (scores / softcap).tanh_().mul_(softcap)
+    if bias is not None:
+        scores = scores + bias
     return scores.masked_fill_(hidden, -torch.inf)
 
 

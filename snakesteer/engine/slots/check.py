@@ -6,11 +6,11 @@ import torch
 
 from snakesteer.engine.slots.cache import KvShape
 from snakesteer.engine.slots.exactness import Comparison, compare
+from snakesteer.engine.slots.experts import experts_refusal
 from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel
 from snakesteer.models.precision import is_quantised
 
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _ROPE_BY_BATCH = {"dynamic", "longrope"}
 
 
@@ -36,8 +36,9 @@ def examine(loaded: LoadedModel) -> KvShape:
     config = loaded.model.config
     if config.is_encoder_decoder or getattr(config, "add_cross_attention", False):
         raise _refusal(loaded, "it has cross-attention")
-    if any(getattr(config.get_text_config(), name, 0) for name in _EXPERTS):
-        raise _refusal(loaded, "its experts see all rows at once, so that rows change each other")
+    refused = experts_refusal(loaded.model)
+    if refused is not None:
+        raise _refusal(loaded, refused)
     if is_quantised(loaded):
         # LLM.int8() chooses outlier columns over all rows; of other kernels it is not known.
         raise _refusal(loaded, "its weights are quantised, so that rows may change each other")

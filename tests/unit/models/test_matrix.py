@@ -56,7 +56,6 @@ class Entry:
 
 
 NOT_EXCHANGEABLE = "its attention is not HuggingFace's exchangeable one"
-EXPERTS = "its experts see all rows at once"
 MATRIX = {
     "llama": Entry("Llama 1 to 3, TinyLlama, SmolLM 1 and 2, rho-1, DeepSeek 7B"),
     "llama-tied": Entry("Llama with tied embeddings (Llama 3.2 1B)"),
@@ -70,17 +69,19 @@ MATRIX = {
     "phi": Entry("Phi 1, 1.5 and 2", "model.final_layernorm"),
     "gpt2": Entry("GPT-2, DialoGPT", "transformer.ln_f"),
     "gpt2-untied": Entry("GPT-2 with an untied head", "transformer.ln_f"),
-    "gpt_neo": Entry("GPT-Neo", "transformer.ln_f", NOT_EXCHANGEABLE),
+    "gpt_neo": Entry("GPT-Neo", "transformer.ln_f"),
     "gpt_neox": Entry("Pythia, GPT-NeoX", "gpt_neox.final_layer_norm"),
     "gpt_neox-sequential": Entry("GPT-NeoX without parallel blocks", "gpt_neox.final_layer_norm"),
     "opt": Entry("OPT", "model.decoder.final_layer_norm"),
     "opt-350m": Entry("OPT 350M (norms behind, projected embeddings)", "model.decoder.project_out"),
-    "falcon": Entry("Falcon 7B (one key head)", "transformer.ln_f", NOT_EXCHANGEABLE),
-    "falcon-40b": Entry("Falcon 40B, 180B", "transformer.ln_f", NOT_EXCHANGEABLE),
-    "falcon-rw": Entry("Falcon RW (ALiBi)", "transformer.ln_f", NOT_EXCHANGEABLE),
-    "mixtral": Entry("Mixtral", refused=EXPERTS),
-    "qwen2_moe": Entry("Qwen 1.5 and 2 MoE", refused=EXPERTS),
-    "qwen3_moe": Entry("Qwen 3 MoE", refused=EXPERTS),
+    "falcon": Entry("Falcon 7B (one key head)", "transformer.ln_f"),
+    "falcon-40b": Entry("Falcon 40B, 180B", "transformer.ln_f"),
+    "falcon-rw": Entry("Falcon RW (ALiBi)", "transformer.ln_f"),
+    "mixtral": Entry("Mixtral"),
+    "qwen2_moe": Entry("Qwen 1.5 and 2 MoE"),
+    "qwen3_moe": Entry("Qwen 3 MoE"),
+    "olmoe": Entry("OLMoE"),
+    "gptj": Entry("GPT-J", "transformer.ln_f", NOT_EXCHANGEABLE),
 }
 
 

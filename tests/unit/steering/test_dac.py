@@ -9,53 +9,28 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from snakesteer.steering.dac import dynamic_alpha, top_p_set
+from snakesteer.steering import dac
+from snakesteer.steering.dac import dynamic_alpha
 from tests.numpy_dac import numpy_alpha
+
+
+def both_ways(*arguments):
+    """On a CPU row by row, and as a GPU computes it; the latter must agree."""
+    alphas = dynamic_alpha(*arguments)
+    at_once = dac._all_at_once(*arguments)
+    assert alphas.dtype == at_once.dtype == torch.float32
+    torch.testing.assert_close(at_once, alphas, rtol=1e-4, atol=1e-5)
+    return alphas
 
 
 def alpha_of(unsteered, probe, ptop, max_alpha, threshold, per_token=False):
     rows = [torch.tensor(np.asarray(x)).float()[None] for x in (unsteered, probe)]
     others = (ptop, max_alpha, threshold, per_token)
-    return dynamic_alpha(*rows, *(torch.tensor([x]) for x in others)).item()
+    return both_ways(*rows, *(torch.tensor([x]) for x in others)).item()
 
 
 def probabilities(*values):
     return np.log(np.array(values))
-
-
-class TestTopPSet:
-    @pytest.mark.parametrize(
-        ("mass", "expected"),
-        [
-            (0.01, [1]),  # never empty
-            (0.49, [1]),
-            (0.51, [1, 2]),  # the token that crosses is kept
-            (0.79, [1, 2]),
-            (0.81, [0, 1, 2]),
-            (1.0, [0, 1, 2, 3]),
-        ],
-    )
-    def test_the_crossing_token_is_kept(self, mass, expected):
-        logits = torch.tensor(probabilities(0.15, 0.5, 0.3, 0.05))[None]
-        kept = top_p_set(logits, torch.tensor([mass]))
-        assert kept[0].nonzero().flatten().tolist() == expected
-
-    def test_rows_have_their_own_mass(self):
-        logits = torch.tensor(probabilities(0.15, 0.5, 0.3, 0.05)).repeat(2, 1)
-        assert top_p_set(logits, torch.tensor([0.2, 0.9])).sum(-1).tolist() == [1, 3]
-
-    @pytest.mark.parametrize("vocab", [1, 2, 37, 3000])
-    def test_it_is_what_sorting_every_token_gives_ties_included(self, vocab):
-        generator = torch.Generator().manual_seed(vocab)
-        for scale in (0.0, 0.3, 3.0, 30.0):
-            logits = torch.randn(8, vocab, generator=generator) * scale
-            logits = logits.bfloat16().float()  # many equal ones
-            logits[0, 1:] = -torch.inf
-            mass = torch.tensor([0.3, 1.0, 0.01, 0.2, 0.5, 0.8, 0.95, 0.999])
-            p, ids = logits.softmax(-1).sort(dim=-1, descending=True, stable=True)
-            wanted = torch.zeros_like(p, dtype=torch.bool)
-            wanted.scatter_(-1, ids, p.cumsum(-1) - p < mass[:, None])
-            assert torch.equal(top_p_set(logits, mass), wanted)
 
 
 class TestDynamicAlpha:
@@ -136,7 +111,7 @@ class TestDynamicAlpha:
             for row in range(3)
         ]
         assume(min(margin for _, margin in rows) > 1e-4)
-        alphas = dynamic_alpha(
+        alphas = both_ways(
             torch.from_numpy(logits[:, 0].copy()),
             torch.from_numpy(logits[:, 1].copy()),
             torch.tensor(ptop),
@@ -144,6 +119,29 @@ class TestDynamicAlpha:
             torch.tensor(threshold),
             torch.tensor(per_token),
         )
-        assert alphas.dtype == torch.float32
         assert (alphas >= 0).all()
         np.testing.assert_allclose(alphas, [alpha for alpha, _ in rows], rtol=1e-3, atol=1e-4)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_a_row_alone_has_the_same_bits(self, dtype):
+        generator = torch.Generator().manual_seed(0)
+        first = 3 * torch.randn(7, 1003, generator=generator)
+        second = first + torch.randn(first.shape, generator=generator)
+        settings = (
+            torch.linspace(0.4, 0.95, 7),
+            torch.tensor([2.0, 9.0, 0.0, 9.0, 9.0, 0.5, 9.0]),
+            torch.tensor([-1.0, 0.5, 0.5, 9.0, 1.0, -1.0, 2.0]),
+            torch.tensor([False, True] * 3 + [False]),
+        )
+        rows = (first.to(dtype), second.to(dtype), *settings)
+        together = dynamic_alpha(*rows)
+        assert (together > 0).tolist() == [True, True, False, False, True, True, True]
+        alone = [dynamic_alpha(*(x[row : row + 1] for x in rows)) for row in range(7)]
+        assert torch.equal(torch.cat(alone), together)
+
+    def test_no_shape_and_no_step_depends_on_the_numbers(self):
+        """A tensor without data goes through: what a CUDA graph needs."""
+        rows = [torch.empty(5, 33, device="meta") for _ in range(2)]
+        settings = [torch.empty(5, device="meta") for _ in range(3)]
+        per_token = torch.empty(5, dtype=torch.bool, device="meta")
+        assert dynamic_alpha(*rows, *settings, per_token).shape == (5,)

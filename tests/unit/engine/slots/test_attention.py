@@ -28,7 +28,7 @@ def inputs(dtype=torch.float32):
     return query, keys(), keys(), Blocked(shared, own)
 
 
-def plain(query, keys, values, hidden, softcap):
+def plain(query, keys, values, hidden, softcap, bias=0.0):
     """One slot after the other, keys repeated, in float64."""
     rows = []
     for slot in range(SLOTS):
@@ -41,7 +41,7 @@ def plain(query, keys, values, hidden, softcap):
         mask = torch.cat([hidden.shared[0, slot, 0], hidden.own[:, slot, 0, 0].reshape(-1)])
         scores = query[slot].double() @ whole(keys).transpose(1, 2) * 0.3
         scores = scores if softcap is None else softcap * (scores / softcap).tanh()
-        weights = scores.masked_fill(mask, -torch.inf).softmax(dim=-1)
+        weights = (scores + bias).masked_fill(mask, -torch.inf).softmax(dim=-1)
         rows.append((weights @ whole(values))[:, 0])
     return torch.stack(rows)[:, None].float()
 
@@ -51,6 +51,17 @@ def test_it_is_plain_attention(softcap):
     query, keys, values, hidden = inputs()
     mixed = attend_slots(query, keys, values, hidden, 0.3, softcap)
     assert torch.allclose(mixed, plain(query, keys, values, hidden, softcap), atol=1e-5)
+
+
+def test_a_bias_is_added_to_the_scaled_scores():
+    query, keys, values, hidden = inputs()
+    length = SHARED + BLOCKS * BLOCK
+    bias = torch.randn(KV_HEADS, GROUP, length, generator=torch.Generator().manual_seed(1))
+    own = bias[..., SHARED:].unflatten(-1, (BLOCKS, BLOCK)).permute(2, 0, 1, 3)[:, None]
+    blocked = Blocked(bias[:, None, :, :SHARED], own)
+    mixed = attend_slots(query, keys, values, hidden, 0.3, None, blocked)
+    wanted = plain(query, keys, values, hidden, None, bias.reshape(-1, 1, length).double())
+    assert torch.allclose(mixed, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

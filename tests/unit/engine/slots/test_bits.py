@@ -25,7 +25,7 @@ PROMPTS = prompt_ids([SHOTS + text for text in ("4+4?", "Tom has 9 apples.", "7"
 SHARED = PROMPTS[0][: len(prompt_ids([SHOTS])[0]) - 1]
 DAC = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=3.0, probe_alpha=2.0)
 DTYPES = (torch.float32, torch.bfloat16)
-KINDS = ("llama", "gemma2", "gpt2")
+KINDS = ("llama", "gemma2", "gpt2", "gpt_neo", "falcon-rw", "mixtral")
 
 
 @functools.cache
@@ -80,7 +80,9 @@ def record(family, dtype, requests, number=SLOTS):
 
 
 def equal(one, other):
-    return one[0] == other[0] and torch.equal(one[1], other[1])
+    """The same tokens from the same bits; a model that a strength broke has no numbers in both."""
+    same = one[0] == other[0] and one[1].shape == other[1].shape
+    return same and torch.allclose(one[1], other[1], rtol=0.0, atol=0.0, equal_nan=True)
 
 
 def steerings():

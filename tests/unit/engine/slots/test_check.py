@@ -27,19 +27,19 @@ def other_model(model_type, **config):
     return dataclasses.replace(loaded_model("llama"), model=model, blocks=decoder_blocks(model))
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "gpt_neo"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_supported_families(family):
     assert supports(loaded_model(family)) is None
 
 
-def test_gpt_neo_is_refused_and_answered_by_the_reference(caplog):
-    loaded = loaded_model("gpt_neo")
+def test_gpt_j_is_refused_and_answered_by_the_reference(caplog):
+    loaded = loaded_model("gptj")
     assert "exchangeable" in supports(loaded)
     with caplog.at_level(logging.WARNING):
         engine = make_engine("slots", loaded, GREEDY, batch_size=3)
     assert isinstance(engine, ReferenceEngine)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "GPTNeoForCausalLM" in caplog.text
+    assert "GPTJForCausalLM" in caplog.text
     requests = [Request(prompt, 5) for prompt in prompt_ids()]
     assert engine.generate(requests) == ReferenceEngine(loaded, GREEDY, 3).generate(requests)
 
@@ -91,12 +91,27 @@ def test_weights_on_several_devices_are_refused():
     assert "several devices" in supports(loaded)
 
 
-def test_a_mixture_of_experts_is_refused():
-    """Its experts gather rows, so that a row's last bits depend on its neighbours."""
-    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
-    loaded = other_model("mixtral", num_local_experts=3, **sizes, **heads)
-    assert "experts" in supports(loaded)
+SMALL = {
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+
+
+@pytest.mark.parametrize(("experts", "refused"), [(16, False), (17, True)])
+def test_a_mixture_of_many_more_experts_than_are_used_is_refused(experts, refused):
+    loaded = other_model("mixtral", num_local_experts=experts, num_experts_per_tok=1, **SMALL)
+    reason = supports(loaded)
+    assert ("uses 1 of its 17 experts" in reason) if refused else reason is None
+
+
+def test_experts_that_cannot_be_replaced_are_refused(monkeypatch):
+    """Gathered rows: a row's last bits would depend on its neighbours."""
+    loaded = other_model("mixtral", num_local_experts=3, **SMALL)
+    monkeypatch.setattr(type(loaded.model), "_can_set_experts_implementation", lambda *_: False)
+    assert "experts see all rows" in supports(loaded)
 
 
 def test_engines_are_chosen_by_name():

@@ -20,8 +20,8 @@ K = 3
 SCOPES = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k")
 DAC = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=3.0, probe_alpha=2.0)
 PER_TOKEN = dataclasses.replace(DAC, kl="per_token")
-# GPT-Neo computes its attention itself; test_check.py holds that it goes to the reference.
-SLOT_FAMILIES = tuple(family for family in FAMILIES if family != "gpt_neo")
+# Also those whose attention or experts are replaced.
+SLOT_FAMILIES = (*FAMILIES, "falcon", "falcon-40b", "falcon-rw", "mixtral", "qwen2_moe")
 # Prompts that begin alike, as few-shot prompts do; longer than a sliding window.
 SHOTS = "Q: 1+1? A: 2. Q: 2+3? A: 5. "
 FEW_SHOT = prompt_ids([SHOTS + text for text in ("4+4?", "Tom has 9 apples.", "7", "4+4 is?")])
@@ -105,7 +105,7 @@ def test_a_shared_prefix_changes_no_token(family):
     assert slots(family, requests, shared=SHARED) == reference(family, requests)
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "gpt_neo", "falcon-rw", "mixtral"])
 def test_answers_over_several_blocks(family):
     requests = [Request(prompt, 80, s) for prompt in LONG + FEW_SHOT for s in (None, steering())]
     loaded = dataclasses.replace(loaded_model(family), eos_ids=frozenset())
@@ -178,13 +178,23 @@ def test_calls_do_not_disturb_each_other():
         assert engine.generate(requests) == reference("mistral", requests)
 
 
-def test_the_model_is_left_as_it_was():
-    model = loaded_model("gemma2").model
-    before = (model.config._attn_implementation, model.config.pad_token_id)
-    hooks = [dict(block._forward_hooks) for block in loaded_model("gemma2").blocks]
-    slots("gemma2", mixed_requests(prompt_ids()[:1]))
-    assert (model.config._attn_implementation, model.config.pad_token_id) == before
-    assert [dict(block._forward_hooks) for block in loaded_model("gemma2").blocks] == hooks
+@pytest.mark.parametrize("family", ["gemma2", "gpt_neo", "falcon-rw", "mixtral"])
+def test_the_model_is_left_as_it_was(family):
+    model = loaded_model(family).model
+
+    def state():
+        config = model.config
+        names = ("_attn_implementation", "_experts_implementation", "pad_token_id")
+        return (
+            [getattr(config, name) for name in names],
+            [dict(module._forward_hooks) for module in model.modules()],
+            ["forward" in vars(module) for module in model.modules()],
+            [getattr(module, "use_alibi", None) for module in model.modules()],
+        )
+
+    before = state()
+    slots(family, mixed_requests(prompt_ids()[:1]))
+    assert state() == before
 
 
 def test_a_prompt_that_does_not_fit_is_refused():
