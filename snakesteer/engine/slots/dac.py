@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snakesteer.engine.slots.rows import write_column
+from snakesteer.engine.slots.columns import write_column
 from snakesteer.models.blocks import block_output, blocks_computing, replace_block_output
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.dac import Dac, dynamic_alpha
