@@ -6,7 +6,7 @@ step is captured once in a graph and replayed.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -111,11 +111,14 @@ class SlotDecoder:
         if capacity.heads:
             room = (capacity.heads, capacity.head_steps)
             self.heads = HeadRows(steering.heads, slots, *room, device)
+        # Compiled code is one piece, and whoever looks on wants to see all of it.
+        self._shares = not (compiled or (watch is not None and watch.sites))
         if capacity.dynamic:
             self.dynamic = DynamicRows(slots, device)
             self.parting = Parting(loaded, slots)
-            self.probe_cache = SlotCache(shape, capacity, device, beside=self.cache)
-            self.real_cache = SlotCache(shape, capacity, device, beside=self.cache)
+            streams = capacity if self._shares else replace(capacity, common=0)
+            self.probe_cache = SlotCache(shape, streams, device, beside=self.cache)
+            self.real_cache = SlotCache(shape, streams, device, beside=self.cache)
 
         self._started: dict[int, SlotStart] = {}  # by the slots that are not idle
         self._prefixes = 1  # that they have
@@ -177,10 +180,14 @@ class SlotDecoder:
             self._prefixes = self.capacity.prefixes  # each number would be compiled on its own
 
     @property
-    def common(self) -> int:
-        """Blocks that the streams of all slots share, so that a token is computed there once."""
-        if self.compiled or (self.watch is not None and self.watch.sites):
-            return 0  # compiled code is one piece, and whoever looks on wants to see all of it
+    def common(self) -> int | None:
+        """Blocks that the streams of all slots share, so that a token is computed there once.
+
+        None where no slot's streams share any. At 0 some slots' may: all are computed, and what
+        these find in blocks that they share is not used.
+        """
+        if not self._shares:
+            return None
         return min((one.parting + 1 for one in self._started.values()), default=0)
 
     def blocks_for(self, positions: int) -> int:
@@ -217,12 +224,13 @@ class SlotDecoder:
                 self.watch.stepped(STREAMS if self.capacity.dynamic else STREAMS[-1:])
         return torch.stack(chosen).tolist(), torch.stack(alphas).tolist() if alphas else []
 
-    def logits(self, used: int, common: int = 0) -> Tensor:
+    def logits(self, used: int, common: int | None = None) -> Tensor:
         """``[slots, vocab]`` that choose every slot's next token; no slot is advanced.
 
         Args:
             used: As in `run`.
             common: Under a dynamic strength, blocks that are computed once for all streams.
+                None lets every stream compute all that it needs.
         """
         shared = self.capacity.shared
         set_positions(self.position[:, None], self.keys[: shared + used * BLOCK], shared)
@@ -265,7 +273,7 @@ class SlotDecoder:
         )
         return output.logits[:, -1]
 
-    def _tick(self, used: int, common: int) -> Tensor:
+    def _tick(self, used: int, common: int | None) -> Tensor:
         """One step; ``[slots]`` new tokens."""
         logits = self.logits(used, common)
         uniform = None
@@ -278,7 +286,7 @@ class SlotDecoder:
         self.step.add_(self.active)
         return chosen
 
-    def _captured(self, used: int, common: int) -> Callable[[], Tensor]:
+    def _captured(self, used: int, common: int | None) -> Callable[[], Tensor]:
         """The step as a CUDA graph, captured when it is first asked for."""
         heads = self.heads is not None and self.heads.computed
         key = (used, common, self._prefixes, self.rows.computed, heads)
@@ -292,7 +300,7 @@ class SlotDecoder:
 
         return replay
 
-    def _capture(self, used: int, common: int) -> tuple[Any, Tensor]:
+    def _capture(self, used: int, common: int | None) -> tuple[Any, Tensor]:
         state = (self.token, self.position, self.step)
         before = [tensor.clone() for tensor in state]
         side = torch.cuda.Stream()
