@@ -21,8 +21,8 @@ class Capacity:
         prefixes: How many shared prefixes there may be at a time: prompts that are steered have one
             of their own.
         common: Under a dynamic strength, the number of blocks below which streams never part.
-        heads: How many steerings of attention heads there may be at a time whose vectors differ.
-        head_steps: Largest number of steps that such vectors change in.
+        head_steps: Largest number of steps in which the vectors of attention heads change; 0 if
+            none are steered.
     """
 
     slots: int
@@ -33,7 +33,6 @@ class Capacity:
     dynamic: bool = False
     prefixes: int = 1
     common: int = 0
-    heads: int = 0
     head_steps: int = 0
 
     @property
@@ -55,7 +54,6 @@ class Capacity:
             and work.places <= self.places
             and work.prefixes <= self.prefixes
             and work.common >= self.common
-            and work.heads <= self.heads
             and work.head_steps <= self.head_steps
         )
 
@@ -70,14 +68,11 @@ class Capacity:
             dynamic=self.dynamic,
             prefixes=max(self.prefixes, work.prefixes),
             common=min(self.common, work.common),
-            heads=max(self.heads, work.heads),
             head_steps=max(self.head_steps, work.head_steps),
         )
 
 
-def needed_for(
-    request: Request, slots: int, shared: int, prefixes: int = 1, heads: int = 1
-) -> Capacity:
+def needed_for(request: Request, slots: int, shared: int, prefixes: int = 1) -> Capacity:
     """What one request needs.
 
     Args:
@@ -85,7 +80,6 @@ def needed_for(
         slots: Number of slots.
         shared: How many tokens of the shared prefix its prompt starts with.
         prefixes: See `Capacity`.
-        heads: Likewise, where the request steers heads.
     """
     found = parts(request)
     length = len(request.prompt_ids) + request.max_new_tokens - 1
@@ -98,7 +92,6 @@ def needed_for(
         dynamic=request.is_dynamic,
         prefixes=prefixes,
         common=parting(request) + 1,
-        heads=0 if found.heads is None else heads,
         head_steps=0 if found.heads is None else len(found.heads.delta),
     )
 

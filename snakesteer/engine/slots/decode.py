@@ -108,9 +108,8 @@ class SlotDecoder:
         self.rows = SteeredRows(loaded, slots, capacity.places)
         self.strengths = StepStrengths(slots, device)
         self.heads: HeadRows | None = None
-        if capacity.heads:
-            room = (capacity.heads, capacity.head_steps)
-            self.heads = HeadRows(steering.heads, slots, *room, device)
+        if capacity.head_steps:
+            self.heads = HeadRows(steering.heads, slots, capacity.head_steps, device)
         # Compiled code is one piece, and whoever looks on wants to see all of it.
         self._shares = not (compiled or (watch is not None and watch.sites))
         if capacity.dynamic:

@@ -20,6 +20,8 @@ from snakesteer.models.heads import Heads, find_heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.heads import HeadSteering
 
+PLACES = 8  # for steerings whose vectors differ; others wait until one of them has ended
+
 
 def known_heads(loaded: LoadedModel) -> Heads | None:
     """The attention heads of a model, None if they are not found: see `check_heads`."""
@@ -52,15 +54,25 @@ class HeadHooks:
 
     def clear(self) -> None:
         """Steer no row."""
-        self._added: Callable[[int], Tensor] | None = None
+        self._table: Tensor | None = None
+        self._entry: Tensor | None = None
+        self._scale: Tensor | None = None
 
-    def set(self, added: Callable[[int], Tensor]) -> None:
+    def set(self, table: Tensor, entry: Tensor, scale: Tensor) -> None:
         """Set what the next forward pass, of one token per row, adds.
 
         Args:
-            added: Layer in, ``[rows, heads · head_dim]`` float32 out.
+            table: ``[layers, entries, heads · head_dim]`` float32.
+            entry: ``[rows]`` int64, which of them each row adds.
+            scale: ``[rows]`` float32, the factor on it.
         """
-        self._added = added
+        self._table, self._entry, self._scale = table, entry, scale
+
+    def added(self, layer: int) -> Tensor | None:
+        """``[rows, heads · head_dim]`` float32 that a layer's heads get; None for nothing."""
+        if self._table is None or self._entry is None or self._scale is None:
+            return None
+        return self._scale[:, None] * self._table[layer].index_select(0, self._entry)
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -78,10 +90,11 @@ class HeadHooks:
 
     def _hook(self, layer: int) -> Callable[..., Any]:
         def change(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-            if self._added is None:
+            added = self.added(layer)
+            if added is None:
                 return None
             outputs: Tensor = inputs[0]  # [rows, 1, heads · head_dim]
-            return outputs + self._added(layer).to(outputs.dtype)[:, None], *inputs[1:]
+            return outputs + added.to(outputs.dtype)[:, None], *inputs[1:]
 
         return change
 
@@ -92,25 +105,22 @@ class HeadRows:
     Args:
         hooks: Of the model's heads, which are known.
         rows: Number of rows.
-        places: For how many steerings with different vectors there is room.
         steps: Largest number of steps that vectors change in.
         device: Where the state lives.
 
     Attributes:
-        table: ``[layers, places · (steps + 1) + 1, heads · head_dim]`` float32: of each place the
+        table: ``[layers, PLACES · (steps + 1) + 1, heads · head_dim]`` float32: of each place the
             vectors of every step, then what is added past them. The last entry is 0.
         first: ``[rows]`` int64, where a row's vectors begin.
         past: ``[rows]`` int64, how many steps they change in.
         computed: Whether anything is computed. A row without vectors has the same bits either way.
     """
 
-    def __init__(
-        self, hooks: HeadHooks, rows: int, places: int, steps: int, device: torch.device
-    ) -> None:
+    def __init__(self, hooks: HeadHooks, rows: int, steps: int, device: torch.device) -> None:
         assert hooks.heads is not None
         self.hooks = hooks
         self.length = steps + 1
-        entries = places * self.length + 1
+        entries = PLACES * self.length + 1
         layers, width = len(hooks.heads.projections), hooks.heads.width
         self.table = torch.zeros(layers, entries, width, device=device)
         self.first = torch.full((rows,), entries - 1, device=device)
@@ -148,5 +158,4 @@ class HeadRows:
         """
         if not self.computed:
             return
-        entry = self.first + torch.minimum(step, self.past)
-        self.hooks.set(lambda layer: scale[:, None] * self.table[layer].index_select(0, entry))
+        self.hooks.set(self.table, self.first + torch.minimum(step, self.past), scale)

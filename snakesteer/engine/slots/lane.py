@@ -13,13 +13,13 @@ from snakesteer.data.prompts import Ids
 from snakesteer.engine.interface import Generation, Request
 from snakesteer.engine.slots.capacity import Capacity, needed_for, parting
 from snakesteer.engine.slots.decode import SlotDecoder, SlotStart
+from snakesteer.engine.slots.head_rows import PLACES
 from snakesteer.engine.slots.parts import parts, reading
 from snakesteer.engine.slots.scheduler import Ends, Live, Scheduler
 from snakesteer.engine.slots.store import PromptStores
 from snakesteer.engine.watch import Watch
 
 MOST_PREFIXES = 8  # every step multiplies all slots with all of them
-MOST_HEADS = 8  # steerings of heads whose vectors differ: each takes memory
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Lane:
         self.scheduler = Scheduler(slots, ends)
         self.work = Work()
         self.decoder: SlotDecoder | None = None
-        self._prefixes, self._heads = _Places(0), _Places(0)
+        self._prefixes, self._heads = _Places(0), _Places(PLACES)
 
     def add(self, ticket: int, request: Request, turn: tuple[int, ...]) -> None:
         """Queue a request, see `Scheduler.add`."""
@@ -136,17 +136,14 @@ class Lane:
         """A decoder for this request, those that wait, and what the last one had room for."""
         waiting = self.scheduler.waiting
         prefixes = len({reading(request) for request in waiting}) if self.shared else 1
-        found = (parts(request).heads for request in waiting)
-        heads = len({one.vectors_key for one in found if one is not None})
-        most = min(prefixes, MOST_PREFIXES), min(heads, MOST_HEADS)
         for request in waiting:
-            work = needed_for(request, self.slots, len(self.shared), *most)
+            work = needed_for(request, self.slots, len(self.shared), min(prefixes, MOST_PREFIXES))
             needed = needed.with_room_for(work)
         if self.decoder is not None:
             needed = needed.with_room_for(self.decoder.capacity)
         self.decoder = None  # its memory first
         self.decoder = self.make_decoder(needed)
-        self._prefixes, self._heads = _Places(needed.prefixes), _Places(needed.heads)
+        self._prefixes, self._heads = _Places(needed.prefixes), _Places(PLACES)
 
     def _filled(self, one: Live) -> SlotStart:
         """Put a request's prompt into its slot; what the slot starts with."""

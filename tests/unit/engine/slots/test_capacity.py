@@ -14,7 +14,7 @@ from snakesteer.steering.residual import Place, ResidualSteering
 from tests.loaded_models import direction
 from tests.tiny_models import HIDDEN
 
-ROOM = Capacity(8, 2, 5, 30, places=2, dynamic=True, prefixes=3, common=2, heads=2, head_steps=9)
+ROOM = Capacity(8, 2, 5, 30, places=2, dynamic=True, prefixes=3, common=2, head_steps=9)
 DAC = Dac(0.5, 0.8, 3.0, 2.0)
 
 
@@ -28,8 +28,7 @@ DAC = Dac(0.5, 0.8, 3.0, 2.0)
         ({"places": 3}, False),
         ({"prefixes": 4}, False),
         ({"common": 1}, False),
-        ({"heads": 0, "head_steps": 0}, True),
-        ({"heads": 3}, False),
+        ({"head_steps": 0}, True),
         ({"head_steps": 10}, False),
         ({"shared": 4}, False),
         ({"slots": 4}, False),
@@ -62,8 +61,7 @@ def test_what_a_request_needs():
 def test_what_attention_heads_and_the_start_of_a_prompt_need():
     prompt = tuple(range(100))
     heads = HeadSteering((2, 3), torch.ones(5, 2, HIDDEN), 1.0)
-    needed = needed_for(Request(prompt, 29, heads), 8, 0, heads=3)
-    assert needed == Capacity(8, 2, 0, 29, heads=3, head_steps=5)
+    assert needed_for(Request(prompt, 29, heads), 8, 0) == Capacity(8, 2, 0, 29, head_steps=5)
     dynamic = dataclasses.replace(heads, schedule="dynamic", dac=DAC)
     assert parting(Request(prompt, 1, dynamic)) == 1  # block 2 is the first that differs
     every = dataclasses.replace(dynamic, layers=(0, 3))

@@ -23,17 +23,15 @@ STEPS, LAYERS = 3, (0, 2)
 DELTA = torch.randn(STEPS, len(LAYERS), HIDDEN, generator=torch.Generator().manual_seed(0))
 
 
-def rows(count=5, places=2, steps=4):
-    return HeadRows(HeadHooks(find_heads(loaded_model("llama").model)), count, places, steps, CPU)
+def rows(count=5, steps=4):
+    return HeadRows(HeadHooks(find_heads(loaded_model("llama").model)), count, steps, CPU)
 
 
 def added(made, scale, steps):
     """What the hooks would add, ``[layers, rows, width]``."""
-    found = []
-    made.hooks.set = lambda of_layer: found.append(of_layer)
     made.computed = True
     made.steer(scale, torch.tensor(steps))
-    return torch.stack([found[0](layer) for layer in range(NUM_LAYERS)])
+    return torch.stack([made.hooks.added(layer) for layer in range(NUM_LAYERS)])
 
 
 @pytest.mark.parametrize("after", ["zero", "hold", "mean"])
@@ -58,9 +56,13 @@ def test_every_row_adds_the_vectors_of_its_step(after):
 
 def test_nothing_is_computed_where_no_row_steers_heads():
     made = rows()
-    made.hooks.set = None
     made.steer(torch.ones(5), torch.zeros(5, dtype=torch.long))
-    assert made.hooks._added is None
+    assert made.hooks.added(0) is None
+    made.computed = True
+    made.steer(torch.ones(5), torch.zeros(5, dtype=torch.long))
+    assert made.hooks.added(0) is not None
+    made.hooks.clear()
+    assert made.hooks.added(0) is None
 
 
 def test_the_strength_at_a_step():
@@ -104,11 +106,11 @@ def test_equal_vectors_lie_in_the_table_once(monkeypatch):
     assert len(filled) == 3
     assert engine.generate(requests) == wanted
     assert len(filled) == 3
-    monkeypatch.setattr(lane, "MOST_HEADS", 2)
+    for module in (head_rows, lane):
+        monkeypatch.setattr(module, "PLACES", 2)
     few = SlotsEngine(loaded_model("llama"), Decoding(), 8)
     assert few.generate(requests) == wanted
     (only,) = few._lanes.values()
-    assert only.decoder.capacity.heads == 2
     assert only.decoder.heads.table.shape == (NUM_LAYERS, 2 * (STEPS + 1) + 1, HIDDEN)
 
 

@@ -131,8 +131,8 @@ def test_heads_that_get_nothing(monkeypatch):
 def test_heads_that_are_changed_in_place(monkeypatch):
     def hook(hooks, layer):
         def change(_module, inputs):
-            if hooks._added is not None:
-                inputs[0].add_(hooks._added(layer)[:, None])
+            if hooks.added(layer) is not None:
+                inputs[0].add_(hooks.added(layer)[:, None])
 
         return change
 
