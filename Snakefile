@@ -95,15 +95,10 @@ onstart:
     started["at"] = time.time()
     if not Path(CONFIG.results, "test_final.json").exists():
         logger.info(planned_power())
-    if REFERENCE_INSTEAD:
-        logger.warning(
-            f"steering.methods {CONFIG.steering.methods} needs the reference engine, which is slower; "
-            "it gives all answers of this run."
-        )
     if COMPILE_REFUSED:
         logger.warning(
-            "engine.compile is always, but operators and bands may round differently in compiled "
-            "code: nothing is compiled. Set engine.compile: auto."
+            "engine.compile is always, but operators, bands and attention heads may round differently "
+            "in compiled code: nothing is compiled. Set engine.compile: auto."
         )
 
 

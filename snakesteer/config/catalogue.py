@@ -13,8 +13,6 @@ from typing import Any, Literal, get_args
 
 # What a method steers: the residual stream, attention heads, or the start of every prompt.
 Kind = Literal["residual", "heads", "prompt_start"]
-# Which engine runs a method.
-EngineNeed = Literal["any", "reference"]
 
 _PACKAGE = Path(__file__).parents[1]
 _DIRECTIONS = _PACKAGE / "vectors" / "directions"
@@ -30,14 +28,12 @@ class MethodEntry:
     Attributes:
         summary: The first line of its docstring, without the full stop.
         kind: ``KIND``: what it steers.
-        engine: ``ENGINE``: ``any``, or ``reference`` where only that engine runs it.
         keys: ``KEYS``: config keys (``section.key``) that do nothing without it.
         needs: ``NEEDS``: config keys that it cannot do without.
     """
 
     summary: str
     kind: Kind
-    engine: EngineNeed
     keys: tuple[str, ...]
     needs: tuple[str, ...]
 
@@ -63,24 +59,19 @@ def _method(name: str) -> MethodEntry:
     """
     file, module = _METHODS / f"{name}.py", _module(_METHODS, name)
     said = _constants(module, file)
-    for constant, values in (("KIND", get_args(Kind)), ("ENGINE", get_args(EngineNeed))):
-        if constant not in said:
-            raise ValueError(f"{file} has no {constant}: name one of {_quoted(values)}")
-        if said[constant] not in values:
-            found = said[constant]
-            raise ValueError(f"{file}: {constant} is {found!r}, not one of {_quoted(values)}")
+    kinds = _quoted(get_args(Kind))
+    if "KIND" not in said:
+        raise ValueError(f"{file} has no KIND: name one of {kinds}")
+    if said["KIND"] not in get_args(Kind):
+        raise ValueError(f"{file}: KIND is {said['KIND']!r}, not one of {kinds}")
     for constant in ("KEYS", "NEEDS"):
         keys = said.setdefault(constant, ())
         if not isinstance(keys, tuple) or not all(isinstance(key, str) for key in keys):
             raise ValueError(f"{file}: {constant} is {keys!r}, not a tuple of config keys")
-    if said["KIND"] != "residual" and said["ENGINE"] != "reference":
-        raise ValueError(
-            f"{file}: KIND {said['KIND']!r} needs ENGINE 'reference', which alone runs it"
-        )
     functions = {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
     if missing := [name for name in _FUNCTIONS if name not in functions]:
         raise ValueError(f"{file} has no function {_quoted(missing)}")
-    return MethodEntry(_summary(module), said["KIND"], said["ENGINE"], said["KEYS"], said["NEEDS"])
+    return MethodEntry(_summary(module), said["KIND"], said["KEYS"], said["NEEDS"])
 
 
 def _constants(module: ast.Module, file: Path) -> dict[str, Any]:
@@ -94,7 +85,7 @@ def _constants(module: ast.Module, file: Path) -> dict[str, Any]:
                 pass
             case _:
                 continue
-        if name in ("KIND", "ENGINE", "KEYS", "NEEDS"):
+        if name in ("KIND", "KEYS", "NEEDS"):
             try:
                 found[name] = ast.literal_eval(value)
             except ValueError:
@@ -123,12 +114,3 @@ def of_kind(kind: Kind, methods: Iterable[str] = METHODS) -> list[str]:
 def users(key: str, methods: Iterable[str] = METHODS) -> list[str]:
     """Those methods that a config key is for."""
     return [name for name in methods if key in METHODS[name].keys]
-
-
-def needs_reference(methods: Iterable[str]) -> bool:
-    """Whether a run with these methods needs the reference engine.
-
-    It is decided for the whole run, the unsteered answers included: what one engine computes does
-    not compare with what the other computes.
-    """
-    return any(METHODS[name].engine == "reference" for name in methods)

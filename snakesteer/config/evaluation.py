@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from snakesteer.config import catalogue
 from snakesteer.config.section import Section
 
-LAYERED = [name for name in catalogue.of_kind("residual") if not catalogue.needs_reference([name])]
+LAYERED = catalogue.of_kind("residual")
 
 
 def _layered(method: str) -> str:

@@ -179,7 +179,7 @@ class Watch:
                 stream=self._stream,
                 start=start,
                 chooses=chooses,
-                ids=self._kept["ids", self._stream, 0, n][0].cpu(),
+                ids=self._kept["ids", self._stream, 0, n][0].to("cpu", copy=True),
                 before=kept("before"),
                 held=kept("held"),
                 after=kept("after"),

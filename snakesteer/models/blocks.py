@@ -6,7 +6,7 @@ last block, whose entry is taken after the final norm. Everything here hooks the
 so that offset appears in `hidden_states_index` alone.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -171,13 +171,7 @@ def on_layers(
     Raises:
         UserError: As in `on_block_outputs`.
     """
-    missing = [layer for layer in callbacks if not 0 <= layer < len(modules)]
-    if missing:
-        raise UserError(
-            f"There is no hook point for layer {missing[0]}: the model has {len(modules)} layers "
-            f"(0 to {len(modules) - 1})",
-            "Choose steering.layers within the model.",
-        )
+    check_layers(callbacks, len(modules))
     ran: set[int] = set()
 
     def noting(layer: int) -> Callback:
@@ -198,6 +192,21 @@ def on_layers(
         raise UserError(
             f"The hook on layer {silent[0]} never ran, so nothing was steered or read there",
             "This architecture does not call its blocks as modules; use another model.",
+        )
+
+
+def check_layers(layers: Iterable[int], count: int) -> None:
+    """Refuse layers that a model of so many layers lacks.
+
+    Raises:
+        UserError: Names the first of them.
+    """
+    missing = [layer for layer in layers if not 0 <= layer < count]
+    if missing:
+        raise UserError(
+            f"There is no hook point for layer {missing[0]}: the model has {count} layers "
+            f"(0 to {count - 1})",
+            "Choose steering.layers within the model.",
         )
 
 

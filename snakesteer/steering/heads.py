@@ -4,7 +4,9 @@ Steps are named as in `snakesteer.steering.residual`: step i is the position tha
 token i, and step 0 is the last prompt token. No earlier position is steered.
 """
 
+import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 from snakesteer.config import After, Schedule
 from snakesteer.config.catalogue import Kind
 from snakesteer.steering.dac import Dac
-from snakesteer.steering.residual import Sites, VectorChange
+from snakesteer.steering.residual import FOREVER, Sites, VectorChange
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,12 @@ class HeadSteering:
         """Equal for rows that are steered alike."""
         return self.layers, id(self.delta), self.alpha, self.schedule, self.after, self.dac
 
+    @cached_property
+    def vectors_key(self) -> tuple[object, ...]:
+        """Equal for steerings that add the same vectors, whatever their strength."""
+        delta = self.delta.float().cpu().numpy()
+        return self.layers, delta.shape, self.after, hashlib.blake2b(delta.tobytes()).digest()
+
     @property
     def off(self) -> "HeadSteering":
         """The same at strength 0."""
@@ -70,6 +78,22 @@ class HeadSteering:
         """The same with other vectors, at all of its layers."""
         layers = [change(self.delta[:, i], layer) for i, layer in enumerate(self.layers)]
         return replace(self, delta=torch.stack(layers, dim=1))  # [steps, layers, width]
+
+    @property
+    def steered_steps(self) -> tuple[int, int]:
+        """First steered step (0 is the last prompt token), and the first behind the last one."""
+        match self.schedule:
+            case "fixed" | "dynamic":
+                return 0, FOREVER
+            case "start":
+                return 0, 1
+            case "diminishing":
+                return 0, len(self.delta)
+
+    @property
+    def fades(self) -> bool:
+        """Whether the strength falls to 0, in equal parts, over the steered steps."""
+        return self.schedule == "diminishing"
 
     def factor(self, step: int) -> float:
         """The strength at a step, for any schedule but ``dynamic``."""

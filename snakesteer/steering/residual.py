@@ -70,6 +70,7 @@ class ResidualSteering:
 
     kind: ClassVar[Kind] = "residual"
     sites: ClassVar[Sites] = "blocks"
+    fades: ClassVar[bool] = False  # its strength is the same at all steered steps
 
     def __post_init__(self) -> None:
         if self.dac is not None and self.operator != "add":

@@ -51,25 +51,23 @@ def test_too_wide_a_band_is_refused(finished_copy: Project):
 
 def test_compilation_that_is_refused_is_told(finished_copy: Project):
     overlay = {"model": {"device": "auto"}, "engine": {"compile": "always"}}
-    told = "engine.compile is always, but operators and bands"
-    for operators, count in ((["clamp"], 1), (["add"], 0)):
-        plan = {**overlay, "steering": {"operators": operators}}
+    told = "engine.compile is always, but operators, bands and attention heads"
+    for steering, count in (({"operators": ["clamp"]}, 1), ({"methods": ["iti"]}, 1), ({}, 0)):
+        plan = {**overlay, "steering": steering}
         run = finished_copy.snakemake("splits", "--cores", "1", "--forceall", overlay=plan)
         assert run.code == 0, run.text
         assert run.text.count(told) == count
 
 
-def test_actadd_decides_on_the_engine_of_the_whole_run(finished_copy: Project):
+def test_actadd_takes_the_baseline_as_it_is(finished_copy: Project):
     steering = {"methods": ["actadd"], "actadd_prompts": PROMPTS, "strength": [-3, 3]}
     overlay = {"steering": steering}
     run = finished_copy.snakemake("--cores", "2", "--resources", "gpu=1", overlay=overlay)
     assert run.code == 0, run.text
-    assert run.text.count("needs the reference engine") == 1
-    made = {"actadd_vectors": 1, "baseline": 1, "search": 1, "test_final": 1}
-    assert made.items() <= run.jobs.items()
-    assert not {"activations", "vector", "probe"} & set(run.jobs)
-    baseline = read_json(finished_copy.results / "baseline" / "val.json")
-    assert baseline["engine"] == "reference"
+    assert (Counter(actadd_vectors=1) + STUDY + TEST).items() <= run.jobs.items()
+    assert not {"activations", "vector", "probe", "baseline"} & set(run.jobs)
+    final = read_json(finished_copy.results / "test_final.json")
+    assert final["run"]["engine"] == "slots"
     shapes = {
         read_vector(finished_copy.results / f"vectors/actadd/layer_{layer}.safetensors").raw.shape
         for layer in LAYERS
@@ -84,6 +82,3 @@ def test_actadd_decides_on_the_engine_of_the_whole_run(finished_copy: Project):
     jobs = finished_copy.snakemake("-n", overlay=other).jobs
     assert (Counter(actadd_vectors=1) + STUDY + TEST).items() <= jobs.items()
     assert "baseline" not in jobs
-    # The engine is the reference either way.
-    by_name = {**overlay, "engine": {"name": "reference"}}
-    assert set(finished_copy.snakemake("-n", overlay=by_name).jobs) <= {"provenance", "report"}

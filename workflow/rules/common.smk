@@ -16,7 +16,6 @@ from snakesteer.config import EMBEDDED_MODEL
 from snakesteer.config.catalogue import (
     IMPORTED,
     TRAINED,
-    needs_reference,
     of_kind,
     users,
 )
@@ -51,18 +50,13 @@ METHODS = CONFIG.steering.methods
 GRID_METHODS = {
     "steering.methods": [*dict.fromkeys([*METHODS, *CONFIG.sensitivity.methods])]
 }
-# The engine of all answers that are compared: one for the whole run.
-REFERENCE_INSTEAD = CONFIG.engine.name != "reference" and needs_reference(METHODS)
-# Compiled code may round differently where it has operators or bands to compute.
-PLAIN = (CONFIG.steering.operators, CONFIG.steering.band) == (["add"], 1)
+# Compiled code may round differently where it has operators, bands or attention heads to compute.
+ADDS_ONCE = (CONFIG.steering.operators, CONFIG.steering.band) == (["add"], 1)
+PLAIN = ADDS_ONCE and not of_kind("heads", METHODS)
 NOT_COMPILED = CONFIG.model.device != "cpu" and not PLAIN
 COMPILE_REFUSED = NOT_COMPILED and CONFIG.engine.compile == "always"
-ENGINE = CONFIG.engine.model_copy(
-    update={
-        **({"name": "reference"} if REFERENCE_INSTEAD else {}),
-        **({"compile": "never"} if NOT_COMPILED else {}),
-    }
-)
+# The engine of all answers that are compared: one for the whole run.
+ENGINE = CONFIG.engine.model_copy(update={"compile": "never"} if NOT_COMPILED else {})
 
 # When this run began, for `onsuccess`.
 started = {}

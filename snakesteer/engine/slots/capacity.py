@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from snakesteer.engine.interface import Request
 from snakesteer.engine.slots.attention import BLOCK
-from snakesteer.engine.slots.rows import residual_steering
+from snakesteer.engine.slots.parts import parts
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Capacity:
         prefixes: How many shared prefixes there may be at a time: prompts that are steered have one
             of their own.
         common: Under a dynamic strength, the number of blocks below which streams never part.
+        head_steps: Largest number of steps in which the vectors of attention heads change; 0 if
+            none are steered.
     """
 
     slots: int
@@ -31,6 +33,7 @@ class Capacity:
     dynamic: bool = False
     prefixes: int = 1
     common: int = 0
+    head_steps: int = 0
 
     @property
     def length(self) -> int:
@@ -51,6 +54,7 @@ class Capacity:
             and work.places <= self.places
             and work.prefixes <= self.prefixes
             and work.common >= self.common
+            and work.head_steps <= self.head_steps
         )
 
     def with_room_for(self, work: "Capacity") -> "Capacity":
@@ -64,6 +68,7 @@ class Capacity:
             dynamic=self.dynamic,
             prefixes=max(self.prefixes, work.prefixes),
             common=min(self.common, work.common),
+            head_steps=max(self.head_steps, work.head_steps),
         )
 
 
@@ -76,26 +81,30 @@ def needed_for(request: Request, slots: int, shared: int, prefixes: int = 1) -> 
         shared: How many tokens of the shared prefix its prompt starts with.
         prefixes: See `Capacity`.
     """
-    steering = residual_steering(request)
+    found = parts(request)
     length = len(request.prompt_ids) + request.max_new_tokens - 1
     return Capacity(
         slots=slots,
         blocks=-(-(length - shared) // BLOCK),
         shared=shared,
         steps=request.max_new_tokens,
-        places=1 if steering is None else len(steering.places),
+        places=1 if found.blocks is None else len(found.blocks.places),
         dynamic=request.is_dynamic,
         prefixes=prefixes,
         common=parting(request) + 1,
+        head_steps=0 if found.heads is None else len(found.heads.delta),
     )
 
 
 def parting(request: Request) -> int:
-    """The block behind which the streams of a dynamic strength part: the first steered one.
+    """The block behind which the streams of a dynamic strength part.
 
     Up to there they are equal, as their history is the same text. −1 where they share no block.
     """
-    steering = residual_steering(request)
-    if steering is None or steering.dac is None:
+    if not request.is_dynamic:
         return -1
-    return min(place.layer for place in steering.places)
+    found = parts(request)
+    if found.heads is not None:
+        return min(found.heads.layers, default=0) - 1  # inside a block, behind the one before it
+    assert found.blocks is not None
+    return min(place.layer for place in found.blocks.places)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snakesteer.engine.slots.rows import write_column
+from snakesteer.engine.slots.columns import write_column
 from snakesteer.models.blocks import block_output, blocks_computing, replace_block_output
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.dac import Dac, dynamic_alpha
@@ -87,11 +87,11 @@ class Parting:
         self._form: Any = None  # what a block returns
 
     @contextmanager
-    def kept(self, common: int) -> Iterator[None]:
+    def kept(self, common: int | None) -> Iterator[None]:
         """A context whose forward pass is the unsteered stream's: hidden states are kept.
 
         Args:
-            common: Number of blocks that all slots' streams share.
+            common: Number of blocks that all slots' streams share; None keeps nothing.
         """
 
         def keeping(layer: int, forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,13 +104,14 @@ class Parting:
 
             return keep
 
-        with self._computing(keeping, range(common - 1, len(self.blocks)) if common else range(0)):
+        first = len(self.blocks) if common is None else max(0, common - 1)
+        with self._computing(keeping, range(first, len(self.blocks))):
             yield
         if self._form is not None:
             self._form = replace_block_output(self._form, self._hidden)
 
     @contextmanager
-    def resumed(self, common: int) -> Iterator[None]:
+    def resumed(self, common: int | None) -> Iterator[None]:
         """A context whose forward pass goes on from there: common blocks compute nothing.
 
         Args:
@@ -119,7 +120,7 @@ class Parting:
 
         def resuming(layer: int, forward: Callable[..., Any]) -> Callable[..., Any]:
             def resume(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-                if layer < common:
+                if common is not None and layer < common:
                     output = replace_block_output(self._form, hidden_states)
                 else:
                     output = forward(hidden_states, *args, **kwargs)
@@ -129,7 +130,7 @@ class Parting:
 
             return resume
 
-        with self._computing(resuming, range(len(self.blocks) if common else 0)):
+        with self._computing(resuming, range(0 if common is None else len(self.blocks))):
             yield
 
     @contextmanager

@@ -6,7 +6,7 @@ step is captured once in a graph and replayed.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,15 +17,13 @@ from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.slots.attention import BLOCK, set_positions
 from snakesteer.engine.slots.cache import KvShape, SlotCache
 from snakesteer.engine.slots.capacity import Capacity
+from snakesteer.engine.slots.columns import StepStrengths, write_column
 from snakesteer.engine.slots.dac import DynamicRows, Parting
-from snakesteer.engine.slots.rows import (
-    RowSteering,
-    SteeredRows,
-    needed_operators,
-    write_column,
-)
+from snakesteer.engine.slots.head_rows import HeadRows
+from snakesteer.engine.slots.rows import RowSteering, SteeredRows, needed_operators
 from snakesteer.engine.watch import Stream, Watch
 from snakesteer.models.loading import LoadedModel
+from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.residual import ResidualSteering
 
 # The passes of a step under a dynamic strength; others have the last one alone.
@@ -43,7 +41,10 @@ class SlotStart:
         token: Read first; the last prompt token.
         position: Its absolute position.
         seed: Of the random stream.
-        steering: Layers, vectors, operator, steered steps and strength; None if not steered.
+        steering: Layers, vectors, operator, steered steps and strength; None if no output of a
+            block is steered.
+        heads: What is added to attention heads, in place of that.
+        heads_at: The place of its vectors, see `HeadRows.fill`.
         parting: See `snakesteer.engine.slots.capacity.parting`.
         prefix: Which of the shared prefixes it has.
     """
@@ -53,6 +54,8 @@ class SlotStart:
     position: int
     seed: int = 0
     steering: ResidualSteering | None = None
+    heads: HeadSteering | None = None
+    heads_at: int = 0
     parting: int = -1
     prefix: int = 0
 
@@ -103,11 +106,18 @@ class SlotDecoder:
             exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
             self.uniform = torch.zeros(slots, capacity.steps, dtype=exact, device=device)
         self.rows = SteeredRows(loaded, slots, capacity.places)
+        self.strengths = StepStrengths(slots, device)
+        self.heads: HeadRows | None = None
+        if capacity.head_steps:
+            self.heads = HeadRows(steering.heads, slots, capacity.head_steps, device)
+        # Compiled code is one piece, and whoever looks on wants to see all of it.
+        self._shares = not (compiled or (watch is not None and watch.sites))
         if capacity.dynamic:
             self.dynamic = DynamicRows(slots, device)
             self.parting = Parting(loaded, slots)
-            self.probe_cache = SlotCache(shape, capacity, device, beside=self.cache)
-            self.real_cache = SlotCache(shape, capacity, device, beside=self.cache)
+            streams = capacity if self._shares else replace(capacity, common=0)
+            self.probe_cache = SlotCache(shape, streams, device, beside=self.cache)
+            self.real_cache = SlotCache(shape, streams, device, beside=self.cache)
 
         self._started: dict[int, SlotStart] = {}  # by the slots that are not idle
         self._prefixes = 1  # that they have
@@ -134,8 +144,11 @@ class SlotDecoder:
         write_column(self.cache.prefix, at, [one.prefix for one in starts])
         self.active[at] = True
         self.step[at] = 0
-        steerings = [one.steering for one in starts]
-        self.rows.put(at, steerings, [0.0 if s is None else s.alpha for s in steerings])
+        self.rows.put(at, [one.steering for one in starts])
+        if self.heads is not None:
+            self.heads.put(at, [(one.heads, one.heads_at) for one in starts])
+        steerings = [one.steering or one.heads for one in starts]
+        self.strengths.put(at, steerings)
         if self.capacity.dynamic:
             found = [s for s in steerings if s is not None and s.dac is not None]
             self.dynamic.put(at, [s.alpha for s in found], [s.dac for s in found if s.dac])
@@ -159,15 +172,21 @@ class SlotDecoder:
         """Let the step compute what the slots need that are not idle, and no more."""
         started = self._started.values()
         self.rows.computed = needed_operators(one.steering for one in started)
+        if self.heads is not None:
+            self.heads.computed = any(one.heads is not None for one in started)
         self._prefixes = 1 + max((one.prefix for one in started), default=0)
         if self.compiled:
             self._prefixes = self.capacity.prefixes  # each number would be compiled on its own
 
     @property
-    def common(self) -> int:
-        """Blocks that the streams of all slots share, so that a token is computed there once."""
-        if self.compiled or (self.watch is not None and self.watch.sites):
-            return 0  # compiled code is one piece, and whoever looks on wants to see all of it
+    def common(self) -> int | None:
+        """Blocks that the streams of all slots share, so that a token is computed there once.
+
+        None where no slot's streams share any. At 0 some slots' may: all are computed, and what
+        these find in blocks that they share is not used.
+        """
+        if not self._shares:
+            return None
         return min((one.parting + 1 for one in self._started.values()), default=0)
 
     def blocks_for(self, positions: int) -> int:
@@ -204,17 +223,18 @@ class SlotDecoder:
                 self.watch.stepped(STREAMS if self.capacity.dynamic else STREAMS[-1:])
         return torch.stack(chosen).tolist(), torch.stack(alphas).tolist() if alphas else []
 
-    def logits(self, used: int, common: int = 0) -> Tensor:
+    def logits(self, used: int, common: int | None = None) -> Tensor:
         """``[slots, vocab]`` that choose every slot's next token; no slot is advanced.
 
         Args:
             used: As in `run`.
             common: Under a dynamic strength, blocks that are computed once for all streams.
+                None lets every stream compute all that it needs.
         """
         shared = self.capacity.shared
         set_positions(self.position[:, None], self.keys[: shared + used * BLOCK], shared)
         if not self.capacity.dynamic:
-            return self._pass("real", self.cache, used, self.rows.scale_at(self.step))
+            return self._pass("real", self.cache, used, self.strengths.at(self.step))
         with self.parting.kept(common):
             unsteered = self._pass("unsteered", self.cache, used, None)
         with self.parting.resumed(common):
@@ -229,12 +249,15 @@ class SlotDecoder:
             stream: Which.
             cache: Its keys and values.
             used: As in `run`.
-            scale: ``[slots]``, the strength at the row's first layer; None steers nothing.
+            scale: ``[slots]``, the strength of each row (in a band, at its first layer); None
+                steers nothing.
         """
         if scale is None:
             self.steering.clear()
         else:
             self.steering.set(self.rows, scale)
+            if self.heads is not None:
+                self.heads.steer(scale, self.step)
         cache.write_at(self.position - self.capacity.shared, used, self._prefixes)
         if self.watch is not None:
             self.watch.begin(stream)
@@ -249,7 +272,7 @@ class SlotDecoder:
         )
         return output.logits[:, -1]
 
-    def _tick(self, used: int, common: int) -> Tensor:
+    def _tick(self, used: int, common: int | None) -> Tensor:
         """One step; ``[slots]`` new tokens."""
         logits = self.logits(used, common)
         uniform = None
@@ -262,9 +285,10 @@ class SlotDecoder:
         self.step.add_(self.active)
         return chosen
 
-    def _captured(self, used: int, common: int) -> Callable[[], Tensor]:
+    def _captured(self, used: int, common: int | None) -> Callable[[], Tensor]:
         """The step as a CUDA graph, captured when it is first asked for."""
-        key = (used, common, self._prefixes, self.rows.computed)
+        heads = self.heads is not None and self.heads.computed
+        key = (used, common, self._prefixes, self.rows.computed, heads)
         if key not in self._graphs:
             self._graphs[key] = self._capture(used, common)
         graph, result = self._graphs[key]
@@ -275,7 +299,7 @@ class SlotDecoder:
 
         return replay
 
-    def _capture(self, used: int, common: int) -> tuple[Any, Tensor]:
+    def _capture(self, used: int, common: int | None) -> tuple[Any, Tensor]:
         state = (self.token, self.position, self.step)
         before = [tensor.clone() for tensor in state]
         side = torch.cuda.Stream()

@@ -6,8 +6,8 @@ precision therefore in tokens: the number is part of a result, and only what ran
 be compared.
 
 A prompt is read once for all requests that share it, and the tokens that all prompts start with are
-read once for all prompts. Requests whose steering reaches prompt positions (scope ``all``) bring
-their own prompt pass; they share the slots with all others.
+read once for all prompts. Requests whose steering reaches prompt positions (scope ``all``, ActAdd)
+bring their own prompt pass; they share the slots with all others.
 """
 
 import logging
@@ -27,7 +27,9 @@ from snakesteer.engine.slots.capacity import Capacity, needed_for
 from snakesteer.engine.slots.check import examine
 from snakesteer.engine.slots.count import MIN_SLOTS, choose_slots, kept_bytes, round_down
 from snakesteer.engine.slots.decode import SlotDecoder
+from snakesteer.engine.slots.head_rows import check_heads, known_heads
 from snakesteer.engine.slots.lane import Lane, Work
+from snakesteer.engine.slots.parts import PromptSteering
 from snakesteer.engine.slots.prefill import Prefill, prompt_blocks
 from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.engine.slots.scheduler import Ends, turns
@@ -36,7 +38,6 @@ from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched
 from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering.residual import ResidualSteering
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class SlotsEngine:
             )
         self.stop_rule = StopRule(loaded.tokenizer, loaded.eos_ids, decoding.stop)
         self.ends = Ends(self.stop_rule)
-        self.steering = RowSteering(loaded.blocks)
+        self.steering = RowSteering(loaded.blocks, known_heads(loaded))
         self.ticks = TICKS_ON_GPU if loaded.device.type == "cuda" else 1
         self.watch: Watch | None = None
         self._lanes: dict[tuple[int, bool, Ids], Lane] = {}
@@ -214,7 +215,7 @@ class SlotsEngine:
             )
         return self._lanes[key]
 
-    def _reader(self, shared: Ids, steering: ResidualSteering | None) -> Prefill:
+    def _reader(self, shared: Ids, steering: PromptSteering | None) -> Prefill:
         return Prefill(self.loaded, self.steering, shared, steering, self.watch)
 
     def _decoder(self, capacity: Capacity) -> SlotDecoder:
@@ -263,9 +264,11 @@ class SlotsSession:
         """Queue requests, see `Session.add`.
 
         Raises:
-            UserError: A prompt that does not fit into the model's context with its answer.
+            UserError: A prompt that does not fit into the model's context with its answer, or
+                attention heads that are steered and not found.
         """
         check_lengths(self.engine.loaded, requests)
+        check_heads(self.engine.loaded, requests)
         first = self.next_ticket
         self.next_ticket += len(requests)
         self._calls += 1

@@ -13,9 +13,10 @@ from snakesteer.data.prompts import Ids
 from snakesteer.engine.interface import Generation, Request
 from snakesteer.engine.slots.capacity import Capacity, needed_for, parting
 from snakesteer.engine.slots.decode import SlotDecoder, SlotStart
-from snakesteer.engine.slots.rows import residual_steering
+from snakesteer.engine.slots.head_rows import PLACES
+from snakesteer.engine.slots.parts import parts, reading
 from snakesteer.engine.slots.scheduler import Ends, Live, Scheduler
-from snakesteer.engine.slots.store import PromptStores, reading
+from snakesteer.engine.slots.store import PromptStores
 from snakesteer.engine.watch import Watch
 
 MOST_PREFIXES = 8  # every step multiplies all slots with all of them
@@ -79,7 +80,7 @@ class Lane:
         self.scheduler = Scheduler(slots, ends)
         self.work = Work()
         self.decoder: SlotDecoder | None = None
-        self._prefixes = _Prefixes(0)
+        self._prefixes, self._heads = _Places(0), _Places(PLACES)
 
     def add(self, ticket: int, request: Request, turn: tuple[int, ...]) -> None:
         """Queue a request, see `Scheduler.add`."""
@@ -146,7 +147,10 @@ class Lane:
             if self.scheduler.live:
                 return False
             self._make_room(needed)
-        return not self.shared or self._prefixes.has(reading(request))
+        heads = parts(request).heads
+        return (not self.shared or self._prefixes.has(reading(request))) and (
+            heads is None or self._heads.has(heads.vectors_key)
+        )
 
     def _make_room(self, needed: Capacity) -> None:
         """A decoder for this request, those that wait, and what the last one had room for."""
@@ -159,7 +163,7 @@ class Lane:
             needed = needed.with_room_for(self.decoder.capacity)
         self.decoder = None  # its memory first
         self.decoder = self.make_decoder(needed)
-        self._prefixes = _Prefixes(needed.prefixes)
+        self._prefixes, self._heads = _Places(needed.prefixes), _Places(PLACES)
 
     def _filled(self, one: Live) -> SlotStart:
         """Put a request's prompt into its slot; what the slot starts with."""
@@ -174,12 +178,20 @@ class Lane:
                 assert store.prefill.prefix is not None
                 cache.shared[:, :, prefix] = store.prefill.prefix
         self.decoder.fill(one.slot, store.take(request.prompt_ids))
+        found, heads_at = parts(request), 0
+        if found.heads is not None:
+            heads_at, new = self._heads.take(one.ticket, found.heads.vectors_key)
+            if new:
+                assert self.decoder.heads is not None
+                self.decoder.heads.fill(heads_at, found.heads)
         return SlotStart(
             slot=one.slot,
             token=request.prompt_ids[-1],
             position=one.position,
             seed=request.seed,
-            steering=residual_steering(request),
+            steering=found.blocks,
+            heads=found.heads,
+            heads_at=heads_at,
             parting=parting(request),
             prefix=prefix,
         )
@@ -192,38 +204,43 @@ class Lane:
         self.decoder.stop([one.slot for one in ended])
         for one in ended:
             self._prefixes.release(one.ticket)
+            self._heads.release(one.ticket)
             self.prompts.forget(one.request, self.shared)
 
 
-class _Prefixes:
-    """Which reading of the shared prefix lies where in a decoder, and who uses it."""
+class _Places:
+    """What lies where in a decoder that several requests may share, and who uses it.
+
+    Args:
+        count: Number of places.
+    """
 
     def __init__(self, count: int) -> None:
-        self._readings: list[Hashable] = [_NOTHING] * count
-        self._at: dict[int, int] = {}  # ticket → where its prefix is
+        self._held: list[Hashable] = [_NOTHING] * count
+        self._at: dict[int, int] = {}  # ticket → place
 
-    def has(self, how: Hashable) -> bool:
-        """Whether this reading is there, or has a place to go."""
-        return self._find(how) is not None
+    def has(self, what: Hashable) -> bool:
+        """Whether this is there, or has a place to go."""
+        return self._find(what) is not None
 
-    def take(self, ticket: int, how: Hashable) -> tuple[int, bool]:
-        """Where a request finds its prefix, and whether it must be put there first."""
-        at = self._find(how)
+    def take(self, ticket: int, what: Hashable) -> tuple[int, bool]:
+        """Where a request finds what it needs, and whether it must be put there first."""
+        at = self._find(what)
         assert at is not None
-        new = self._readings[at] != how
-        self._readings[at] = how
+        new = self._held[at] != what
+        self._held[at] = what
         self._at[ticket] = at
         return at, new
 
     def release(self, ticket: int) -> None:
-        """A request has ended; its prefix stays until another one needs the place."""
+        """A request has ended; what it used stays until something else needs the place."""
         self._at.pop(ticket, None)
 
-    def _find(self, how: Hashable) -> int | None:
-        if how in self._readings:
-            return self._readings.index(how)
+    def _find(self, what: Hashable) -> int | None:
+        if what in self._held:
+            return self._held.index(what)
         used = Counter(self._at.values())
-        free = (at for at in range(len(self._readings)) if not used[at])
+        free = (at for at in range(len(self._held)) if not used[at])
         return next(free, None)
 
 

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from snakesteer.engine.slots.attention import BLOCK, set_positions
 from snakesteer.engine.slots.cache import PromptCache
+from snakesteer.engine.slots.parts import PromptSteering
 from snakesteer.engine.slots.rows import RowSteering, SteeredRows, needed_operators
 from snakesteer.engine.watch import Watch
 from snakesteer.models.loading import LoadedModel
+from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import ResidualSteering
 
 TOKENS_ON_CPU = 256
@@ -38,7 +40,7 @@ class Prefill:
         loaded: The model.
         steering: `RowSteering` of its blocks.
         shared: Token ids that all prompts start with; may be empty.
-        everywhere: Added at every position; None for prompts that are not steered.
+        how: What is added to prompts; None for those that are not steered.
         watch: Who looks on, if anyone.
     """
 
@@ -47,12 +49,12 @@ class Prefill:
         loaded: LoadedModel,
         steering: RowSteering,
         shared: Sequence[int],
-        everywhere: ResidualSteering | None,
+        how: PromptSteering | None,
         watch: Watch | None = None,
     ) -> None:
         self.loaded = loaded
         self.steering = steering
-        self.everywhere = everywhere
+        self.how = how
         self.watch = watch
         self.tokens = TOKENS_ON_CPU if loaded.device.type == "cpu" else TOKENS_ON_GPU
         self.shared = tuple(shared)
@@ -98,7 +100,7 @@ class Prefill:
         positions = torch.arange(start, start + length, device=device)
         last = None if self.loaded.context is None else self.loaded.context - 1
         positions = positions.clamp(max=last)
-        self._steer(len(rows))
+        self._steer(len(rows), start, length)
         if self.watch is not None:
             self.watch.follow({})
             self.watch.begin("real")
@@ -119,12 +121,24 @@ class Prefill:
         """The model without its output layer, which no prompt position needs."""
         return self.loaded.model.base_model
 
-    def _steer(self, rows: int) -> None:
-        one = self.everywhere
-        if one is None:
+    def _steer(self, rows: int, start: int, length: int) -> None:
+        match self.how:
+            case None:
+                self.steering.clear()
+            case PromptStartSteering() as one:
+                self._steer_start(one, start, length)
+            case ResidualSteering() as one:
+                device = self.loaded.device
+                steered = SteeredRows(self.loaded, rows, len(one.places))
+                steered.computed = needed_operators([one])
+                steered.put(torch.arange(rows, device=device), [one] * rows)
+                self.steering.set(steered, torch.full((rows,), one.alpha, device=device))
+
+    def _steer_start(self, one: PromptStartSteering, start: int, length: int) -> None:
+        found = one.vector[start : start + length].float()  # of these positions
+        if not len(found):
             self.steering.clear()
             return
-        steered = SteeredRows(self.loaded, rows, len(one.places))
-        steered.computed = needed_operators([one])
-        steered.put(torch.arange(rows, device=self.loaded.device), [one] * rows, [one.alpha] * rows)
-        self.steering.set(steered, steered.factor)
+        delta = torch.zeros(length, found.shape[1])
+        delta[: len(found)] = one.alpha * found
+        self.steering.set_positions(one.layer, delta.to(self.loaded.device, self.loaded.dtype))

@@ -5,30 +5,20 @@ these rows need into the outputs of the model's blocks.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snakesteer.config import Operator
-from snakesteer.engine.interface import Request
+from snakesteer.engine.slots.columns import write_column
+from snakesteer.engine.slots.head_rows import HeadHooks
 from snakesteer.models.blocks import block_output, replace_block_output
+from snakesteer.models.heads import Heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.operators import OPERATORS, apply_operator
-from snakesteer.steering.residual import FOREVER, ResidualSteering, stacked_places
-
-
-def residual_steering(request: Request) -> ResidualSteering | None:
-    """A request's steering, which is of the residual stream.
-
-    Raises:
-        ValueError: It is of another kind: see `snakesteer.config.catalogue.needs_reference`.
-    """
-    steering = request.steering
-    if steering is None or isinstance(steering, ResidualSteering):
-        return steering
-    raise ValueError(f"the slots engine does not run steering of kind {steering.kind}")
+from snakesteer.steering.residual import ResidualSteering, stacked_places
 
 
 def needed_operators(steerings: Iterable[ResidualSteering | None]) -> tuple[Operator, ...]:
@@ -39,19 +29,8 @@ def needed_operators(steerings: Iterable[ResidualSteering | None]) -> tuple[Oper
     return () if plain else tuple(operator for operator in OPERATORS if operator in found)
 
 
-def write_column(column: Tensor, at: Tensor, values: Sequence[Any]) -> None:
-    """Write Python values into some entries of a tensor, which stays where it is.
-
-    Args:
-        column: ``[rows]``, any dtype.
-        at: ``[n]`` int64, which entries.
-        values: n of them.
-    """
-    column[at] = torch.tensor(values, dtype=column.dtype, device=column.device)
-
-
 class SteeredRows:
-    """How each row of a forward pass is steered. Rows are unsteered until they are `put`.
+    """What each row adds to the outputs of blocks. Rows are unsteered until they are `put`.
 
     Args:
         loaded: The model.
@@ -63,9 +42,6 @@ class SteeredRows:
         vectors: ``[rows, places, hidden]`` float32.
         relative: ``[rows, places]`` float32, strengths in units of the row's first one.
         operators: ``[rows]`` int64, index into `OPERATORS`.
-        first_step: ``[rows]`` int64, the first steered step.
-        end_step: ``[rows]`` int64, the first step behind the last steered one.
-        factor: ``[rows]`` float32, the strength at the row's first layer.
         computed: Operators that are computed, those of others leave their rows alone; empty for one
             addition at one layer per row.
         dtype: Of the model's residual stream.
@@ -78,26 +54,16 @@ class SteeredRows:
         self.vectors = torch.zeros(rows, places, hidden, device=device)
         self.relative = torch.ones(rows, places, device=device)
         self.operators = torch.zeros(rows, dtype=torch.long, device=device)
-        self.first_step = torch.zeros_like(self.operators)
-        self.end_step = torch.zeros_like(self.operators)
-        self.factor = torch.zeros(rows, device=device)
         self.computed: tuple[Operator, ...] = ()
         self.dtype = loaded.dtype
 
-    def put(
-        self, at: Tensor, steerings: Sequence[ResidualSteering | None], factors: Sequence[float]
-    ) -> None:
+    def put(self, at: Tensor, steerings: Sequence[ResidualSteering | None]) -> None:
         """Steer some rows anew.
 
         Args:
             at: ``[n]`` int64, which rows.
             steerings: n of them; None steers nothing.
-            factors: Strength at each steering's first layer.
         """
-        steps = [(0, FOREVER) if one is None else one.steered_steps for one in steerings]
-        write_column(self.first_step, at, [first for first, _ in steps])
-        write_column(self.end_step, at, [end for _, end in steps])
-        write_column(self.factor, at, factors)
         if all(one is None for one in steerings):
             self.layers[at] = -1
             self.vectors[at] = 0.0
@@ -108,11 +74,6 @@ class SteeredRows:
         self.layers[at] = layers.to(at.device)
         self.vectors[at] = vectors.to(at.device)
         self.relative[at] = relative.to(at.device)
-
-    def scale_at(self, step: Tensor) -> Tensor:
-        """The factors at one step per row, ``[rows]`` → ``[rows]``: 0 where it is not steered."""
-        active = (step >= self.first_step) & (step < self.end_step)
-        return self.factor * active
 
     def change(self, hidden: Tensor, layer: int, alphas: Tensor) -> Tensor:
         """The output of a block with each row steered, whatever its operator.
@@ -142,25 +103,31 @@ class RowSteering:
 
     Args:
         blocks: The model's decoder blocks.
+        heads: Its attention heads; None where they are not found, and not steered.
+
+    Attributes:
+        heads: What the next forward pass does to attention heads; cleared with the rest.
     """
 
-    def __init__(self, blocks: list[nn.Module]) -> None:
+    def __init__(self, blocks: list[nn.Module], heads: Heads | None = None) -> None:
         self.blocks = blocks
+        self.heads = HeadHooks(heads)
         self.clear()
         self._hooks = [self._hook(layer) for layer in range(len(blocks))]
 
     def clear(self) -> None:
         """Steer no row."""
+        self.heads.clear()
         self._delta: Tensor | None = None  # [rows, 1, hidden], in the model's dtype
         self._where: Tensor | None = None  # [layers, rows, 1, 1], 1 where it is added
         self._rows: SteeredRows | None = None
         self._alphas: Tensor | None = None  # [rows, places]
 
     def set(self, rows: SteeredRows, scale: Tensor) -> None:
-        """Set what the next forward pass does.
+        """Set what the next forward pass does to the outputs of blocks.
 
         Args:
-            rows: How its rows are steered.
+            rows: What its rows add.
             scale: ``[rows]`` float32, the strength at each row's first layer.
         """
         self.clear()
@@ -169,23 +136,32 @@ class RowSteering:
             self._alphas = scale[:, None] * rows.relative
             return
         delta = (scale[:, None] * rows.vectors[:, 0]).to(rows.dtype)
-        layer = rows.layers[:, 0]
+        self._set(rows.layers[:, 0], delta[:, None])
+
+    def set_positions(self, layer: int, delta: Tensor) -> None:
+        """Let the next forward pass add something of its own to every position, alike in all rows.
+
+        Args:
+            layer: Behind which block.
+            delta: ``[new, hidden]``, in the model's dtype.
+        """
+        self.clear()
+        self._set(torch.tensor([layer], device=delta.device), delta[None])
+
+    def _set(self, layer: Tensor, delta: Tensor) -> None:
+        """Add ``[rows, new, hidden]`` behind the block ``[rows]``; one of each serves all."""
         layers = torch.arange(len(self.blocks), device=layer.device)
         self._where = (layers[:, None] == layer).to(delta.dtype)[:, :, None, None]
-        self._delta = delta[:, None]
+        self._delta = delta
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
         """A context in which all forward passes of the model are steered."""
-        handles = [
-            block.register_forward_hook(hook)
-            for block, hook in zip(self.blocks, self._hooks, strict=True)
-        ]
-        try:
+        with ExitStack() as stack:
+            stack.enter_context(self.heads.hooked())
+            for block, hook in zip(self.blocks, self._hooks, strict=True):
+                stack.callback(block.register_forward_hook(hook).remove)
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def _hook(self, layer: int) -> Callable[..., Any]:
         def change(_module: nn.Module, _inputs: Any, output: Any) -> Any:
@@ -194,7 +170,7 @@ class RowSteering:
                 return replace_block_output(output, hidden)
             if self._delta is None or self._where is None:
                 return None
-            # [rows, new, hidden] + [rows, 1, hidden] · [rows, 1, 1]
+            # [rows, new, hidden] + [rows, 1, hidden] · [rows, 1, 1]; rows or 1 may be wider
             hidden = torch.addcmul(block_output(output), self._delta, self._where[layer])
             return replace_block_output(output, hidden)
 

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from snakesteer.data.prompts import Ids
 from snakesteer.engine.interface import Request
+from snakesteer.engine.slots.parts import PromptSteering, parts, reading
 from snakesteer.engine.slots.prefill import Prefill
-from snakesteer.engine.slots.rows import residual_steering
-from snakesteer.steering.residual import ResidualSteering
 
 
 class PromptStore:
@@ -82,7 +81,7 @@ class PromptStores:
         limit: Bytes kept of unsteered prompts. Others are dropped with their last request.
     """
 
-    def __init__(self, make: Callable[[Ids, ResidualSteering | None], Prefill], limit: int) -> None:
+    def __init__(self, make: Callable[[Ids, PromptSteering | None], Prefill], limit: int) -> None:
         self.make = make
         self.limit = limit
         self._stores: dict[Hashable, PromptStore] = {}
@@ -98,9 +97,8 @@ class PromptStores:
         how = reading(request)
         key = (how, shared)
         if key not in self._stores:
-            steering = None if how is None else residual_steering(request)
             limit = self.limit if how is None else 0
-            self._stores[key] = PromptStore(self.make(shared, steering), limit)
+            self._stores[key] = PromptStore(self.make(shared, parts(request).prompt), limit)
         return self._stores[key]
 
     def forget(self, request: Request, shared: Ids) -> None:
@@ -109,14 +107,3 @@ class PromptStores:
         self._users[key] -= 1
         if self._users[key] == 0 and key[0] is not None:
             del self._stores[key], self._users[key]
-
-
-def reading(request: Request) -> Hashable:
-    """How a request's prompt is read: equal for those that may share it, None if unsteered."""
-    steering = residual_steering(request)
-    if steering is None or steering.dac is not None or not steering.steers_prompt:
-        return None
-    if steering.alpha == 0.0:
-        return None
-    places = ((p.layer, p.alpha, p.vector.float().cpu().numpy().tobytes()) for p in steering.places)
-    return steering.operator, *places

@@ -6,12 +6,11 @@ the exports and the report take whatever lies in this folder, and ask it what it
 
 - its docstring, whose first line describes it in the configuration and in the report;
 - ``KIND``: what it steers, ``residual``, ``heads`` or ``prompt_start``;
-- ``ENGINE``: ``any``, or ``reference`` where only that engine runs it;
 - ``KEYS``, where it has any: config keys that do nothing without it;
 - ``NEEDS``, where it has any: config keys that it cannot do without;
 - ``suggest``, ``choices``, ``spans`` and ``dynamic``, see `MethodModule`.
 
-The first four are read without importing the module (`snakesteer.config.catalogue`). A module
+The first three are read without importing the module (`snakesteer.config.catalogue`). A module
 imports neither torch nor an engine: it is read with the Snakefile. What it does to a tensor is its
 kind's (`snakesteer.steering.residual`, ``heads``, ``prompt_start``).
 """

@@ -12,7 +12,6 @@ from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.methods.base import Space, Trial, suggest_layered
 
 KIND = "prompt_start"
-ENGINE = "reference"
 KEYS = ("steering.actadd_prompts",)
 NEEDS = ("steering.actadd_prompts",)
 

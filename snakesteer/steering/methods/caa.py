@@ -20,7 +20,6 @@ from snakesteer.steering.methods.base import (
 )
 
 KIND = "residual"
-ENGINE = "any"
 KEYS = ("steering.scope", "steering.operators")
 
 

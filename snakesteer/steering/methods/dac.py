@@ -22,7 +22,6 @@ from snakesteer.steering.methods.base import (
 )
 
 KIND = "residual"
-ENGINE = "any"
 KEYS = ("steering.dac_kl",)
 
 

@@ -14,7 +14,6 @@ from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.methods.base import Space, Trial, kl_spans, suggest_heads, suggest_kl
 
 KIND = "heads"
-ENGINE = "reference"
 KEYS = (
     "steering.dac_kl",
     "steering.heads_schedule",

@@ -12,7 +12,6 @@ from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.methods.base import Space, Trial, suggest_heads
 
 KIND = "heads"
-ENGINE = "reference"
 KEYS = ("heads.iti_heads",)
 
 

@@ -10,25 +10,10 @@ from snakesteer.config import Config, SteeringConfig, catalogue
 from snakesteer.config.catalogue import (
     METHODS,
     MethodEntry,
-    needs_reference,
     of_kind,
     users,
 )
 from snakesteer.records.code_files import PACKAGE
-
-
-@pytest.mark.parametrize(
-    ("methods", "needed"),
-    [
-        (["caa"], False),
-        (["caa", "dac"], False),
-        (["caa", "actadd"], True),
-        (["dac_heads"], True),
-        (["iti", "dac"], True),
-    ],
-)
-def test_one_method_decides_for_all(methods: list[str], needed: bool):
-    assert needs_reference(methods) is needed
 
 
 def test_methods_are_those_of_the_files_and_cost_no_heavy_import():
@@ -53,7 +38,7 @@ def test_kinds_and_keys():
 
 def test_the_keys_of_a_method_are_keys_of_the_config(monkeypatch):
     assert all(set(method.needs) <= set(method.keys) for method in METHODS.values())
-    entry = MethodEntry("Half", "residual", "any", ("steering.haif",), ())
+    entry = MethodEntry("Half", "residual", ("steering.haif",), ())
     monkeypatch.setitem(METHODS, "half", entry)
     with pytest.raises(ValueError, match=r"methods/half\.py .* lacks: steering\.haif"):
         Config()
@@ -78,7 +63,6 @@ GOOD = """\
 import math
 
 KIND: str = "heads"
-ENGINE = "reference"
 KEYS = ("heads.steps",)
 SPAN = (0.0, math.inf)
 
@@ -104,7 +88,7 @@ def entry(tmp_path, monkeypatch):
 
 
 def test_a_module_is_read_without_importing_it(entry):
-    wanted = MethodEntry("Half of it", "heads", "reference", ("heads.steps",), ())
+    wanted = MethodEntry("Half of it", "heads", ("heads.steps",), ())
     assert entry() == wanted
     assert entry("KEYS =", "OTHERS =").keys == ()
 
@@ -112,13 +96,12 @@ def test_a_module_is_read_without_importing_it(entry):
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("ENGINE", "MOTOR", "half.py has no ENGINE: name one of 'any', 'reference'"),
+        ("KIND", "KNID", "half.py has no KIND: name one of 'residual', 'heads', 'prompt_start'"),
         ('"heads"', '"half"', "half.py: KIND is 'half', not one of 'residual', 'heads'"),
         ('("heads.steps",)', '["heads.steps"]', "not a tuple of config keys"),
         ('("heads.steps",)', '("heads.steps")', "not a tuple of config keys"),
         ('("heads.steps",)', '("heads.steps", 1)', "not a tuple of config keys"),
         ('("heads.steps",)', "tuple(SPAN)", "half.py: KEYS must be written out, not computed"),
-        ('"reference"', '"any"', "half.py: KIND 'heads' needs ENGINE 'reference'"),
         ("def spans", "def span", "half.py has no function 'spans'"),
     ],
 )

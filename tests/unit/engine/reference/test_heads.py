@@ -15,7 +15,6 @@ from snakesteer.engine.batching import alike
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import dac as reference_dac
 from snakesteer.engine.reference.engine import ReferenceEngine
-from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.heads import HeadSteering
@@ -214,6 +213,3 @@ def test_what_cannot_be_is_refused():
             alike(rows)
     with pytest.raises(UserError, match="no hook point for layer 9"):
         run("llama", requests_of(HeadSteering((9,), DELTA[:, :1], 1.0)))
-    engine = SlotsEngine(loaded_model("llama"), Decoding(), slots=4)
-    with pytest.raises(ValueError, match="steering of kind heads"):
-        engine.generate(requests_of(one))

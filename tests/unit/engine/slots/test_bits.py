@@ -14,10 +14,12 @@ from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.engine.slots.lane import Lane
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.operators import OPERATORS
+from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import Place, ResidualSteering
 from tests.loaded_models import direction, loaded_model, prompt_ids
-from tests.tiny_models import NUM_LAYERS
+from tests.tiny_models import HIDDEN, NUM_LAYERS
 
 SLOTS = 8
 SHOTS = "Q: 1+1? A: 2. Q: 2+3? A: 5. "
@@ -26,6 +28,20 @@ SHARED = PROMPTS[0][: len(prompt_ids([SHOTS])[0]) - 1]
 DAC = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=3.0, probe_alpha=2.0)
 DTYPES = (torch.float32, torch.bfloat16)
 KINDS = ("llama", "gemma2", "gpt2", "gpt_neo", "falcon-rw", "mixtral")
+DELTA = 0.6 * torch.randn(3, NUM_LAYERS, HIDDEN, generator=torch.Generator().manual_seed(0))
+ALL_LAYERS = tuple(range(NUM_LAYERS))
+START = torch.randn(70, HIDDEN, generator=torch.Generator().manual_seed(1))
+SCHEDULES = ("fixed", "start", "diminishing", "dynamic")
+
+
+def heads(schedule, alpha, after="hold", layers=ALL_LAYERS):
+    delta = DELTA[:, list(layers)]
+    dac = DAC if schedule == "dynamic" else None
+    return HeadSteering(layers, delta, alpha, schedule, after, dac)
+
+
+def start(length, alpha, layer=1):
+    return PromptStartSteering(layer, START[:length], alpha)
 
 
 @functools.cache
@@ -106,7 +122,17 @@ def steerings():
         st.sampled_from([-0.7, 0.5]),
         st.sampled_from(["from_last_prompt_token", "all"]),
     )
-    return st.one_of(st.none(), caa, dac, band)
+    of_heads = st.builds(
+        heads,
+        st.sampled_from(SCHEDULES),
+        st.sampled_from([-2.0, 1.0, 1e30]),
+        st.sampled_from(["zero", "hold", "mean"]),
+        st.sampled_from([ALL_LAYERS, (2, 3)]),
+    )
+    # Within the shared prefix, beyond it, and up to the last prompt token.
+    lengths = st.sampled_from([2, len(SHARED) + 2, *map(len, PROMPTS[:3])])
+    starts = st.builds(start, lengths, st.sampled_from([-1.0, 2.0, 1e30]), st.integers(0, 3))
+    return st.one_of(st.none(), caa, dac, band, of_heads, starts)
 
 
 def requests(limit=12):
@@ -149,7 +175,9 @@ def zero_steerings():
         for operator in OPERATORS
         for scope in scopes[:2]
     ]
-    return [*zeros, *bands, ResidualSteering(1, direction(), 0.0, dac=DAC)]
+    others = [heads(schedule, 0.0) for schedule in SCHEDULES]
+    others += [start(length, 0.0) for length in (2, 70)]
+    return [*zeros, *bands, *others, ResidualSteering(1, direction(), 0.0, dac=DAC)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -157,13 +185,15 @@ def zero_steerings():
 def test_zero_strength_is_the_unsteered_model(family, dtype):
     unsteered = [Request(prompt, 20) for prompt in PROMPTS]
     zeros = [Request(p, 20, zero) for zero in zero_steerings() for p in PROMPTS]
-    other = [Request(p, 20, ResidualSteering(1, direction(), 2.0)) for p in PROMPTS]
+    strong = (ResidualSteering(1, direction(), 2.0), heads("fixed", 2.0), start(len(SHARED), 2.0))
+    other = [Request(p, 20, one) for one in strong for p in PROMPTS]
     results = record(family, dtype, [*unsteered, *other, *zeros])
     baseline = results[: len(unsteered)]
     for index, result in enumerate(results[len(unsteered) + len(other) :]):
         assert equal(result, baseline[index % len(baseline)])
     # The comparison can fail: steering does change logits.
-    assert not equal(results[len(unsteered)], baseline[0])
+    for number in range(len(unsteered), len(unsteered) + len(other), len(PROMPTS)):
+        assert not equal(results[number], baseline[0])
     for again, one in zip(record(family, dtype, unsteered), baseline, strict=True):
         assert equal(again, one)
 

@@ -3,14 +3,18 @@
 import dataclasses
 
 import pytest
+import torch
 
 from snakesteer.engine.interface import Request
 from snakesteer.engine.slots.capacity import Capacity, needed_for, parting
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.heads import HeadSteering
+from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import Place, ResidualSteering
 from tests.loaded_models import direction
+from tests.tiny_models import HIDDEN
 
-ROOM = Capacity(8, 2, 5, 30, places=2, dynamic=True, prefixes=3, common=2)
+ROOM = Capacity(8, 2, 5, 30, places=2, dynamic=True, prefixes=3, common=2, head_steps=9)
 DAC = Dac(0.5, 0.8, 3.0, 2.0)
 
 
@@ -24,6 +28,8 @@ DAC = Dac(0.5, 0.8, 3.0, 2.0)
         ({"places": 3}, False),
         ({"prefixes": 4}, False),
         ({"common": 1}, False),
+        ({"head_steps": 0}, True),
+        ({"head_steps": 10}, False),
         ({"shared": 4}, False),
         ({"slots": 4}, False),
         ({"dynamic": False}, False),
@@ -50,3 +56,15 @@ def test_what_a_request_needs():
     assert parting(dynamic) == 1
     needed = needed_for(dynamic, 8, 0)
     assert (needed.dynamic, needed.places, needed.common) == (True, 2, 2)
+
+
+def test_what_attention_heads_and_the_start_of_a_prompt_need():
+    prompt = tuple(range(100))
+    heads = HeadSteering((2, 3), torch.ones(5, 2, HIDDEN), 1.0)
+    assert needed_for(Request(prompt, 29, heads), 8, 0) == Capacity(8, 2, 0, 29, head_steps=5)
+    dynamic = dataclasses.replace(heads, schedule="dynamic", dac=DAC)
+    assert parting(Request(prompt, 1, dynamic)) == 1  # block 2 is the first that differs
+    every = dataclasses.replace(dynamic, layers=(0, 3))
+    assert parting(Request(prompt, 1, every)) == -1
+    start = PromptStartSteering(1, torch.ones(3, HIDDEN), 1.0)
+    assert needed_for(Request(prompt, 29, start), 8, 0) == Capacity(8, 2, 0, 29)

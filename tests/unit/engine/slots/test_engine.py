@@ -12,9 +12,11 @@ from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.heads import HeadSteering
+from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import direction, loaded_model, prompt_ids
-from tests.tiny_models import CONTEXT, FAMILIES, NUM_LAYERS, SLIDING_WINDOW
+from tests.tiny_models import CONTEXT, FAMILIES, HIDDEN, NUM_LAYERS, SLIDING_WINDOW
 
 K = 3
 SCOPES = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k")
@@ -27,6 +29,11 @@ SHOTS = "Q: 1+1? A: 2. Q: 2+3? A: 5. "
 FEW_SHOT = prompt_ids([SHOTS + text for text in ("4+4?", "Tom has 9 apples.", "7", "4+4 is?")])
 SHARED = common_prefix([prompt[:-1] for prompt in FEW_SHOT])
 # 70 tokens: with its answer it needs more than one block.
+# Attention heads, and positions of a prompt: vectors of 4 steps, and of up to 60 positions.
+ALL_LAYERS = tuple(range(NUM_LAYERS))
+DELTA = 0.6 * torch.randn(4, NUM_LAYERS, HIDDEN, generator=torch.Generator().manual_seed(0))
+HEADS_DAC = Dac(entropy_threshold=-1.0, ptop=0.6, max_alpha=2.0, probe_alpha=2.0)
+START = torch.randn(60, HIDDEN, generator=torch.Generator().manual_seed(1))
 LONG = prompt_ids(["Mia reads 12 pages a day, and 20 on Sundays. How many pages in 3 weeks?"])
 
 
@@ -36,6 +43,30 @@ def steering(scope="from_last_prompt_token", alpha=1.5, layer=1, seed=0):
 
 def dac(alpha=1.0, layer=1, dac=DAC):
     return ResidualSteering(layer, direction(2), alpha, dac=dac)
+
+
+def mixed_heads():
+    """Every schedule and end, some and all layers, vectors of one step and of several."""
+    fixed = [
+        HeadSteering(ALL_LAYERS, DELTA, alpha, schedule, after)
+        for alpha, schedule in ((2.0, "fixed"), (-3.0, "diminishing"), (1.5, "start"))
+        for after in ("zero", "hold", "mean")
+    ]
+    dynamic = [
+        HeadSteering(ALL_LAYERS, DELTA, 1.5, "dynamic", after, HEADS_DAC)
+        for after in ("zero", "hold", "mean")
+    ]
+    # What does not begin with the first block has streams that share the blocks before it.
+    later = HeadSteering((2, 3), DELTA[:, 2:], 3.0, "dynamic", "hold", HEADS_DAC)
+    return [*fixed, *dynamic, later, HeadSteering((0, 3), DELTA[:1, :2], 3.0)]
+
+
+def starts(*lengths):
+    """ActAdd with vectors for so many positions."""
+    return [
+        PromptStartSteering(layer % NUM_LAYERS, START[:length], 1.5 - layer)
+        for layer, length in enumerate(lengths)
+    ]
 
 
 def reference(family, requests, decoding=Decoding()):  # noqa: B008
@@ -48,7 +79,7 @@ def slots(family, requests, decoding=Decoding(), number=8, shared=()):  # noqa: 
 
 
 def mixed_requests(prompts, new=12, sampled=False):
-    """Every method, scope and several layers and strengths; in no particular order."""
+    """Every method, scope, schedule and several layers and strengths; in no particular order."""
     steerings = [None, steering("all", 0.8, NUM_LAYERS - 1, 5), dac(), dac(0.5, NUM_LAYERS - 1)]
     steerings.append(dac(3.0, 0, PER_TOKEN))
     steerings += [
@@ -56,6 +87,9 @@ def mixed_requests(prompts, new=12, sampled=False):
         for scope in SCOPES
         for alpha, layer in ((1.5, 0), (-0.7, 2))
     ]
+    steerings += mixed_heads()
+    # Shorter and longer than prompts and what they share; some end with the last prompt token.
+    steerings += starts(1, 3, len(SHARED) - 4, len(SHARED) + 5, 60, *map(len, prompts[:2]))
     requests = [
         Request(prompt, new + len(prompt) % 3, one, seed=index if sampled else 0)
         for index, one in enumerate(steerings)

@@ -19,6 +19,8 @@ from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.heads import HeadSteering
+from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import CONTEXT
@@ -228,7 +230,12 @@ def test_captured_steps_equal_the_reference(on_gpu, compiled):
         dac,
         ResidualSteering(1, direction(), 1.0),
         ResidualSteering(2, direction(), 1.0, "all"),
+        PromptStartSteering(1, torch.stack([direction(n) for n in range(20)]), 1.0),
     )
+    if not compiled:  # no run compiles attention heads
+        heads = HeadSteering((0, 2), torch.stack([direction(n) for n in (0, 1)])[None], 0.3)
+        dynamic = dataclasses.replace(heads, schedule="dynamic", dac=Dac(-1.0, 0.6, 2.0, 0.3))
+        kinds += (heads, dataclasses.replace(heads, schedule="start"), dynamic)
     requests = [Request(prompt, 70, kind) for prompt in PROMPTS[:10] for kind in kinds]
     wanted = ReferenceEngine(on_gpu, GREEDY, 8).generate(requests)
     engine = SlotsEngine(on_gpu, GREEDY, 16, compiled=compiled)

@@ -326,7 +326,7 @@ def test_a_wrong_stream_of_dac(monkeypatch: pytest.MonkeyPatch, row: str):
 
 def test_a_prompt_that_is_steered_from_the_wrong_position(monkeypatch: pytest.MonkeyPatch):
     """Under scope `all`, the slots engine steers prompts in passes of their own."""
-    monkeypatch.setattr(Prefill, "_steer", lambda prefill, _: prefill.steering.clear())
+    monkeypatch.setattr(Prefill, "_steer", lambda prefill, *_: prefill.steering.clear())
     with pytest.raises(UserError, match="the wrong positions are steered"):
         gate("slots", loaded_model("llama"), steering_config(scope="all"))
 
