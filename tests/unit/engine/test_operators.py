@@ -10,6 +10,7 @@ import torch
 from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.slots.decode import SlotDecoder
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.operators import OPERATORS
@@ -141,21 +142,26 @@ def test_dac_with_a_band_of_one_vector_is_one_of_many_layers():
         assert one == other
 
 
-def test_an_engine_goes_back_and_forth():
+def test_an_engine_goes_back_and_forth(monkeypatch):
     """One engine, from plain requests to bands and back; the plain ones stay the same."""
+    seen, run = set(), SlotDecoder.run
+
+    def noting(decoder, ticks, used):
+        seen.add((decoder.rows.computed, decoder.capacity.places))
+        return run(decoder, ticks, used)
+
+    def asked(requests):
+        seen.clear()
+        return engine.generate(requests), set(seen)
+
+    monkeypatch.setattr(SlotDecoder, "run", noting)
     engine = SlotsEngine(loaded_model("llama"), Decoding(), 6)
     plain = [Request(prompt, 7, one) for prompt in PROMPTS for one in (None, steering())]
-    before = engine.generate(plain)
-    decoder = engine._decoder
-    assert (decoder.rows.computed, decoder.capacity.places) == ((), 1)
-    engine.generate([Request(PROMPTS[0], 7, steering("clamp"))])
-    assert engine._decoder is decoder
-    assert decoder.rows.computed == ("clamp",)
-    engine.generate([Request(PROMPTS[0], 7, steering(band=(0, 1)))])
-    decoder = engine._decoder
-    assert (decoder.rows.computed, decoder.capacity.places) == (("add",), 2)
-    assert engine.generate(plain) == before
-    assert engine._decoder.rows.computed == ()
+    before, computed = asked(plain)
+    assert computed == {((), 1)}
+    assert asked([Request(PROMPTS[0], 7, steering("clamp"))])[1] == {(("clamp",), 1)}
+    assert asked([Request(PROMPTS[0], 7, steering(band=(0, 1)))])[1] == {(("add",), 2)}
+    assert asked(plain) == (before, {((), 2)})
 
 
 def test_what_makes_no_sense_is_refused():

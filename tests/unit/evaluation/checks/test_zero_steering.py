@@ -14,6 +14,7 @@ from snakesteer.engine.reference.prompt_start import start_steered
 from snakesteer.engine.select import make_engine
 from snakesteer.engine.slots import engine as slots
 from snakesteer.engine.slots.check import examine
+from snakesteer.engine.slots.decode import SlotDecoder
 from snakesteer.engine.slots.prefill import Prefill
 from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.errors import UserError
@@ -308,19 +309,17 @@ def test_hooks_on_another_block(monkeypatch: pytest.MonkeyPatch, unexamined: Non
     assert "the output of block 2 changed, not" in refused("reference", loaded)
 
 
-@pytest.mark.parametrize("row", ["unsteered", "probe"])
-def test_a_wrong_stream_of_dac(monkeypatch: pytest.MonkeyPatch, row: str):
+@pytest.mark.parametrize("steered", ["unsteered", "probe"])
+def test_a_wrong_stream_of_dac(monkeypatch: pytest.MonkeyPatch, unexamined: None, steered: str):
     """The strength α_t depends on streams that no answer shows."""
-    right = slots.slot_starts
+    right = SlotDecoder._pass
 
-    def starts(request, taken):
-        found = right(request, taken)
-        if len(found) == 3:
-            number = 1 + ("unsteered", "probe").index(row)
-            found[number] = dataclasses.replace(found[number], steering=request.steering, factor=3)
-        return found
+    def wrong(decoder, stream, cache, used, scale):
+        if stream == steered and decoder.capacity.dynamic:
+            scale = 3.0 * decoder.dynamic.probe_alpha
+        return right(decoder, stream, cache, used, scale)
 
-    monkeypatch.setattr(slots, "slot_starts", starts)
+    monkeypatch.setattr(SlotDecoder, "_pass", wrong)
     assert "dac at α" in refused("slots", loaded_model("llama"))
 
 
