@@ -14,9 +14,10 @@ from torch import Tensor
 from snakesteer.config import ModelConfig
 from snakesteer.engine.slots import attention, exactness, prefill
 from snakesteer.engine.slots.attention import Blocked
+from snakesteer.engine.slots.columns import StepStrengths
 from snakesteer.engine.slots.decode import SlotDecoder
 from snakesteer.engine.slots.prefill import Prefill
-from snakesteer.engine.slots.rows import RowSteering, SteeredRows
+from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.models.blocks import block_output, replace_block_output
 from snakesteer.models.loading import LoadedModel, load_causal_lm
 
@@ -129,8 +130,8 @@ def wrong_layer(patch: pytest.MonkeyPatch) -> None:
 
 
 def step_counter_ahead(patch: pytest.MonkeyPatch) -> None:
-    right = SteeredRows.scale_at
-    patch.setattr(SteeredRows, "scale_at", lambda self, step: right(self, step + 1))
+    right = StepStrengths.at
+    patch.setattr(StepStrengths, "at", lambda self, step: right(self, step + 1))
 
 
 def positions_off_by_one(patch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def _engine(
 
 
 def prepare(engine: Engine, requests: Sequence[Request]) -> None:
-    """Settle what depends on memory before the first answer of a run, see `SlotsEngine.prepare`.
+    """Make room before the first answer of a run, see `SlotsEngine.prepare`.
 
     Args:
         engine: The engine.

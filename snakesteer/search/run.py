@@ -18,7 +18,8 @@ from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
-from snakesteer.evaluation.answers import AnswerQueue, read_answers
+from snakesteer.engine.open import prepare
+from snakesteer.evaluation.answers import AnswerQueue, make_request, read_answers
 from snakesteer.records.files import sha256_file, write_json
 from snakesteer.search.confirmation import searched
 from snakesteer.search.desk import ProblemDesk
@@ -96,6 +97,7 @@ def search(
         check: Raises where steered and unsteered answers do not compare, see `ProblemDesk`.
     """
     settings = section(SearchConfig, "search", inputs.params)
+    generation = section(GenerationConfig, "generation", inputs.params)
     vectors = read_vectors(inputs.vectors)
     problems, baseline = read_problems(inputs.problems), read_answers(inputs.baseline)
     first = searched(len(problems), settings.confirm)
@@ -113,8 +115,8 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     fingerprint = inputs.fingerprint()
     pruner = make_pruner(settings, plan.num_chunks)
+    prepare(engine, [make_request(prompter, one, None, generation) for one in problems[:first]])
     with one_process(journal, worker), engine.session() as session:
-        generation = section(GenerationConfig, "generation", inputs.params)
         queue = AnswerQueue(session, prompter, generation)
         desk = ProblemDesk(queue, problems[:first], plan, check)
         study = open_study(journal, fingerprint, pruner, settings.workers, inputs.settings())

@@ -10,6 +10,9 @@ from transformers import Cache
 from snakesteer.engine.slots.attention import BLOCK, Blocked
 from snakesteer.engine.slots.capacity import Capacity
 
+# Shared prefixes that slots may have at a time: prompts that are steered have one of their own.
+PREFIXES = 8
+
 
 @dataclass(frozen=True)
 class KvShape:
@@ -87,8 +90,7 @@ class SlotCache(_EngineCache):
         shape: Of one position.
         capacity: What there is room for.
         device: Where it lives.
-        beside: A cache whose prefixes this one looks at, too; its own layers begin with the first
-            that is not common to both.
+        beside: A cache whose prefixes this one looks at, too.
 
     Attributes:
         prefix: ``[slots]`` int64, which of the prefixes a slot's text starts with.
@@ -102,16 +104,15 @@ class SlotCache(_EngineCache):
         beside: "SlotCache | None" = None,
     ) -> None:
         super().__init__()
-        self.first = 0 if beside is None else capacity.common
         slots, blocks = capacity.slots, capacity.blocks
-        own = (shape.layers - self.first, 2, blocks, slots, shape.heads, BLOCK, shape.width)
+        own = (shape.layers, 2, blocks, slots, shape.heads, BLOCK, shape.width)
         self.own = torch.zeros(own, dtype=shape.dtype, device=device)
         self.shared: Tensor | None = None  # [layers, 2, prefixes, kv_heads, shared, head]
         self.prefix = torch.zeros(slots, dtype=torch.long, device=device)
         if beside is not None:
             self.shared, self.prefix = beside.shared, beside.prefix
         elif capacity.shared:
-            prefix = (2, capacity.prefixes, shape.heads, capacity.shared, shape.width)
+            prefix = (2, PREFIXES, shape.heads, capacity.shared, shape.width)
             self.shared = torch.zeros(shape.layers, *prefix, dtype=shape.dtype, device=device)
         self.rows = torch.arange(slots, device=device)
         self.used, self.prefixes = blocks, 1  # what the running step looks at
@@ -133,7 +134,7 @@ class SlotCache(_EngineCache):
         self, key: Tensor, value: Tensor, layer_idx: int, *_args: Any, **_kwargs: Any
     ) -> tuple[Blocked, Blocked]:
         """Write ``[slots, kv_heads, 1, head]`` in place and return all that may be attended to."""
-        keys, values = self.own[layer_idx - self.first]
+        keys, values = self.own[layer_idx]
         keys[self.block, self.rows, :, self.offset] = key[:, :, 0]
         values[self.block, self.rows, :, self.offset] = value[:, :, 0]
         own = keys[: self.used], values[: self.used]
@@ -153,6 +154,6 @@ class SlotCache(_EngineCache):
         blocks = 0
         if prompt is not None:
             blocks = prompt.shape[2]
-            self.own[:, :, :blocks, slot] = prompt[self.first :]
+            self.own[:, :, :blocks, slot] = prompt
         # A hidden value has weight 0, and 0 · NaN is NaN: nothing of the last row may stay.
         self.own[:, 1, blocks:, slot] = 0.0

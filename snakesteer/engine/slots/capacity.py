@@ -18,9 +18,6 @@ class Capacity:
         steps: Largest number of new tokens of a request.
         places: Largest number of layers that a request steers.
         dynamic: Whether every slot has the three streams of a dynamic strength.
-        prefixes: How many shared prefixes there may be at a time: prompts that are steered have one
-            of their own.
-        common: Under a dynamic strength, the number of blocks below which streams never part.
         head_steps: Largest number of steps in which the vectors of attention heads change; 0 if
             none are steered.
     """
@@ -31,8 +28,6 @@ class Capacity:
     steps: int
     places: int = 1
     dynamic: bool = False
-    prefixes: int = 1
-    common: int = 0
     head_steps: int = 0
 
     @property
@@ -52,8 +47,6 @@ class Capacity:
             and work.blocks <= self.blocks
             and work.steps <= self.steps
             and work.places <= self.places
-            and work.prefixes <= self.prefixes
-            and work.common >= self.common
             and work.head_steps <= self.head_steps
         )
 
@@ -66,20 +59,17 @@ class Capacity:
             steps=max(self.steps, work.steps),
             places=max(self.places, work.places),
             dynamic=self.dynamic,
-            prefixes=max(self.prefixes, work.prefixes),
-            common=min(self.common, work.common),
             head_steps=max(self.head_steps, work.head_steps),
         )
 
 
-def needed_for(request: Request, slots: int, shared: int, prefixes: int = 1) -> Capacity:
+def needed_for(request: Request, slots: int, shared: int) -> Capacity:
     """What one request needs.
 
     Args:
         request: The request.
         slots: Number of slots.
         shared: How many tokens of the shared prefix its prompt starts with.
-        prefixes: See `Capacity`.
     """
     found = parts(request)
     length = len(request.prompt_ids) + request.max_new_tokens - 1
@@ -90,8 +80,6 @@ def needed_for(request: Request, slots: int, shared: int, prefixes: int = 1) -> 
         steps=request.max_new_tokens,
         places=1 if found.blocks is None else len(found.blocks.places),
         dynamic=request.is_dynamic,
-        prefixes=prefixes,
-        common=parting(request) + 1,
         head_steps=0 if found.heads is None else len(found.heads.delta),
     )
 

@@ -6,7 +6,7 @@ step is captured once in a graph and replayed.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -115,9 +115,8 @@ class SlotDecoder:
         if capacity.dynamic:
             self.dynamic = DynamicRows(slots, device)
             self.parting = Parting(loaded, slots)
-            streams = capacity if self._shares else replace(capacity, common=0)
-            self.probe_cache = SlotCache(shape, streams, device, beside=self.cache)
-            self.real_cache = SlotCache(shape, streams, device, beside=self.cache)
+            self.probe_cache = SlotCache(shape, capacity, device, beside=self.cache)
+            self.real_cache = SlotCache(shape, capacity, device, beside=self.cache)
 
         self._started: dict[int, SlotStart] = {}  # by the slots that are not idle
         self._prefixes = 1  # that they have
@@ -175,8 +174,6 @@ class SlotDecoder:
         if self.heads is not None:
             self.heads.computed = any(one.heads is not None for one in started)
         self._prefixes = 1 + max((one.prefix for one in started), default=0)
-        if self.compiled:
-            self._prefixes = self.capacity.prefixes  # each number would be compiled on its own
 
     @property
     def common(self) -> int | None:

@@ -94,6 +94,7 @@ class SlotsEngine:
         self.ticks = TICKS_ON_GPU if loaded.device.type == "cuda" else 1
         self.watch: Watch | None = None
         self._lanes: dict[tuple[int, bool, Ids], Lane] = {}
+        self._expected: dict[int, Capacity] = {}  # length of the shared prefix → room to make
         self._prompts = PromptStores(self._reader, kept_bytes(loaded.device))
 
     @property
@@ -105,12 +106,13 @@ class SlotsEngine:
         return found
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Settle the number of slots on a GPU, before there is any answer.
+        """Make room for what will be asked, before there is any answer.
 
-        There are no more slots than validation problems, since the few trials that a search has in
-        flight would leave many of them empty (docs/search.md). The largest step of a run is
-        computed once: all slots full, with and without a dynamic strength. Where it does not fit
-        into memory there are fewer slots. A number that was given stays.
+        On a GPU this settles the number of slots. There are no more than validation problems, since
+        the few trials that a search has in flight would leave many of them empty (docs/search.md).
+        The largest step of a run is computed once: all slots full, with and without a dynamic
+        strength. Where it does not fit into memory there are fewer slots. A number that was given
+        stays.
 
         Args:
             requests: One for every validation problem.
@@ -118,13 +120,16 @@ class SlotsEngine:
         Raises:
             UserError: Too little memory for the slots that were given, or for the fewest.
         """
+        for request in requests:
+            shared = self.shared_length(request)
+            needed = needed_for(request, self.slots, shared)
+            self._expected[shared] = needed.with_room_for(self._expected.get(shared, needed))
+        for (_, _, prefix), lane in self._lanes.items():
+            lane.expected = self._expected.get(len(prefix))
         if self.loaded.device.type != "cuda" or not requests:
             return
-        needed = [
-            needed_for(request, self.slots, self.shared_length(request)) for request in requests
-        ]
         if self._choose:
-            own = max(one.blocks for one in needed) * BLOCK
+            own = max(one.blocks for one in self._expected.values()) * BLOCK
             fitting = choose_slots(self.loaded, self.shape, own)
             self.slots = round_down(min(fitting, len(requests)))
         while True:
@@ -213,6 +218,7 @@ class SlotsEngine:
             self._lanes[key] = Lane(
                 self.slots, dynamic, shared, self.ends, self._prompts, self._decoder
             )
+            self._lanes[key].expected = self._expected.get(len(shared))
         return self._lanes[key]
 
     def _reader(self, shared: Ids, steering: PromptSteering | None) -> Prefill:

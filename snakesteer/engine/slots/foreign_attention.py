@@ -120,7 +120,7 @@ def _length(key: Any) -> int:
     """Positions of a prefill's keys, or of a decode step's shared and own ones together."""
     if isinstance(key, Tensor):
         return key.shape[2]
-    shared = 0 if key.shared is None else key.shared.shape[1]
+    shared = 0 if key.shared is None else key.shared.shape[2]
     return int(shared + key.own.shape[0] * key.own.shape[3])
 
 

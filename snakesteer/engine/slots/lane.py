@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from snakesteer.data.prompts import Ids
 from snakesteer.engine.interface import Generation, Request
+from snakesteer.engine.slots.cache import PREFIXES
 from snakesteer.engine.slots.capacity import Capacity, needed_for, parting
 from snakesteer.engine.slots.decode import SlotDecoder, SlotStart
 from snakesteer.engine.slots.head_rows import PLACES
@@ -18,8 +19,6 @@ from snakesteer.engine.slots.parts import parts, reading
 from snakesteer.engine.slots.scheduler import Ends, Live, Scheduler
 from snakesteer.engine.slots.store import PromptStores
 from snakesteer.engine.watch import Watch
-
-MOST_PREFIXES = 8  # every step multiplies all slots with all of them
 
 
 @dataclass
@@ -61,6 +60,7 @@ class Lane:
     Attributes:
         work: What it has done.
         decoder: Made with the first request.
+        expected: Room for what is still to come, so that it need not wait for a new decoder.
     """
 
     def __init__(
@@ -80,7 +80,8 @@ class Lane:
         self.scheduler = Scheduler(slots, ends)
         self.work = Work()
         self.decoder: SlotDecoder | None = None
-        self._prefixes, self._heads = _Places(0), _Places(PLACES)
+        self.expected: Capacity | None = None
+        self._prefixes, self._heads = _Places(PREFIXES), _Places(PLACES)
 
     def add(self, ticket: int, request: Request, turn: tuple[int, ...]) -> None:
         """Queue a request, see `Scheduler.add`."""
@@ -154,16 +155,15 @@ class Lane:
 
     def _make_room(self, needed: Capacity) -> None:
         """A decoder for this request, those that wait, and what the last one had room for."""
-        waiting = self.scheduler.waiting
-        prefixes = len({reading(request) for request in waiting}) if self.shared else 1
-        for request in waiting:
-            work = needed_for(request, self.slots, len(self.shared), min(prefixes, MOST_PREFIXES))
-            needed = needed.with_room_for(work)
+        for request in self.scheduler.waiting:
+            needed = needed.with_room_for(needed_for(request, self.slots, len(self.shared)))
+        if self.expected is not None:
+            needed = needed.with_room_for(self.expected)
         if self.decoder is not None:
             needed = needed.with_room_for(self.decoder.capacity)
         self.decoder = None  # its memory first
         self.decoder = self.make_decoder(needed)
-        self._prefixes, self._heads = _Places(needed.prefixes), _Places(PLACES)
+        self._prefixes, self._heads = _Places(PREFIXES), _Places(PLACES)
 
     def _filled(self, one: Live) -> SlotStart:
         """Put a request's prompt into its slot; what the slot starts with."""

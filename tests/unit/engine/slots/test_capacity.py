@@ -14,7 +14,7 @@ from snakesteer.steering.residual import Place, ResidualSteering
 from tests.loaded_models import direction
 from tests.tiny_models import HIDDEN
 
-ROOM = Capacity(8, 2, 5, 30, places=2, dynamic=True, prefixes=3, common=2, head_steps=9)
+ROOM = Capacity(8, 2, 5, 30, places=2, dynamic=True, head_steps=9)
 DAC = Dac(0.5, 0.8, 3.0, 2.0)
 
 
@@ -22,12 +22,10 @@ DAC = Dac(0.5, 0.8, 3.0, 2.0)
     ("change", "held"),
     [
         ({}, True),
-        ({"blocks": 1, "steps": 3, "places": 1, "prefixes": 1, "common": 3}, True),
+        ({"blocks": 1, "steps": 3, "places": 1}, True),
         ({"blocks": 3}, False),
         ({"steps": 31}, False),
         ({"places": 3}, False),
-        ({"prefixes": 4}, False),
-        ({"common": 1}, False),
         ({"head_steps": 0}, True),
         ({"head_steps": 10}, False),
         ({"shared": 4}, False),

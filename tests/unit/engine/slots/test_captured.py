@@ -89,7 +89,7 @@ def steps_of(family, kind):
     sampled = Decoding(temperature=0.7, top_p=0.9, top_k=20)
     decoding = sampled if kind == "sampling" else Decoding()
     steering = RowSteering(loaded.blocks)
-    capacity = Capacity(SLOTS, 2, SHARED, 16, places=2, dynamic=kind == "dac", prefixes=2)
+    capacity = Capacity(SLOTS, 2, SHARED, 16, places=2, dynamic=kind == "dac")
     spy = Spy()
     with torch.inference_mode(), slot_attention(loaded.model), steering.hooked():
         decoder = SlotDecoder(loaded, decoding, steering, kv_shape(loaded), capacity)

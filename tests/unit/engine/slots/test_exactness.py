@@ -67,9 +67,9 @@ def test_a_fault_of_one_dtype_is_refused(monkeypatch: pytest.MonkeyPatch):
 
     right = attention.attend_slots
 
-    def attend(query, keys, values, hidden, scaling, softcap):
+    def attend(query, keys, values, hidden, scaling, *others):
         wrong = 0.5 if query.dtype == torch.bfloat16 else 1.0
-        return right(query, keys, values, hidden, wrong * scaling, softcap)
+        return right(query, keys, values, hidden, wrong * scaling, *others)
 
     monkeypatch.setattr(attention, "attend_slots", attend)
     assert supports(loaded_model("gpt2")) is None
