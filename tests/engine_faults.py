@@ -212,17 +212,11 @@ def _masks(change: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Fault:
 def prompt_positions_off_by_one(patch: pytest.MonkeyPatch) -> None:
     right = Prefill._read
 
-    def read(self: Prefill, rows, length):
-        if not self.start:
-            return right(self, rows, length)
-        self.start += 1
-        wide = torch.nn.functional.pad(self.prefix, (0, 0, 1, 0))
-        self.prefix, before = wide, self.prefix
-        try:
-            return right(self, rows, length)
-        finally:
-            self.start -= 1
-            self.prefix = before
+    def read(self: Prefill, rows, start, length, prefix):
+        if prefix is None:
+            return right(self, rows, start, length, prefix)
+        wide = torch.nn.functional.pad(prefix, (0, 0, 1, 0))
+        return right(self, rows, start + 1, length, wide)
 
     patch.setattr(Prefill, "_read", read)
 

@@ -82,7 +82,9 @@ def logits_error(found: Tensor, wanted: Tensor) -> float:
     if not torch.equal(found.isneginf(), ruled_out):
         return torch.inf
     found, wanted = (_centred(logits.float(), ruled_out) for logits in (found, wanted))
-    return float(((found - wanted).norm(dim=-1) / wanted.norm(dim=-1)).max())
+    off = (found - wanted).norm(dim=-1)
+    relative = off / wanted.norm(dim=-1)
+    return float(torch.where(off == 0.0, 0.0, relative).max())  # 0 of 0 is not off
 
 
 def _centred(logits: Tensor, ruled_out: Tensor) -> Tensor:

@@ -17,16 +17,6 @@ from snakesteer.steering.candidate import candidate_from_params
 from snakesteer.steering.vector import read_vectors_of
 
 
-def searched(problems: int, confirm: float) -> int:
-    """How many validation problems the search works on; the others, behind them, confirm.
-
-    Args:
-        problems: Of the validation split.
-        confirm: `search.confirm`.
-    """
-    return problems - round(problems * confirm)
-
-
 def confirm_best(
     db: str | Path,
     one_standard_error: bool,

@@ -53,7 +53,7 @@ class Plan:
 
 
 def fitting_trials(rows: int, problems: int) -> int:
-    """Trials in flight that keep an engine busy: their problems are four times its rows.
+    """Trials in flight that keep an engine busy: they have twelve problems for each of its rows.
 
     No more than eight, as a trial is proposed without the results of those in flight; and two at
     least, as one runs dry between its chunks. The number of trials has no part in it, so that more

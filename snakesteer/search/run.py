@@ -21,9 +21,9 @@ from snakesteer.engine.interface import Engine
 from snakesteer.engine.open import prepare
 from snakesteer.evaluation.answers import AnswerQueue, make_request, read_answers
 from snakesteer.records.files import sha256_file, write_json
-from snakesteer.search.confirmation import searched
 from snakesteer.search.desk import ProblemDesk
 from snakesteer.search.journal import ask_lock, finished_trials, one_process, open_study
+from snakesteer.search.kept import searched
 from snakesteer.search.plan import Plan, fitting_trials
 from snakesteer.search.samplers import make_pruner
 from snakesteer.search.study import run_study

@@ -4,7 +4,7 @@ from snakesteer.evaluation.answers import read_answers
 from snakesteer.records.files import write_json
 from snakesteer.records.logs import script_log
 from snakesteer.search.best import best_config
-from snakesteer.search.confirmation import searched
+from snakesteer.search.kept import searched
 from snakesteer.search.selection import Rules
 
 with script_log(snakemake.log[0]):

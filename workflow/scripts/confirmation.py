@@ -9,7 +9,8 @@ from snakesteer.evaluation.answers import read_answers
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.logs import script_log
-from snakesteer.search.confirmation import confirm_best, searched
+from snakesteer.search.confirmation import confirm_best
+from snakesteer.search.kept import searched
 
 with script_log(snakemake.log[0]):
     params, given = snakemake.params, snakemake.input

@@ -46,7 +46,7 @@ def test_the_same_engine_answers_with_half_as_many_slots(slots):
 
     def answers():
         [found] = answer_all(engine, PROMPTER, PROBLEMS, [None], GenerationConfig(max_new_tokens=4))
-        used.append(engine._decoder.capacity.slots)
+        used.append([*engine._lanes.values()][-1].decoder.capacity.slots)
         return found
 
     floor = noise_floor(engine, answers(), answers)

@@ -81,3 +81,6 @@ def test_the_distance_of_logits():
     assert logits_error(ruled_out, ruled_out) == 0.0
     assert logits_error(wanted, ruled_out) == math.inf
     assert math.isnan(logits_error(wanted.masked_fill(wanted == 2.0, math.nan), wanted))
+    flat = torch.zeros(1, 3)
+    assert logits_error(flat, flat) == 0.0
+    assert logits_error(torch.tensor([[1.0, 0.0, 0.0]]), flat) == torch.inf

@@ -53,7 +53,7 @@ def test_what_a_request_needs():
     dynamic = Request(prompt, 1, dataclasses.replace(band, dac=DAC))
     assert parting(dynamic) == 1
     needed = needed_for(dynamic, 8, 0)
-    assert (needed.dynamic, needed.places, needed.common) == (True, 2, 2)
+    assert (needed.dynamic, needed.places) == (True, 2)
 
 
 def test_what_attention_heads_and_the_start_of_a_prompt_need():

@@ -19,10 +19,7 @@ from snakesteer.engine.slots.prefill import Prefill
 from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.errors import UserError
 from snakesteer.evaluation.checks.zero_steering import check_zero_steering, gate_cases
-from snakesteer.models.blocks import (
-    decoder_blocks,
-    on_block_outputs,
-)
+from snakesteer.models.blocks import decoder_blocks, on_block_outputs
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.candidate import ALL_LAYERS
 from snakesteer.steering.vector import HeadVector, Vector
