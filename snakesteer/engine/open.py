@@ -91,6 +91,15 @@ def prepare(engine: Engine, requests: Sequence[Request]) -> None:
         engine.prepare(requests)
 
 
+def busy_share(engine: Engine) -> float | None:
+    """Share of its slots that held a request, over the time of all steps; None without slots."""
+    if not isinstance(engine, SlotsEngine):
+        return None
+    work = [one for one in engine.work.values() if one.steps]
+    seconds = sum(one.seconds for one in work)
+    return sum(one.occupancy(engine.slots) * one.seconds for one in work) / max(seconds, 1e-9)
+
+
 def settled(engine: Engine, work: Callable[[], T]) -> T:
     """Work whose answers all come from one setting of the engine.
 

@@ -18,7 +18,7 @@ from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
-from snakesteer.engine.open import prepare
+from snakesteer.engine.open import busy_share, prepare
 from snakesteer.evaluation.answers import AnswerQueue, make_request, read_answers
 from snakesteer.records.files import sha256_file, write_json
 from snakesteer.search.desk import ProblemDesk
@@ -143,4 +143,6 @@ def search(
         ) as bar:
             run_study(study, plan, desk, after_trial, ask_lock(journal))
         seconds = time.monotonic() - started
+    if (busy := busy_share(engine)) is not None:
+        logger.info("%.0f%% of the slots were busy", 100 * busy)
     write_json(output, {"fingerprint": fingerprint, "new_tokens": desk.tokens, "seconds": seconds})

@@ -30,7 +30,7 @@ from snakesteer.engine.slots.decode import SlotDecoder
 from snakesteer.engine.slots.head_rows import check_heads, known_heads
 from snakesteer.engine.slots.lane import Lane, Work
 from snakesteer.engine.slots.parts import PromptSteering
-from snakesteer.engine.slots.prefill import Prefill, prompt_blocks
+from snakesteer.engine.slots.prefill import Prefill, prompt_width
 from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.engine.slots.scheduler import Ends, turns
 from snakesteer.engine.slots.store import PromptStores
@@ -281,7 +281,7 @@ class SlotsSession:
         self.bar.total += len(requests)
         self.bar.refresh()
         shared = self.engine.shared_length
-        order = turns(requests, lambda one: prompt_blocks(len(one.prompt_ids), shared(one)))
+        order = turns(requests, lambda one: prompt_width(len(one.prompt_ids), shared(one)))
         for ticket, (request, turn) in enumerate(zip(requests, order, strict=True), start=first):
             lane = self.engine.lane(request)
             if lane not in self._lanes:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from snakesteer.engine.slots.attention import BLOCK, set_positions
 from snakesteer.engine.slots.cache import PromptCache
@@ -26,11 +27,12 @@ from snakesteer.steering.residual import ResidualSteering
 
 TOKENS_ON_CPU = 256
 TOKENS_ON_GPU = 8192
+PADDING = 16  # prompts are read in lengths that are multiples of it
 
 
-def prompt_blocks(length: int, shared: int) -> int:
-    """Blocks that a prompt fills behind its shared prefix, its last token left out."""
-    return -(-(length - 1 - shared) // BLOCK)
+def prompt_width(length: int, shared: int) -> int:
+    """Positions of a prompt that are read behind its shared prefix: padded, without the last."""
+    return -(-(length - 1 - shared) // PADDING) * PADDING
 
 
 class Prefill:
@@ -66,25 +68,27 @@ class Prefill:
             return None
         return self._read([self.shared], 0, len(self.shared), None).squeeze(2)
 
-    def blocks(self, prompt_length: int) -> int:
-        """Blocks that a prompt fills behind the shared prefix, its last token left out."""
-        return prompt_blocks(prompt_length, len(self.shared))
+    def width(self, prompt_length: int) -> int:
+        """See `prompt_width`; 0 where there is nothing to read."""
+        return prompt_width(prompt_length, len(self.shared))
 
-    def batch_rows(self, blocks: int) -> int:
-        """How many prompts of so many blocks are read together."""
-        return max(1, self.tokens // (blocks * BLOCK))
+    def batch_rows(self, width: int) -> int:
+        """How many prompts of one width are read together."""
+        return max(1, self.tokens // width)
 
     def read(self, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
-        """Keys and values of up to `batch_rows` prompts that fill the same number of blocks.
+        """Keys and values of up to `batch_rows` prompts that have the same width.
 
         Returns:
-            For each ``[layers, 2, blocks, kv_heads, BLOCK, head]``.
+            For each ``[layers, 2, blocks, kv_heads, BLOCK, head]``, with zeros behind the width.
         """
-        blocks = self.blocks(len(prompts[0]))
+        width = self.width(len(prompts[0]))
+        blocks = -(-width // BLOCK)
         start = len(self.shared)
         rows = [prompt[start:-1] for prompt in prompts]
-        rows += [rows[-1]] * (self.batch_rows(blocks) - len(rows))
-        kv = self._read(rows, start, blocks * BLOCK, self.prefix)[:, :, : len(prompts)]
+        rows += [rows[-1]] * (self.batch_rows(width) - len(rows))
+        kv = self._read(rows, start, width, self.prefix)[:, :, : len(prompts)]
+        kv = pad(kv, (0, 0, 0, blocks * BLOCK - width))
         kv = kv.unflatten(4, (blocks, BLOCK))  # [layers, 2, rows, kv_heads, blocks, BLOCK, head]
         return [row.transpose(2, 3).contiguous() for row in kv.unbind(2)]
 

@@ -162,16 +162,16 @@ class Scheduler:
         return None
 
 
-def turns(requests: Sequence[Request], blocks: Callable[[Request], int]) -> list[tuple[int, int]]:
+def turns(requests: Sequence[Request], width: Callable[[Request], int]) -> list[tuple[int, int]]:
     """The order in which requests of one call start: shortest prompts first, prompt by prompt.
 
-    Then prompts that fill as many blocks come together, and are read together.
+    Then prompts of one width come together, and are read together.
 
     Args:
         requests: The requests.
-        blocks: How many blocks the prompt of a request fills.
+        width: Of a request's prompt, see `prompt_width`.
     """
     first_seen: dict[tuple[int, ...], int] = {}
     for request in requests:
         first_seen.setdefault(request.prompt_ids, len(first_seen))
-    return [(blocks(request), first_seen[request.prompt_ids]) for request in requests]
+    return [(width(request), first_seen[request.prompt_ids]) for request in requests]

@@ -32,12 +32,12 @@ class PromptStore:
 
     def expect(self, prompt: Ids) -> None:
         """Announce a coming call of `take`, or of `forget`."""
-        if self.prefill.blocks(len(prompt)) > 0:
+        if self.prefill.width(len(prompt)) > 0:
             self._needed[prompt] += 1
 
     def take(self, prompt: Ids) -> Tensor | None:
         """Keys and values of a prompt, see `Prefill.read`; None where there is nothing to read."""
-        if self.prefill.blocks(len(prompt)) == 0:
+        if self.prefill.width(len(prompt)) == 0:
             return None
         if prompt not in self._kept and prompt not in self._waiting:
             self._read_with(prompt)
@@ -62,13 +62,13 @@ class PromptStore:
 
     def _read_with(self, prompt: Ids) -> None:
         """Read a prompt, together with other expected ones that fit into its batch."""
-        blocks = self.prefill.blocks(len(prompt))
+        width = self.prefill.width(len(prompt))
         batch = [prompt]
         for other in self._needed:
-            if len(batch) == self.prefill.batch_rows(blocks):
+            if len(batch) == self.prefill.batch_rows(width):
                 break
             known = other == prompt or other in self._kept or other in self._waiting
-            if not known and self.prefill.blocks(len(other)) == blocks:
+            if not known and self.prefill.width(len(other)) == width:
                 batch.append(other)
         self._waiting.update(zip(batch, self.prefill.read(batch), strict=True))
 

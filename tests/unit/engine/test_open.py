@@ -1,5 +1,7 @@
 """What scripts work with, from rule parameters."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -13,12 +15,21 @@ from snakesteer.config import (
 from snakesteer.config.params import leaves
 from snakesteer.data.problem import write_problems
 from snakesteer.data.prompts import open_prompter
-from snakesteer.engine.open import check_same_run, open_engine, open_sampler, run_record, settled
+from snakesteer.engine.interface import Decoding, Request
+from snakesteer.engine.open import (
+    busy_share,
+    check_same_run,
+    open_engine,
+    open_sampler,
+    run_record,
+    settled,
+)
 from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
 from snakesteer.models.open import open_model
 from snakesteer.records.files import write_json
-from tests.loaded_models import loaded_model
+from tests.loaded_models import loaded_model, prompt_ids
 from tests.tiny_models import tiny_tokenizer
 from tests.unit.evaluation.test_final import PROBLEMS
 
@@ -99,3 +110,15 @@ def test_a_model_is_loaded_as_the_first_rule_found_it(tiny_llama_folder, tmp_pat
     loaded = open_model(leaves("model", model), tmp_path / "info.json", gpus=0, threads=1)
     assert len(loaded.blocks) == 4
     assert loaded.device.type == "cpu"
+
+
+def test_the_share_of_busy_slots():
+    loaded = loaded_model("llama")
+    assert busy_share(ReferenceEngine(loaded, Decoding(), 4)) is None
+    engine = SlotsEngine(loaded, Decoding(), 4)
+    assert busy_share(engine) == 0.0
+    prompt = prompt_ids()[0]
+    limit = dataclasses.replace(loaded, eos_ids=frozenset())
+    engine = SlotsEngine(limit, Decoding(), 4)
+    engine.generate([Request(prompt, 8), Request(prompt, 4)])
+    assert busy_share(engine) == pytest.approx((4 * 2 + 4 * 1) / (8 * 4))
