@@ -11,6 +11,7 @@ from snakesteer.config import GenerationConfig, Scope, TrainingConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
+from snakesteer.errors import UserError
 from snakesteer.evaluation.rollouts import drawing
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import sha256_text
@@ -123,6 +124,16 @@ def train_vectors(
     }
     dose = mean_dose(vectors)
     logger.info("%s: epoch %d is taken, dose %.4f", config.objective, learner.best_epoch, dose)
+    if dose == 0.0:
+        raise UserError(
+            f"The training ({config.objective}) learned nothing: its vector is 0",
+            "Rewards that are all equal teach nothing: raise training.samples or data.train.",
+        )
+    before = ends[0].held_out if ends else None
+    after = chosen.held_out if chosen else None
+    higher = config.objective == "reinforce"
+    if before is not None and after is not None and (after > before) != higher:
+        logger.warning("on held-out problems no epoch did better than no vector")
     return vectors, learner, told
 
 

@@ -147,7 +147,7 @@ def test_code_reruns_what_it_affects(finished_copy: Project):
         planned = edit(finished_copy, module)
         assert planned == RECORD
     planned = edit(finished_copy, "evaluation/statistics.py")
-    assert planned == TEST
+    assert planned == CHOICE
     planned = edit(finished_copy, "evaluation/grading.py")
     assert planned == ANSWERS
 

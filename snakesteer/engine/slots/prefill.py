@@ -27,12 +27,12 @@ from snakesteer.steering.residual import ResidualSteering
 
 TOKENS_ON_CPU = 256
 TOKENS_ON_GPU = 8192
-PADDING = 16  # prompts are read in lengths that are multiples of it
+WIDTH_STEP = 16  # prompts are read in lengths that are multiples of it
 
 
 def prompt_width(length: int, shared: int) -> int:
     """Positions of a prompt that are read behind its shared prefix: padded, without the last."""
-    return -(-(length - 1 - shared) // PADDING) * PADDING
+    return -(-(length - 1 - shared) // WIDTH_STEP) * WIDTH_STEP
 
 
 class Prefill:

@@ -65,9 +65,13 @@ class Learner:
             self.doses.mul_(torch.where(lengths > max_dose, max_dose / lengths, 1.0))
 
     def end_epoch(self, epoch: int, higher_is_better: bool) -> None:
-        """Keep the vectors if this epoch, the last one in the log, is the best so far."""
+        """Keep the vectors if this epoch, the last one in the log, is the best so far.
+
+        Epoch 0, which is no vector, gives way to the first: whether to steer at all is the search's
+        to say.
+        """
         ends = [one.held_out for one in self.log if one.held_out is not None]
-        ranked = [value if higher_is_better else -value for value in ends]
+        ranked = [value if higher_is_better else -value for value in ends[1:]]
         if not ranked or ranked[-1] > max(ranked[:-1], default=-math.inf):
             self.best, self.best_epoch = self.doses.detach().clone(), epoch
 

@@ -314,7 +314,7 @@ def test_keys_are_only_those_in_brackets():
 
 
 def test_a_method_without_words_is_described_by_its_own_module(monkeypatch):
-    entry = MethodEntry("Add half of it", "residual", "any", (), ())
+    entry = MethodEntry("Add half of it", "residual", (), ())
     monkeypatch.setitem(METHODS, "half", entry)
     assert method_title("half") == "half"
     assert method_sentence("half", {}, "1, 2") == "The method half was: add half of it."

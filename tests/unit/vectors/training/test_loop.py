@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from snakesteer.config import TrainingConfig
 from snakesteer.errors import UserError
 from snakesteer.vectors.training import loop
+from snakesteer.vectors.training.learner import new_learner
 from snakesteer.vectors.training.lessons import Example, Lesson, split_lessons
 from snakesteer.vectors.training.loop import steering_at, train, trained_vectors
 from snakesteer.vectors.training.objectives import likelihood, preference
@@ -172,15 +174,27 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(tmp_path, monkeyp
     assert steps[0] == -1
 
 
+@pytest.mark.parametrize(
+    ("ends", "best"), [([3.0, 5.0, 4.0, 6.0], 2), ([3.0, 2.0, 1.0, 1.0], 2), ([3.0], 0), ([], 3)]
+)
+def test_no_vector_is_no_choice_even_where_all_epochs_are_worse(ends, best):
+    learner = new_learner(loaded_model("llama"), [1.0], TrainingConfig())
+    for epoch in range(4):
+        if epoch < len(ends):
+            learner.log.append(SimpleNamespace(held_out=ends[epoch]))
+        if epoch < len(ends) or not ends:
+            learner.end_epoch(epoch, higher_is_better=False)
+    assert learner.best_epoch == best
+
+
 def test_the_best_epoch_on_held_out_problems_is_taken():
-    """A wild learning rate makes it worse: the vector is then no vector."""
     loaded = loaded_model("llama")
     keys = {"epochs": 3, "held_out": 0.34, "learning_rate": 2.0, "max_dose": 50.0}
     learner, [vector] = taught(loaded, LESSONS, [1], **keys)
     losses = [step.held_out for step in learner.log if step.held_out is not None]
     assert len(losses) == 4
-    assert learner.best_epoch == losses.index(min(losses))
-    assert vector.raw.any() == (learner.best_epoch > 0)
+    assert learner.best_epoch == losses.index(min(losses[1:]))
+    assert vector.raw.any()
 
 
 def test_the_first_step_is_as_long_as_the_rate_says():
