@@ -28,8 +28,8 @@ _MODULES = {
 __all__ = list(_MODULES)
 
 # Read when torch loads its OpenMP library. Threads that wait for each other spin by default; where
-# cores are shared with other jobs, that made decoding up to seven times slower. Threads that do not
-# spin at all take 1.6 times as long on idle cores; a short while (a few microseconds) costs neither.
+# cores are shared with other jobs, that made decoding up to seven times slower. Threads that sleep
+# at once take 1.6 times as long on idle cores. A few microseconds of spinning cost neither.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
