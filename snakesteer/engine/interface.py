@@ -109,3 +109,12 @@ class Engine(Protocol):
     def session(self) -> AbstractContextManager[Session]:
         """A queue for requests that come one after the other; one at a time."""
         ...
+
+
+def drain(session: Session, requests: Sequence[Request]) -> list[Generation]:
+    """Answer requests with a session that has no others; the result has their order."""
+    results: dict[int, Generation] = {}
+    tickets = session.add(requests)
+    while ended := session.ended():
+        results |= dict(ended)
+    return [results[ticket] for ticket in tickets]

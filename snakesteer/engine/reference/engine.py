@@ -15,7 +15,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 
 from snakesteer.config.catalogue import Kind
 from snakesteer.engine.batching import alike, check_lengths, left_pad
-from snakesteer.engine.interface import Decoding, Finish, Generation, Request
+from snakesteer.engine.interface import Decoding, Finish, Generation, Request, drain
 from snakesteer.engine.reference.dac import generate_dac
 from snakesteer.engine.reference.heads import heads_steered, no_cache
 from snakesteer.engine.reference.prompt_start import start_steered
@@ -68,12 +68,8 @@ class ReferenceEngine:
         Raises:
             UserError: A prompt that does not fit into the model's context with its answer.
         """
-        results: dict[int, Generation] = {}
         with self.session() as session:
-            tickets = session.add(requests)
-            while ended := session.ended():
-                results.update(ended)
-        return [results[ticket] for ticket in tickets]
+            return drain(session, requests)
 
     @contextmanager
     def session(self) -> Iterator[BatchSession]:

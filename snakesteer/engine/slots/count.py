@@ -19,9 +19,7 @@ _MULTIPLE = 8  # matrix products of other sizes are slow on a GPU
 _TYPICAL_TOKENS = 1024  # behind the shared prefix, prompt and answer
 _KEPT_SHARE = 16  # of all memory, for prompts that have been read
 _STREAMS = 4  # keys of a slot without, and of the three streams of one with a dynamic strength
-_LOGITS = (
-    16  # float32 numbers per slot and token of the vocabulary: logits and what is made of them
-)
+_LOGITS = 16  # tensors [slots, vocabulary] in float32: logits, and what is made of them
 
 
 def choose_slots(

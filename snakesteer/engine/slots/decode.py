@@ -103,8 +103,7 @@ class SlotDecoder:
         self.active = torch.zeros(slots, dtype=torch.bool, device=device)  # others never advance
         self.uniform: Tensor | None = None
         if decoding.temperature > 0.0:
-            exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
-            self.uniform = torch.zeros(slots, capacity.steps, dtype=exact, device=device)
+            self.uniform = torch.zeros(slots, capacity.steps, device=device)
         self.rows = SteeredRows(loaded, slots, capacity.places)
         self.strengths = StepStrengths(slots, device)
         self.heads: HeadRows | None = None
@@ -154,7 +153,7 @@ class SlotDecoder:
             write_column(self.parting.block, at, [one.parting for one in starts])
         if self.uniform is not None:
             numbers = torch.stack([uniforms(one.seed, self.capacity.steps) for one in starts])
-            self.uniform[at] = numbers.to(self.uniform.dtype).to(at.device)
+            self.uniform[at] = numbers.float().to(at.device)  # `choose` uses no more
         self._started |= {one.slot: one for one in starts}
         self._look()
 

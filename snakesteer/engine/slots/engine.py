@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from snakesteer.data.prompts import Ids
 from snakesteer.engine.batching import check_lengths
-from snakesteer.engine.interface import Decoding, Generation, Request
+from snakesteer.engine.interface import Decoding, Generation, Request, drain
 from snakesteer.engine.slots.attention import BLOCK, slot_attention
 from snakesteer.engine.slots.capacity import Capacity, needed_for
 from snakesteer.engine.slots.check import examine
@@ -165,7 +165,8 @@ class SlotsEngine:
         """
         while True:
             try:
-                return self._generate(requests)
+                with self.session() as session:
+                    return drain(session, requests)
             except torch.OutOfMemoryError as error:
                 self._forget()
                 if self.slots // 2 < MIN_SLOTS:
@@ -173,14 +174,6 @@ class SlotsEngine:
                 self.slots //= 2
             torch.cuda.empty_cache()
             logger.warning("out of memory: starting again with %d slots", self.slots)
-
-    def _generate(self, requests: Sequence[Request]) -> list[Generation]:
-        results: dict[int, Generation] = {}
-        with self.session() as session:
-            tickets = session.add(requests)
-            while ended := session.ended():
-                results |= dict(ended)
-        return [results[ticket] for ticket in tickets]
 
     @contextmanager
     def session(self) -> Iterator["SlotsSession"]:

@@ -1,17 +1,10 @@
 """The search keeps slots full; the table of docs/search.md is from the same benchmark."""
 
-import optuna
 import pytest
 
 from benchmarks.occupancy import embedded, full, in_rounds, search
 
-
-@pytest.fixture(autouse=True)
-def quiet():
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    yield
-    optuna.logging.set_verbosity(before)
+pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
 
 @pytest.mark.parametrize(

@@ -28,13 +28,7 @@ CAA = SteeringConfig(methods=["caa"], directions=["caa"], strength=(-0.5, 0.5))
 CHUNKS, CHUNK = 5, 8
 NUMBERS = range(CHUNKS * CHUNK)
 
-
-@pytest.fixture(autouse=True)
-def quiet():
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    yield
-    optuna.logging.set_verbosity(before)
+pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
 
 def desk(order=None, fail_at=(-1, None)):
