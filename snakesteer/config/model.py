@@ -45,6 +45,12 @@ class ModelConfig(Section):
         description="`auto` spreads a model over several GPUs (and the CPU); the reference engine "
         "runs it then.",
     )
+    gpus: int | None = Field(
+        None,
+        ge=1,
+        description="GPUs that a job with this model asks for; `null` is one. More than one with "
+        "`device_map: auto`, which then stays on as many; with `null`, it takes all it sees.",
+    )
     num_layers: int | None = Field(
         None,
         ge=1,
@@ -56,6 +62,15 @@ class ModelConfig(Section):
     @classmethod
     def _no_wildcards(cls, value: str) -> str:
         return check_braces("model.name", value)
+
+    @model_validator(mode="after")
+    def _gpus_are_used(self) -> "ModelConfig":
+        if self.gpus is not None and self.gpus > 1 and self.device_map == "none":
+            raise ValueError(
+                f"model.gpus is {self.gpus}, but model.device_map is 'none', which uses one GPU. "
+                "Set model.device_map: auto, or model.gpus: null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _quantised_once(self) -> "ModelConfig":

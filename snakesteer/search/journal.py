@@ -26,6 +26,7 @@ from snakesteer.errors import UserError
 logger = logging.getLogger(__name__)
 
 STUDY_NAME = "snakesteer"
+JOURNAL = "journal.log"  # beside the study's outputs
 FINGERPRINT = "fingerprint"
 SETTINGS = "settings"
 WORKER = "worker"

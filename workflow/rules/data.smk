@@ -15,9 +15,9 @@ rule official_data:
         folder=source_file,
         code=code_of("official_data"),
     output:
-        "<results>/data/{official}.jsonl",
+        "<problems>/data/{official}.jsonl",
     log:
-        "<results>/logs/official_data_{official}.log",
+        "<problems>/logs/official_data_{official}.log",
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"
@@ -29,12 +29,12 @@ rule official_data:
 
 rule train_split:
     input:
-        problems="<results>/data/train.jsonl",
+        problems="<problems>/data/train.jsonl",
         code=code_of("train_split"),
     output:
-        "<results>/splits/train.jsonl",
+        "<problems>/splits/train.jsonl",
     log:
-        "<results>/logs/train_split.log",
+        "<problems>/logs/train_split.log",
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"
@@ -50,13 +50,13 @@ rule train_split:
 
 rule val_split:
     input:
-        problems=f"<results>/data/{CONFIG.data.validation_from}.jsonl",
-        train="<results>/splits/train.jsonl",
+        problems=f"<problems>/data/{CONFIG.data.validation_from}.jsonl",
+        train="<problems>/splits/train.jsonl",
         code=code_of("val_split"),
     output:
-        "<results>/splits/val.jsonl",
+        "<problems>/splits/val.jsonl",
     log:
-        "<results>/logs/val_split.log",
+        "<problems>/logs/val_split.log",
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"
@@ -74,16 +74,16 @@ rule val_split:
 
 rule test_split:
     input:
-        official_train="<results>/data/train.jsonl",
-        official_test="<results>/data/test.jsonl",
-        train="<results>/splits/train.jsonl",
-        val="<results>/splits/val.jsonl",
+        official_train="<problems>/data/train.jsonl",
+        official_test="<problems>/data/test.jsonl",
+        train="<problems>/splits/train.jsonl",
+        val="<problems>/splits/val.jsonl",
         code=code_of("test_split"),
     output:
-        test="<results>/splits/test.jsonl",
-        manifest="<results>/splits/manifest.json",
+        test="<problems>/splits/test.jsonl",
+        manifest="<problems>/splits/manifest.json",
     log:
-        "<results>/logs/test_split.log",
+        "<problems>/logs/test_split.log",
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"

@@ -82,9 +82,9 @@ rule model_info:
         model=MODEL_INPUT,
         code=code_of("model_info"),
     output:
-        "<results>/model/info.json",
+        "<depth>/model/info.json",
     log:
-        "<results>/logs/model_info.log",
+        "<depth>/logs/model_info.log",
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"

@@ -1,0 +1,216 @@
+"""From a table to the runs of a study: their configs, their folders, and what they share."""
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from snakesteer.config import Config, ReplicatesConfig
+from snakesteer.config.load import check_config, overlaid
+from snakesteer.config.runs import SEEDS, set_key
+from snakesteer.errors import UserError
+from snakesteer.models.copies import gguf_copy_name
+from snakesteer.study.settled import Settled, settle
+from snakesteer.study.shared import EMBEDDED_RULES, GGUF_RULES, RULES, stage_hashes
+from snakesteer.study.table import CONFIGFILE, PREDICTS, Row, identifier, read_table, refuse
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedRun:
+    """One run of a study.
+
+    Attributes:
+        name: Its folder.
+        group: Name of the first run that differs from it in seeds alone; its own, where none does.
+        values: The whole config, as a single run would read it.
+        settled: The same, checked.
+        cells: What the table and the replicates say of it, by config key.
+        folders: Of each stage, for Snakemake's ``pathvars``.
+        without: Rules whose files another run before it makes.
+    """
+
+    name: str
+    group: str
+    values: Mapping[str, Any]
+    settled: Settled
+    cells: Mapping[str, Any]
+    folders: Mapping[str, str]
+    without: tuple[str, ...]
+
+    @property
+    def rules(self) -> str:
+        """What the names of the run's rules begin with."""
+        return f"{identifier(self.name)}__"
+
+    @property
+    def results(self) -> str:
+        """The run's own folder."""
+        return self.settled.config.results
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """All runs, in the order of the table, replicates behind one another."""
+
+    results: str
+    runs: tuple[PlannedRun, ...]
+
+    @property
+    def takes_turns(self) -> dict[str, list[str]]:
+        """Rules that several runs have for the same files, by their name; the first one counts.
+
+        Runs may ask for different directions of the same activations, so that none can leave the
+        rule to another.
+        """
+        return {"vector": [f"{run.rules}vector" for run in self.runs]}
+
+
+def is_study(values: Mapping[str, Any]) -> bool:
+    """Whether a config asks for several runs."""
+    replicates = values.get("replicates")
+    seeds = replicates.get("seeds", 1) if isinstance(replicates, Mapping) else 1
+    return values.get("runs") is not None or seeds != 1
+
+
+def plan_study(values: Mapping[str, Any]) -> Study:
+    """Plan all runs of a study.
+
+    Args:
+        values: The merged YAML, with the keys ``runs`` or ``replicates``.
+
+    Raises:
+        UserError: A config or a table that is not valid; names every line and column.
+    """
+    common = {key: value for key, value in values.items() if key not in ("runs", "replicates")}
+    checked, wrong = check_config(values)
+    if checked is None and (bad := [text for key, text in wrong.items() if _of_study(key)]):
+        refuse(bad)
+    replicates = checked.replicates if checked else _replicates(values)
+    results = str(values.get("results") or Config().results)
+    runs = values.get("runs")
+    rows = [Row("the config", "run", {}, {})] if runs is None else read_table(runs)
+    problems: list[str] = []
+    found: list[tuple[str, dict[str, Any], dict[str, Any], Settled]] = []
+    for row in rows:
+        for name, one, cells in _replicated(row, common, replicates, problems):
+            one["results"] = str(Path(results, "runs", name))
+            try:
+                found.append((name, one, cells, settle(one)))
+            except UserError as error:
+                problems.append(f"{row.place}: {error}")
+    problems += _twice(found)
+    if problems:
+        refuse(problems)
+    return Study(results, _with_folders(found, results))
+
+
+def _of_study(key: str) -> bool:
+    return key.split(".")[0] in ("runs", "replicates", "results")
+
+
+def _replicates(values: Mapping[str, Any]) -> ReplicatesConfig:
+    return ReplicatesConfig.model_validate(values.get("replicates") or {})
+
+
+def _replicated(
+    row: Row, common: Mapping[str, Any], replicates: ReplicatesConfig, problems: list[str]
+) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Name, config and cells of each replicate of a row; nothing where the row is not valid."""
+    values = _laid_over(row, common, problems)
+    if values is None:
+        return
+    config, wrong = check_config(values)
+    if config is None:
+        for key, text in wrong.items():
+            named = [
+                number for column, number in row.columns.items() if column in (key, *text.split())
+            ]
+            column = f", column {named[0]}" if named else ""
+            problems.append(f"{row.place}{column}: {text}")
+        return
+    for number in range(replicates.seeds):
+        one, cells = copy.deepcopy(values), dict(row.cells)
+        for draw in replicates.vary if replicates.seeds > 1 else ():
+            section, key = SEEDS[draw]
+            cells[f"{section}.{key}"] = getattr(getattr(config, section), key) + number
+            set_key(one, f"{section}.{key}", cells[f"{section}.{key}"])
+        name = row.name if replicates.seeds == 1 else f"{row.name}-{number}"
+        yield name, one, cells
+
+
+def _laid_over(row: Row, common: Mapping[str, Any], problems: list[str]) -> dict[str, Any] | None:
+    """The common config with a row's file and cells laid over it."""
+    values = copy.deepcopy(dict(common))
+    path = row.cells.get(CONFIGFILE)
+    if path is not None:
+        try:
+            overlay = yaml.safe_load(Path(str(path)).read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            problems.append(f"{row.place}: {CONFIGFILE} {str(path)!r} cannot be read ({error})")
+            return None
+        if not isinstance(overlay, dict) or overlay.keys() & {"runs", "replicates", "results"}:
+            problems.append(
+                f"{row.place}: {CONFIGFILE} {str(path)!r} must hold config keys, and none of runs, "
+                "replicates and results"
+            )
+            return None
+        values = copy.deepcopy(overlaid(values, overlay))
+    for key, value in row.cells.items():
+        if key not in (CONFIGFILE, PREDICTS):
+            set_key(values, key, value)
+    return values
+
+
+def _twice(found: list[tuple[str, dict[str, Any], dict[str, Any], Settled]]) -> list[str]:
+    """Runs that are the same run under two names."""
+    seen: dict[str, str] = {}
+    problems = []
+    for name, _, _, settled in found:
+        told = json.dumps(settled.config.model_dump(mode="json", exclude={"results"}))
+        if told in seen:
+            problems.append(
+                f"The runs {seen[told]!r} and {name!r} have the same config: one of them would "
+                "count twice. Remove one, or change what it is to vary"
+            )
+        seen.setdefault(told, name)
+    return problems
+
+
+def _with_folders(
+    found: list[tuple[str, dict[str, Any], dict[str, Any], Settled]], results: str
+) -> tuple[PlannedRun, ...]:
+    """Runs with the folders of their stages: shared ones where several runs agree."""
+    hashes = {
+        name: stage_hashes(s.config, s.engine, s.layers, s.planned_tokens)
+        for name, _, _, s in found
+    }
+    groups: dict[str, str] = {}
+    made: set[str] = set()
+    runs: list[PlannedRun] = []
+    for name, values, cells, settled in found:
+        group = groups.setdefault(_without_seeds(settled.config), name)
+        folders = {}
+        # Converted models lie in resources/, wherever results are.
+        without = [*EMBEDDED_RULES] if runs else []
+        if settled.config.model.gguf_file is not None:
+            copy_ = gguf_copy_name(settled.config.model)
+            without += GGUF_RULES if copy_ in made else ()
+            made.add(copy_)
+        for stage, told in hashes[name].items():
+            folders[stage] = str(Path(results, "shared", f"{stage}-{told}"))
+            if folders[stage] in made:
+                without += [rule for rule in RULES[stage] if rule != "vector"]
+            made.add(folders[stage])
+        runs.append(PlannedRun(name, group, values, settled, cells, folders, tuple(without)))
+    return tuple(runs)
+
+
+def _without_seeds(config: Config) -> str:
+    values = config.model_dump(mode="json", exclude={"results"})
+    for section, key in SEEDS.values():
+        del values[section][key]
+    return json.dumps(values)
