@@ -152,10 +152,10 @@ def _laid_over(row: Row, common: Mapping[str, Any], problems: list[str]) -> dict
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             problems.append(f"{row.place}: {CONFIGFILE} {str(path)!r} cannot be read ({error})")
             return None
-        if not isinstance(overlay, dict) or overlay.keys() & {"runs", "replicates", "results"}:
+        if not isinstance(overlay, dict) or overlay.keys() & {"runs", "replicates"}:
             problems.append(
-                f"{row.place}: {CONFIGFILE} {str(path)!r} must hold config keys, and none of runs, "
-                "replicates and results"
+                f"{row.place}: {CONFIGFILE} {str(path)!r} must hold config keys, and neither runs "
+                "nor replicates"
             )
             return None
         values = copy.deepcopy(overlaid(values, overlay))
