@@ -9,7 +9,9 @@ makes; put the finished runs side by side and pool what are replicates of one an
 
 import json
 import os
-import time
+from pathlib import Path
+
+import snakemake.workflow
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -34,6 +36,22 @@ def of_all_runs(said):
     }
 
 
+def parsed_once(parse):
+    """Snakemake's parser, which looks at a file once."""
+    known = {}
+
+    def parsed(path, workflow, linemap, rulecount=0):
+        key = str(path)
+        if key not in known:
+            lines = {}
+            known[key] = (*parse(path, workflow, lines), lines)
+        code, rules, lines = known[key]
+        linemap.update(lines)
+        return code, rulecount + rules
+
+    return parsed
+
+
 # What a profile says of a rule is said of each run's: its name with the run's in front.
 for said in (
     workflow.resource_settings._parsed_overwrite_resources,
@@ -44,8 +62,12 @@ workflow.group_settings.overwrite_groups = of_all_runs(
     workflow.group_settings.overwrite_groups
 )
 
-for RUN in STUDY.runs:
+# Snakemake parses a file anew in every module: most of the time that a hundred runs take to plan.
+snakemake.workflow.parse = parsed_once(snakemake.workflow.parse)
+
+for place, RUN in enumerate(STUDY.runs):
     NAME = RUN.rules
+    earlier = {*workflow._rules}
 
     module:
         name: NAME
@@ -58,6 +80,10 @@ for RUN in STUDY.runs:
 
     workflow.userule(["*"], NAME, RUN.without, f"{NAME}*")(lambda: None)
 
+    # Runs are finished in their order, not all of them at the end.
+    for rule_ in workflow.rules:
+        if rule_.name not in earlier:
+            rule_.priority = len(STUDY.runs) - place
 
 for rules_ in STUDY.takes_turns.values():
     workflow.ruleorder(*rules_)
@@ -65,13 +91,6 @@ for rules_ in STUDY.takes_turns.values():
 
 pathvars:
     results=STUDY.results,
-
-
-# Runs are finished in their order, not all of them at the end.
-for place, RUN in enumerate(STUDY.runs):
-    for rule_ in workflow.rules:
-        if rule_.name.startswith(RUN.rules):
-            rule_.priority = len(STUDY.runs) - place
 
 
 WANTED = ["<results>/runs.csv", "<results>/report.html"]
@@ -102,9 +121,9 @@ rule study_summary:
             ],
         ),
         code=[
-            os.path.relpath(path)
+            local(code_files.from_here(path))
             for path in code_files.imported_files(
-                Path(workflow.current_basedir, "scripts", "study_summary.py")
+                workflow.source_path("scripts/study_summary.py")
             )
         ],
     output:

@@ -15,8 +15,17 @@ from snakesteer.config.runs import SEEDS, set_key
 from snakesteer.errors import UserError
 from snakesteer.models.copies import gguf_copy_name
 from snakesteer.study.settled import Settled, settle
-from snakesteer.study.shared import EMBEDDED_RULES, GGUF_RULES, RULES, stage_hashes
+from snakesteer.study.shared import (
+    EMBEDDED_RULES,
+    GGUF_RULES,
+    RULES,
+    idle_rules,
+    stage_hashes,
+)
 from snakesteer.study.table import CONFIGFILE, PREDICTS, Row, identifier, read_table, refuse
+
+# Runs may ask for different directions of the same activations: none leaves these to another.
+TAKES_TURNS = {"vector"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +39,7 @@ class PlannedRun:
         settled: The same, checked.
         cells: What the table and the replicates say of it, by config key.
         folders: Of each stage, for Snakemake's ``pathvars``.
-        without: Rules whose files another run before it makes.
+        without: Rules that it has no use for, or whose files a run before it makes.
     """
 
     name: str
@@ -61,12 +70,8 @@ class Study:
 
     @property
     def takes_turns(self) -> dict[str, list[str]]:
-        """Rules that several runs have for the same files, by their name; the first one counts.
-
-        Runs may ask for different directions of the same activations, so that none can leave the
-        rule to another.
-        """
-        return {"vector": [f"{run.rules}vector" for run in self.runs]}
+        """Rules that several runs have for the same files, by their name; the first one counts."""
+        return {rule: [f"{run.rules}{rule}" for run in self.runs] for rule in TAKES_TURNS}
 
 
 def is_study(values: Mapping[str, Any]) -> bool:
@@ -189,23 +194,23 @@ def _with_folders(
         for name, _, _, s in found
     }
     groups: dict[str, str] = {}
-    made: set[str] = set()
-    runs: list[PlannedRun] = []
+    made: set[tuple[str, str]] = set()
+    runs = []
     for name, values, cells, settled in found:
         group = groups.setdefault(_without_seeds(settled.config), name)
-        folders = {}
-        # Converted models lie in resources/, wherever results are.
-        without = [*EMBEDDED_RULES] if runs else []
+        folders = {
+            stage: str(Path(results, "shared", f"{stage}-{told}"))
+            for stage, told in hashes[name].items()
+        }
+        makes = {rule: folders[stage] for stage, rules in RULES.items() for rule in rules}
+        makes |= dict.fromkeys(EMBEDDED_RULES, "")
         if settled.config.model.gguf_file is not None:
-            copy_ = gguf_copy_name(settled.config.model)
-            without += GGUF_RULES if copy_ in made else ()
-            made.add(copy_)
-        for stage, told in hashes[name].items():
-            folders[stage] = str(Path(results, "shared", f"{stage}-{told}"))
-            if folders[stage] in made:
-                without += [rule for rule in RULES[stage] if rule != "vector"]
-            made.add(folders[stage])
-        runs.append(PlannedRun(name, group, values, settled, cells, folders, tuple(without)))
+            makes |= dict.fromkeys(GGUF_RULES, gguf_copy_name(settled.config.model))
+        idle = idle_rules(settled.config)
+        others = {rule for rule, place in makes.items() if (rule, place) in made}
+        made |= {(rule, place) for rule, place in makes.items() if rule not in idle | TAKES_TURNS}
+        without = tuple(sorted(idle | others))
+        runs.append(PlannedRun(name, group, values, settled, cells, folders, without))
     return tuple(runs)
 
 

@@ -10,7 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from snakesteer.config import Config, EngineConfig, Section
+from snakesteer.config import EMBEDDED_MODEL, Config, EngineConfig, Section
+from snakesteer.config.catalogue import IMPORTED, TRAINED
+from snakesteer.config.pairs import SAMPLED
 from snakesteer.records.files import sha256_text
 
 # Rules that make a stage's files.
@@ -34,8 +36,27 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "training": ("training_solutions", "trained_vectors"),
     "unsteered": ("baseline",),
 }
+# Converted models lie in resources/, wherever results are.
 EMBEDDED_RULES = ("embedded_model_wheel", "embedded_model")
 GGUF_RULES = ("gguf_file", "gguf_model")
+
+
+def idle_rules(config: Config) -> set[str]:
+    """Rules that a run with a config has no use for: planning many runs is faster without them."""
+    methods, directions = config.steering.methods, config.steering.directions
+    used = {
+        EMBEDDED_RULES: config.model.name == EMBEDDED_MODEL and config.model.gguf_file is None,
+        GGUF_RULES: config.model.gguf_file is not None,
+        ("dac_heads",): "dac_heads" in methods,
+        ("head_activations", "head_token_means", "iti"): "iti" in methods,
+        ("actadd_vectors",): "actadd" in methods,
+        ("training_solutions", "trained_vectors"): TRAINED in directions,
+        ("imported_vector",): IMPORTED in directions,
+        ("own_solutions",): config.pairs.kind in SAMPLED,
+        ("token_means",): config.pairs.remove_token_means,
+        ("confirmation",): config.search.confirm > 0.0,
+    }
+    return {rule for rules, wanted in used.items() if not wanted for rule in rules}
 
 
 def stage_hashes(

@@ -108,10 +108,12 @@ def code_of(script, **chosen):
     Of packages whose modules are found by name, those count that this run takes: its methods, and
     what else is given.
     """
-    path = Path(workflow.basedir, "workflow", "scripts", f"{script}.py")
+    path = Path(code_files.PACKAGE.parent, "workflow", "scripts", f"{script}.py")
+    if not path.exists():  # rules from a remote repository, and an installed library
+        path = workflow.source_path(f"../scripts/{script}.py")
     by_name = {"steering.methods": METHODS, "report.methods": METHODS, **chosen}
     files = code_files.imported_files(path, by_name)
-    return [os.path.relpath(file) for file in files]
+    return [local(code_files.from_here(file)) for file in files]
 
 
 def planned_power():
@@ -137,7 +139,7 @@ def source_file(wildcards):
         return []
     path = f"{CONFIG.data.folder}/{wildcards.official}.jsonl"
     check_source(path)
-    return path
+    return local(path)
 
 
 def check_source(path):
@@ -184,7 +186,7 @@ def user_vector_file(layer):
             f"steering.vector_file is {CONFIG.steering.vector_file!r}, but {path} is not a file. "
             "Correct the path; relative ones start in the working directory."
         )
-    return path
+    return local(path)
 
 
 def exported_files(wildcards):
@@ -204,7 +206,7 @@ if CONFIG.model.gguf_file:
 elif CONFIG.model.name == EMBEDDED_MODEL:
     MODEL_INPUT = [f"{EMBEDDED_MODEL_FOLDER}/model.safetensors"]
 else:
-    MODEL_INPUT = local_files(CONFIG.model.name)
+    MODEL_INPUT = [local(file) for file in local_files(CONFIG.model.name)]
 USER_VECTORS = (
     {str(layer): user_vector_file(layer) for layer in LAYERS}
     if CONFIG.steering.vector_file

@@ -7,7 +7,7 @@ Steps: read the files of the run, draw the figures, put the numbers into words.
 """
 
 REPORT_ASSETS = [
-    os.path.relpath(path)
+    local(code_files.from_here(path))
     for path in sorted(code_files.PACKAGE.joinpath("report", "assets").iterdir())
 ]
 

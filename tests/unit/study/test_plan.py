@@ -71,12 +71,29 @@ def test_equal_stages_are_one_folder_made_by_the_first():
     assert all(folder.startswith("out/shared/") for folder in a.folders.values())
     assert {stage for stage in a.folders if a.folders[stage] != c.folders[stage]} == {"training"}
     assert {stage for stage in a.folders if a.folders[stage] == d.folders[stage]} == {"depth"}
-    assert a.without == ()
+    assert not {"baseline", "activations", "train_split", "embedded_model"} & {*a.without}
     assert {"baseline", "activations", "train_split", "embedded_model"} <= {*b.without}
     assert "vector" not in b.without  # other directions may be asked for
+    assert "trained_vectors" in b.without
     assert "trained_vectors" not in c.without
-    assert {*d.without} == {"model_info", "embedded_model", "embedded_model_wheel"}
+    shared = {"model_info", "embedded_model", "embedded_model_wheel"}
+    assert {*d.without} - {*a.without} == shared
     assert study.takes_turns == {"vector": [f"{name}__vector" for name in "abcd"]}
+
+
+def test_rules_of_no_use_are_left_out_unless_a_later_run_needs_them():
+    study = plan(
+        {"name": "a", "steering.directions": ["caa"]},
+        {"name": "b", "steering.directions": ["caa", "trained"]},
+        {"name": "c", "steering.directions": ["trained"]},
+        {"name": "d", "steering.methods": ["iti", "actadd"]},
+    )
+    a, b, c, d = ({*run.without} for run in study.runs)
+    heads = {"dac_heads", "head_activations", "head_token_means", "iti"}
+    assert {"trained_vectors", "gguf_model", "confirmation", "actadd_vectors"} | heads <= a
+    assert "trained_vectors" not in b  # a would have made the same, but has no use for it
+    assert "trained_vectors" in c
+    assert not {"iti", "actadd_vectors"} & d
 
 
 def test_copies_of_gguf_models_are_made_once(tmp_path):
