@@ -8,7 +8,8 @@ import pytest
 from snakesteer.errors import UserError
 from snakesteer.records.files import write_json
 from snakesteer.records.ledger import append_reads
-from snakesteer.report.runs import RunRow, as_markdown, judged, table_of_runs, write_csv
+from snakesteer.study.comparison import as_markdown, table_of_runs, write_csv
+from snakesteer.study.rows import RunRow, judged
 from tests.unit.records.test_ledger import read
 
 

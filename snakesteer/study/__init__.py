@@ -1,0 +1,1 @@
+"""Many runs together: replicates pooled, their verdicts, one table and one page."""
