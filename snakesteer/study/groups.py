@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from snakesteer.errors import UserError
 from snakesteer.evaluation.equivalence import equivalence_p
 from snakesteer.evaluation.statistics import Interval, verdict
-from snakesteer.study.pooling import pool, table_of_differences
-from snakesteer.study.rows import holm, terms_of
-from snakesteer.study.runs import FailedRun, FinishedRun, varying
+from snakesteer.study.pooling import Numbers, pool, table_of_differences
+from snakesteer.study.rows import RunRow, holm, terms_of
+from snakesteer.study.runs import FailedRun, FinishedRun, model_of, varying
 from snakesteer.study.stability import Stability, stability_of
 
 Agreement = Literal["as predicted", "not as predicted", "open", "for the reader to judge"]
@@ -132,11 +132,11 @@ def make_groups(
         runs = [each.run for each in own] + [each.run for each in without]
         told = [str(run.table["predicts"]).strip() for run in runs if run.table.get("predicts")]
         models = [each.row.model for each in own]
-        models += [str(run.table["model.name"]) for run in runs if "model.name" in run.table]
+        models += [model_of(each) for each in without]
         groups.append(
             Group(
                 name=name,
-                model=models[0] if models else "",
+                model=next(filter(None, models), ""),
                 finished=own,
                 failed=without,
                 result=result_of(own) if own else None,
@@ -155,33 +155,39 @@ def result_of(runs: Sequence[FinishedRun]) -> GroupResult:
     _check_alike(runs)
     rows, first = [run.row for run in runs], runs[0].row
     table = table_of_differences([run.differences for run in runs])
-    pooled = pool(table, first.confidence) if len(runs) > 1 else None
-    found: tuple[float, ...] = (first.difference, first.low, first.high, first.p_value)
-    found += (first.equivalence_p,)
-    if pooled is not None:
-        numbers = (pooled.effect, pooled.low, pooled.high, pooled.p_value)
-        # That few answers changed must not be taken for knowledge of other problems.
-        by_problem = np.nanmean(table, axis=0)
-        exact = equivalence_p(np.zeros_like(by_problem), by_problem, first.margin)
-        equivalence = max(float(pooled.equivalence(first.margin)), exact)
-        found = (*map(float, numbers), equivalence)
-    difference, low, high, p_value, equivalence = found
     counts = [row.n for row in rows]
     return GroupResult(
         n=(min(counts), max(counts)),
         problems=table.shape[1],
         baseline=float(np.mean([row.baseline for row in rows])),
         steered=float(np.mean([row.steered for row in rows])),
-        difference=difference,
-        low=low,
-        high=high,
         confidence=first.confidence,
-        p_value=p_value,
         margin=first.margin,
-        equivalence_p=equivalence,
-        heterogeneity=None
-        if pooled is None
-        else Heterogeneity(
+        stability=stability_of(rows, [run.final["best_trial_params"] for run in runs]),
+        seeds=tuple(varying([run.seeds for run in runs])),
+        **(_alone(first) if len(runs) == 1 else _together(table, first)),
+    )
+
+
+def _alone(row: RunRow) -> dict[str, Any]:
+    """Of one run: its own interval and tests."""
+    kept = ("difference", "low", "high", "p_value", "equivalence_p")
+    return {**{name: getattr(row, name) for name in kept}, "heterogeneity": None}
+
+
+def _together(table: Numbers, row: RunRow) -> dict[str, Any]:
+    """Of several runs: pooled."""
+    pooled = pool(table, row.confidence)
+    # That few answers changed must not be taken for knowledge of other problems.
+    by_problem = np.nanmean(table, axis=0)
+    of_problems = equivalence_p(np.zeros_like(by_problem), by_problem, row.margin)
+    return {
+        "difference": float(pooled.effect),
+        "low": float(pooled.low),
+        "high": float(pooled.high),
+        "p_value": float(pooled.p_value),
+        "equivalence_p": max(float(pooled.equivalence(row.margin)), of_problems),
+        "heterogeneity": Heterogeneity(
             between=float(pooled.between),
             own=float(pooled.own),
             shared=float(pooled.shared),
@@ -191,9 +197,7 @@ def result_of(runs: Sequence[FinishedRun]) -> GroupResult:
             low=float(pooled.prediction_low),
             high=float(pooled.prediction_high),
         ),
-        stability=stability_of(rows, [run.final["best_trial_params"] for run in runs]),
-        seeds=tuple(varying([run.seeds for run in runs])),
-    )
+    }
 
 
 def agreement(predicts: str, found: str) -> Agreement | None:

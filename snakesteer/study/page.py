@@ -23,9 +23,10 @@ from snakesteer.study.words import StudyVerdict, confidences, count, duration
 
 STUDY_ASSETS = Path(__file__).parent / "assets"
 
+# Those that fit on paper; runs.csv has all.
 RUN_COLUMNS = (
-    *("Run", "Group", "Tested", "Seeds", "n", "Unsteered", "Steered", "Difference in points"),
-    *("Interval", "Gained", "Lost", "p", "p (Holm)", "Verdict", "Recommended", "Time", "Tokens"),
+    *("Run", "Group", "Tested", "Seeds", "Unsteered", "Steered", "Difference in points"),
+    *("Interval", "Gained, lost", "p (Holm)", "Verdict", "Time"),
 )
 
 
@@ -89,19 +90,16 @@ def run_line(run: FinishedRun, folder: str | Path) -> RunLine:
         run: The run.
         folder: Where the page lies.
     """
-    row, cost = run.row, run.cost
+    row = run.row
     return RunLine(
         run.run.name,
         link_of(run, folder),
         (
-            run.run.group,
-            row.choice,
-            seeds_words(run.seeds),
-            str(row.n),
+            *(run.run.group, row.choice, seeds_words(run.seeds)),
             *(percent(row.baseline), percent(row.steered), signed(100.0 * row.difference)),
             between(row.low, row.high),
-            *(str(row.gained), str(row.lost), p_number(row.p_value), p_number(row.p_holm)),
-            *(row.verdict, row.recommendation, duration(cost.seconds), f"{cost.new_tokens:,}"),
+            *(f"{row.gained}, {row.lost}", p_number(row.p_holm), row.verdict),
+            duration(run.cost.seconds),
         ),
     )
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from snakesteer.errors import UserError
 from snakesteer.records.files import read_json, read_jsonl
+from snakesteer.report.wording import model_name
 from snakesteer.study.costs import Cost, cost_of
 from snakesteer.study.last_words import LastWords, last_words
 from snakesteer.study.rows import RunRow, run_row
@@ -115,6 +116,12 @@ def differences_by_problem(path: str | Path) -> dict[str, float]:
                 "Delete it and run snakemake again; it will be made anew.",
             ) from None
     return {question: sum(each) / len(each) for question, each in found.items()}
+
+
+def model_of(run: FailedRun) -> str:
+    """What a run without a result was to steer; empty where its table does not say."""
+    name = run.run.table.get("model.name")
+    return model_name({"name": name}) if name else ""
 
 
 def varying(seeds: Sequence[Mapping[str, Cell]]) -> list[str]:
