@@ -86,8 +86,10 @@ def _counted(setting: Setting, repetitions: int, rng: np.random.Generator) -> Nu
     found = pool(known, CONFIDENCE)
     runs = setting.runs
     seen = np.nanmean(known, axis=-1).var(axis=-1, ddof=1)
-    half = t.ppf(0.5 + CONFIDENCE / 2, runs - 1) * np.sqrt(
-        np.maximum(seen, found.own + found.shared) / runs
+    alone = np.sqrt((found.own + found.shared) / runs)
+    half = np.maximum(
+        t.ppf(0.5 + CONFIDENCE / 2, runs - 1) * np.sqrt(seen / runs),
+        norm.ppf(0.5 + CONFIDENCE / 2) * alone,
     )
     low, high = found.prediction_low, found.prediction_high
     # Differences come in steps: one that rounding moved off its step still counts.

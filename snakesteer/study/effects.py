@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
+from snakesteer.config.catalogue import METHODS
 from snakesteer.report.figures.figure import Figure, listing, padded
 from snakesteer.report.figures.forest import Estimate, forest
 from snakesteer.report.figures.style import MUTED, VERDICT_COLOURS
 from snakesteer.report.wording import p_number, signed
 from snakesteer.study.groups import Group, GroupResult
+from snakesteer.study.rows import RunRow
 from snakesteer.study.words import confidences, count
 
 _NOTHING = "No run has finished its final test: there is nothing to draw."
@@ -62,7 +64,7 @@ def _estimates(group: Group, result: GroupResult) -> Iterator[Estimate]:
     for run in group.finished:
         row = run.row
         yield Estimate(
-            label=f"{run.run.name}\n{row.method}, layer {row.layer}, dose {row.steering_dose:.2g}",
+            label=f"{run.run.name}\n{choice_words(row)}",
             value=100.0 * row.difference,
             low=100.0 * row.low,
             high=100.0 * row.high,
@@ -88,6 +90,13 @@ def _rows(group: Group, result: GroupResult) -> Iterator[tuple[str, ...]]:
             "",
             *(p_number(row.p_value), p_number(row.p_holm), row.verdict),
         )
+
+
+def choice_words(row: RunRow) -> str:
+    """What a run tested, in short."""
+    heads = METHODS[row.method].kind == "heads"
+    place = "all layers" if heads else f"layer {row.layer}"
+    return f"{row.method}, {place}, dose {row.steering_dose:.2g}"
 
 
 def between(low: float, high: float) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from snakesteer.report.figures.figure import Figure
 from snakesteer.report.page import fill_page
 from snakesteer.report.wording import p_number, percent, signed
-from snakesteer.study.effects import between
+from snakesteer.study.effects import between, choice_words
 from snakesteer.study.groups import Group
 from snakesteer.study.runs import AnyRun, FinishedRun, seeds_words
 from snakesteer.study.tables import (
@@ -25,8 +25,8 @@ STUDY_ASSETS = Path(__file__).parent / "assets"
 
 # Those that fit on paper; runs.csv has all.
 RUN_COLUMNS = (
-    *("Run", "Group", "Tested", "Seeds", "Unsteered", "Steered", "Difference in points"),
-    *("Interval", "Gained, lost", "p (Holm)", "Verdict", "Time"),
+    *("Run", "Verdict", "Difference in points", "Interval", "p (Holm)", "Group", "Tested"),
+    *("Seeds", "Unsteered", "Steered", "Gained, lost", "Time"),
 )
 
 
@@ -76,18 +76,24 @@ def render_study(
             "failures": failures_table(failed),
         },
         columns=RUN_COLUMNS,
-        lines=[run_line(run, folder) for run in finished],
+        lines=[
+            run_line(run, group.result.seeds, folder)
+            for group in groups
+            if group.result is not None
+            for run in group.finished
+        ],
         runs=count(len(finished) + len(failed), "run"),
         confidence=confidences(groups),
         adjusted=adjusted,
     )
 
 
-def run_line(run: FinishedRun, folder: str | Path) -> RunLine:
+def run_line(run: FinishedRun, seeds: Sequence[str], folder: str | Path) -> RunLine:
     """A finished run for the table.
 
     Args:
         run: The run.
+        seeds: Which are told.
         folder: Where the page lies.
     """
     row = run.row
@@ -95,10 +101,10 @@ def run_line(run: FinishedRun, folder: str | Path) -> RunLine:
         run.run.name,
         link_of(run, folder),
         (
-            *(run.run.group, row.choice, seeds_words(run.seeds)),
-            *(percent(row.baseline), percent(row.steered), signed(100.0 * row.difference)),
-            between(row.low, row.high),
-            *(f"{row.gained}, {row.lost}", p_number(row.p_holm), row.verdict),
+            *(row.verdict, signed(100.0 * row.difference), between(row.low, row.high)),
+            *(p_number(row.p_holm), run.run.group, choice_words(row)),
+            seeds_words({name: run.seeds[name] for name in seeds if name in run.seeds}),
+            *(percent(row.baseline), percent(row.steered), f"{row.gained}, {row.lost}"),
             duration(run.cost.seconds),
         ),
     )

@@ -6,15 +6,16 @@ chance, and all have the same weight here. Inverse variances would be no better 
 answers change, variance and effect go together, and a run in which none does would outweigh all
 others. With equal variances the estimators of the between-run variance by DerSimonian & Laird
 (1986, Controlled Clinical Trials 7), Paule & Mandel (1982) and REML are the same number, and the
-variance of the mean is that of Hartung & Knapp (2001, Statistics in Medicine 20) with the usual
-safeguard: runs that agree better than their sampling errors allow make no interval narrower (Röver,
-Knapp & Friede 2015, BMC Medical Research Methodology 15).
+variance of the mean is that of Hartung & Knapp (2001, Statistics in Medicine 20): that of the
+runs' effects over their number. Runs that agree better than their sampling errors allow do so by
+chance, so that it is held against what those errors alone would give, and what claims less is taken
+(Jackson et al. 2017, Statistics in Medicine 36).
 
 Runs that answered the same problems err together, which no comparison of them can show. How much is
 estimated from the problems that they share, and added to the variance of the mean.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,28 @@ Numbers = NDArray[np.float64]
 # Added to a run's sum of squares: half a gained and half a lost problem (Agresti & Min 2005,
 # Statistics in Medicine 24), so that a run in which nothing changed is not certain.
 _HALVES = 1.0
+_LEAST = 1e-12  # a variance that is none
+
+
+@dataclass(frozen=True, eq=False)
+class StandardError:
+    """Of a mean over runs, as an estimate for other runs on other problems.
+
+    Attributes:
+        size: As a fraction.
+        df: Its degrees of freedom (Satterthwaite 1946).
+    """
+
+    size: Numbers
+    df: Numbers
+
+    def half(self, confidence: float) -> Numbers:
+        """Half the width of a t-interval."""
+        return np.asarray(self.size * t.ppf(0.5 + confidence / 2.0, self.df))
+
+    def beyond(self, distance: Numbers) -> Numbers:
+        """The chance of an error larger than a distance, on one side."""
+        return np.asarray(t.sf(distance / self.size, self.df))
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +58,8 @@ class Pooled:
     Attributes:
         runs: How many they are.
         effect: Mean difference, steered − unsteered, as a fraction.
-        standard_error: Of the mean, as an estimate for other runs on other problems.
-        df: Degrees of freedom of that (Satterthwaite 1946).
+        errors: Standard errors of the mean: as the runs' effects scatter, and as their sampling
+            errors alone would let them.
         low: Where the confidence interval of the mean begins.
         high: Where it ends.
         prediction_low: Where the interval for one more run begins.
@@ -52,8 +75,7 @@ class Pooled:
 
     runs: int
     effect: Numbers
-    standard_error: Numbers
-    df: Numbers
+    errors: tuple[StandardError, StandardError]
     low: Numbers
     high: Numbers
     prediction_low: Numbers
@@ -68,8 +90,7 @@ class Pooled:
 
     def equivalence(self, margin: float) -> Numbers:
         """The p-value of an effect within a margin: two one-sided t-tests (Schuirmann 1987)."""
-        sides = [(side * self.effect - margin) / self.standard_error for side in (1.0, -1.0)]
-        return np.asarray(np.maximum(*(t.cdf(side, self.df) for side in sides)))
+        return _larger(error.beyond(margin - np.abs(self.effect)) for error in self.errors)
 
 
 def pool(differences: Numbers, confidence: float) -> Pooled:
@@ -94,25 +115,31 @@ def pool(differences: Numbers, confidence: float) -> Pooled:
     total = ((rest**2).sum(axis=-1) + _HALVES) / counts[..., 0] ** 2
     together = _pairs(rest / counts) + _HALVES * _pairs(asked / counts) / n
     shared = np.maximum(together, 0.0)
-    own = np.maximum(total.mean(axis=-1) - shared, 1e-12)
+    own = np.maximum(total.mean(axis=-1) - shared, _LEAST)
     seen = effects.var(axis=-1, ddof=1)
-    # Of one run around the mean of all, its own sampling error included.
-    scatter = np.maximum(seen, own)
     effect = effects.mean(axis=-1)
-    half, error, df = _interval(scatter / runs, shared, runs, n, confidence)
-    wide, *_ = _interval(scatter * (1.0 + 1.0 / runs), shared, runs, n, confidence)
+
+    def errors(times: float) -> tuple[StandardError, StandardError]:
+        of_problems = np.maximum(n - 1.0, 1.0)
+        return (
+            _error(times * seen, runs - 1, shared, of_problems),
+            _error(times * own, runs * of_problems, shared, of_problems),
+        )
+
+    of_mean = errors(1.0 / runs)
+    half = _larger(error.half(confidence) for error in of_mean)
+    wide = _larger(error.half(confidence) for error in errors(1.0 + 1.0 / runs))
     between = np.maximum(seen - own, 0.0)
     q = (runs - 1) * seen / own
     return Pooled(
         runs=runs,
         effect=effect,
-        standard_error=error,
-        df=df,
+        errors=of_mean,
         low=effect - half,
         high=effect + half,
         prediction_low=effect - wide,
         prediction_high=effect + wide,
-        p_value=2.0 * t.sf(np.abs(effect) / error, df),
+        p_value=2.0 * _larger(error.beyond(np.abs(effect)) for error in of_mean),
         between=between,
         own=own,
         shared=shared,
@@ -144,15 +171,15 @@ def _pairs(values: Numbers) -> Numbers:
     return np.asarray(squares / (runs * (runs - 1)))
 
 
-def _interval(
-    scatter: Numbers, shared: Numbers, runs: int, n: Numbers, confidence: float
-) -> tuple[Numbers, Numbers, Numbers]:
-    """Half the width of a t-interval, its standard error and its degrees of freedom.
+def _error(
+    own: Numbers, own_df: Numbers | int, shared: Numbers, shared_df: Numbers
+) -> StandardError:
+    """The error of a sum of two parts, each with its own degrees of freedom."""
+    own = np.maximum(own, _LEAST)
+    variance = own + shared
+    df = variance**2 / (own**2 / own_df + shared**2 / shared_df)
+    return StandardError(np.sqrt(variance), df)
 
-    The variance is the sum of one that is known from runs and one that is known from problems.
-    """
-    variance = scatter + shared
-    parts = scatter**2 / (runs - 1) + shared**2 / np.maximum(n - 1.0, 1.0)
-    df = variance**2 / parts
-    error = np.sqrt(variance)
-    return t.ppf(0.5 + confidence / 2.0, df) * error, error, df
+
+def _larger(both: Iterable[Numbers]) -> Numbers:
+    return np.asarray(np.maximum(*both))

@@ -17,15 +17,18 @@ def groups_table(groups: Sequence[Group]) -> Table:
     return Table(
         "What every group found",
         (
-            *("Group", "Model", "Runs", "Unsteered", "Steered", "Difference in points"),
-            *(f"{confidences(groups)} interval", "p", "p (Holm)", "Verdict"),
-            *(("Predicted", "That is") if claims else ()),
+            *("Group", "Verdict", "Difference in points", f"{confidences(groups)} interval"),
+            *("p (Holm)", "Runs", *(("Predicted", "That is") if claims else ())),
+            *("Model", "Unsteered", "Steered", "p"),
         ),
         tuple(
             (
-                *(group.name, group.model, _runs(group)),
-                *(_found(group.result) if group.result else ("",) * 6 + ("no result",)),
+                group.name,
+                *(_found(group.result) if group.result else ("no result", "", "", "")),
+                _runs(group),
                 *((group.predicts, group.agreement or "") if claims else ()),
+                group.model,
+                *(_more(group.result) if group.result else ("", "", "")),
             )
             for group in groups
         ),
@@ -39,13 +42,13 @@ def _runs(group: Group) -> str:
 
 
 def _found(result: GroupResult) -> tuple[str, ...]:
-    return (
-        percent(result.baseline),
-        percent(result.steered),
-        signed(100.0 * result.difference),
-        between(result.low, result.high),
-        *(p_number(result.p_value), p_number(result.p_holm), result.verdict),
-    )
+    difference = signed(100.0 * result.difference)
+    interval = between(result.low, result.high)
+    return result.verdict, difference, interval, p_number(result.p_holm)
+
+
+def _more(result: GroupResult) -> tuple[str, ...]:
+    return percent(result.baseline), percent(result.steered), p_number(result.p_value)
 
 
 def spread_table(groups: Sequence[Group]) -> Table:

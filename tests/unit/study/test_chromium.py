@@ -34,8 +34,9 @@ def test_all_is_drawn_and_nothing_goes_wrong(study, browser, name: str, width: i
     assert seen["symbols"] == pooled + sum(len(group.finished) for group in groups)
 
 
-def test_on_paper_pictures_and_small_tables_stand_in(study, browser):
-    found = browser.open(study("one group").path, A4, media="print").found
+@pytest.mark.parametrize("name", ["one group", "claims"])
+def test_on_paper_pictures_and_small_tables_stand_in(study, browser, name: str):
+    found = browser.open(study(name).path, A4, media="print").found
     assert found["tables_shown"]
     assert found["needed"] <= A4
     assert found["figures"]["effects"]["image_seen"]

@@ -108,10 +108,8 @@ def test_the_verdict_comes_first_and_all_numbers_are_there(study):
     for group in made.found.groups:
         result = group.result
         cells = (
-            f"{result.steered:.1%} {signed(100 * result.difference)} "
-            f"{signed(100 * result.low)} to {signed(100 * result.high)} "
-            f"{p_number(result.p_value)} {p_number(result.p_holm)} {result.verdict} "
-            f"{group.predicts} {group.agreement}"
+            f"{group.name} {result.verdict} {signed(100 * result.difference)} "
+            f"{signed(100 * result.low)} to {signed(100 * result.high)} {p_number(result.p_holm)}"
         )
         assert "".join(cells.split()) in "".join(text.split()).replace("\xa0", "")
     assert "tuned, dac-lost" in text[text.index("1 run without a result") :]

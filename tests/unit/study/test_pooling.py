@@ -30,8 +30,9 @@ def test_by_hand():
     assert (found.effect, found.own, found.shared) == (0.5, 0.5, 0.0)
     # The runs' effects have the variance 0.5, no more than that.
     assert found.between == 0.0
-    assert found.standard_error == pytest.approx(0.5)
-    assert found.df == pytest.approx(1.0)
+    seen, alone = found.errors
+    assert (seen.size, seen.df) == (pytest.approx(0.5), pytest.approx(1.0))
+    assert (alone.size, alone.df) == (pytest.approx(0.5), pytest.approx(2.0))
     assert found.high - found.effect == pytest.approx(12.7062 * 0.5, rel=1e-4)
     assert found.prediction_high - found.effect == pytest.approx(12.7062 * 0.75**0.5, rel=1e-4)
     assert (found.q, found.i_squared) == (1.0, 0.0)
@@ -53,7 +54,7 @@ def test_it_is_the_random_effects_model_of_statsmodels_at_equal_variances(method
     assert found.q == pytest.approx(theirs.q)
     assert found.q_p == pytest.approx(theirs.test_homogeneity().pvalue)
     assert found.i_squared == pytest.approx(max(0.0, theirs.i2))
-    if spread:  # else the safeguard is wider than theirs
+    if spread:  # else runs agree too well, and theirs is narrower
         low, high = theirs.conf_int(use_t=True)[3]
         assert (found.low, found.high) == pytest.approx((low, high), rel=1e-6)
 
@@ -70,15 +71,15 @@ def test_what_runs_share_is_estimated_from_the_problems():
     assert found.shared == pytest.approx(pairs, rel=0.05)
     assert found.own + found.shared == pytest.approx(np.diag(covariances).mean() / 200, rel=0.05)
     assert pool(apart(table), 0.95).shared == 0.0
-    assert found.standard_error > pool(apart(table), 0.95).standard_error
+    assert found.errors[1].size > pool(apart(table), 0.95).errors[1].size
 
 
 def test_runs_that_are_one_run_know_no_more_than_it():
     row = drawn(1, 100, seed=2)
     found = pool(np.repeat(row, 5, axis=0), 0.95)
     error = float(np.sqrt(((row - row.mean()) ** 2).sum() + 1.0) / 100)
-    assert found.standard_error == pytest.approx(error)
-    assert found.df == pytest.approx(99.0)
+    for each in found.errors:
+        assert (each.size, each.df) == (pytest.approx(error), pytest.approx(99.0))
     assert found.high == pytest.approx(row.mean() + t.ppf(0.975, 99) * error)
     assert found.between == found.q == found.i_squared == 0.0
 
@@ -86,21 +87,35 @@ def test_runs_that_are_one_run_know_no_more_than_it():
 def test_runs_in_which_nothing_changed_are_not_certain():
     together, alone = pool(np.zeros((3, 100)), 0.95), pool(apart(np.zeros((3, 100))), 0.95)
     # On the same problems: two halves of a changed problem among a hundred, however many runs.
-    assert together.standard_error == pytest.approx(0.01)
-    assert alone.standard_error == pytest.approx(0.01 / 3**0.5)
+    assert together.high == pytest.approx(t.ppf(0.975, 99) * 0.01)
+    assert alone.high == pytest.approx(t.ppf(0.975, 297) * 0.01 / 3**0.5)
     assert together.low < 0.0 < together.high
     assert together.p_value == 1.0
     ten = pool(np.zeros((10, 100)), 0.95)
     assert ten.high == pytest.approx(float(together.high))
 
 
+def test_runs_that_agree_too_well_are_held_to_their_sampling_errors():
+    row = drawn(1, 100, seed=2)
+    table = apart(np.repeat(row, 3, axis=0))  # the same effect on other problems, three times
+    found = pool(table, 0.95)
+    error = float(np.sqrt((((row - row.mean()) ** 2).sum() + 1.0) / 3) / 100)
+    assert found.high - found.effect == pytest.approx(t.ppf(0.975, 297) * error)
+    assert found.p_value == pytest.approx(2 * t.sf(row.mean() / error, 297))
+    near = float(row.mean()) + 2 * error
+    assert found.equivalence(near) == pytest.approx(t.sf(2.0, 297))
+    wide = found.prediction_high - found.effect
+    assert wide == pytest.approx(t.ppf(0.975, 297) * error * 2)  # 1 + 1/3 for 1/3
+
+
 def test_equivalence_is_two_one_sided_tests():
     found = pool(drawn(4, 400, seed=5) * (np.arange(400) < 40), 0.95)
-    effect, error, df = (float(x) for x in (found.effect, found.standard_error, found.df))
-    above = t.sf((effect + 0.1) / error, df)
-    below = t.cdf((effect - 0.1) / error, df)
-    assert found.equivalence(0.1) == pytest.approx(max(above, below))
-    assert found.equivalence(abs(effect)) == pytest.approx(0.5)
+    tests = []
+    for error in found.errors:
+        tests.append(t.sf((found.effect + 0.1) / error.size, error.df))
+        tests.append(t.cdf((found.effect - 0.1) / error.size, error.df))
+    assert found.equivalence(0.1) == pytest.approx(max(tests))
+    assert found.equivalence(abs(float(found.effect))) == pytest.approx(0.5)
 
 
 def test_many_groups_at_once_are_what_they_are_one_by_one():
