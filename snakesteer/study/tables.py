@@ -17,17 +17,16 @@ def groups_table(groups: Sequence[Group]) -> Table:
     return Table(
         "What every group found",
         (
-            *("Group", "Verdict", "Difference in points", f"{confidences(groups)} interval"),
-            *("p (Holm)", "Runs", *(("Predicted", "That is") if claims else ())),
-            *("Model", "Unsteered", "Steered", "p"),
+            *("Group", "Verdict", "Difference", f"{confidences(groups)} interval", "p (Holm)"),
+            *(("Predicted", "That is") if claims else ()),
+            *("Runs", "Model", "Unsteered", "Steered", "p"),
         ),
         tuple(
             (
                 group.name,
                 *(_found(group.result) if group.result else ("no result", "", "", "")),
-                _runs(group),
                 *((group.predicts, group.agreement or "") if claims else ()),
-                group.model,
+                *(_runs(group), group.model),
                 *(_more(group.result) if group.result else ("", "", "")),
             )
             for group in groups
@@ -56,9 +55,8 @@ def spread_table(groups: Sequence[Group]) -> Table:
     return Table(
         "How replicates differ",
         (
-            *("Group", "Different seeds", "Test problems of a run", "Different ones in all"),
-            *("One more run", "Between runs (SD)", "Within a run (SD)", "Shared by all (SD)"),
-            *("I²", "Q (p)"),
+            *("Group", "Seeds", "Test problems", "In all", "One more run", "Between runs"),
+            *("Within a run", "Shared", "I²", "Q (p)"),
         ),
         tuple(
             (
@@ -80,8 +78,8 @@ def choices_table(groups: Sequence[Group]) -> Table:
     return Table(
         "What the runs chose",
         (
-            *("Group", "Method", "Direction", "Layer", "Dose", "α", "Recommended: steer"),
-            "Cosine of what is added",
+            *("Group", "Method", "Direction", "Layer", "Dose", "α", "Steer"),
+            "Cosine",
         ),
         tuple(
             (
@@ -103,6 +101,10 @@ def choices_table(groups: Sequence[Group]) -> Table:
 
 def _share(share: Share, runs: int) -> str:
     return share.value if runs == 1 else f"{share.value} ({share.count} of {runs})"
+
+
+def _strength(value: float) -> str:
+    return f"{value:+.3g}".replace("-", "−")
 
 
 def _range(low: str, high: str) -> str:

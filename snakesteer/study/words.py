@@ -88,7 +88,8 @@ def _of_one(group: Group, result: GroupResult) -> Iterator[str]:
 def _of_many(groups: Sequence[Group]) -> Iterator[str]:
     yield (
         "Each group is one question: its runs are the same in everything but seeds, and are "
-        "pooled. Verdicts follow p-values that are adjusted over the groups (Holm 1979)."
+        "pooled. Differences are in percentage points; verdicts follow p-values that are adjusted "
+        "over the groups (Holm 1979)."
     )
     told = Counter(group.agreement for group in groups if group.agreement is not None)
     if told:
