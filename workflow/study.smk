@@ -19,6 +19,7 @@ from snakemake.logging import logger
 from snakesteer.errors import UserError
 from snakesteer.records import code_files
 from snakesteer.records.files import check_writable
+from snakesteer.study.finish import final_words
 from snakesteer.study.plan import plan_study
 
 try:
@@ -79,11 +80,11 @@ for place, RUN in enumerate(STUDY.runs):
             RUN.values
 
     workflow.userule(["*"], NAME, RUN.without, f"{NAME}*")(lambda: None)
-
     # Runs are finished in their order, not all of them at the end.
     for rule_ in workflow.rules:
         if rule_.name not in earlier:
             rule_.priority = len(STUDY.runs) - place
+
 
 for rules_ in STUDY.takes_turns.values():
     workflow.ruleorder(*rules_)
@@ -102,7 +103,8 @@ RUNS = [
         "name": run.name,
         "group": run.group,
         "results": run.results,
-        "table": dict(run.cells),
+        "table": run.told,
+        "shared": [*run.folders.values()],
     }
     for run in STUDY.runs
 ]
@@ -134,6 +136,8 @@ rule study_summary:
             category="Study",
             labels={"shows": "all runs"},
         ),
+        effects="<results>/figures/effects.svg",
+        png="<results>/figures/effects.png",
     log:
         "<results>/logs/study_summary.log",
     localrule: True
@@ -153,10 +157,9 @@ onstart:
 
 
 onsuccess:
-    print(study_words(STUDY.results))
+    print(final_words(RUNS, STUDY.results))
 
 
-# Some runs may have been finished, and `all` has nothing to say of them then.
+# Runs that were finished beside those that failed are told of, too.
 onerror:
-    summarise(RUNS, STUDY.results)
-    print(study_words(STUDY.results))
+    print(final_words(RUNS, STUDY.results, rewrite=True))

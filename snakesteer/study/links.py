@@ -4,9 +4,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-_OWN = ("logs", "benchmarks")
 # Folders whose parts come from several stages.
-_DEEPER = ("vectors",)
+_DEEPER = ("vectors", "logs", "benchmarks")
 
 
 def link_shared(results: str | Path, folders: Iterable[str | Path]) -> None:
@@ -22,7 +21,7 @@ def link_shared(results: str | Path, folders: Iterable[str | Path]) -> None:
                 if child.name in _DEEPER:
                     for part in sorted(child.glob("[!.]*")):
                         _link(Path(results, child.name, part.name), part)
-                elif child.name not in _OWN:
+                else:
                     _link(Path(results, child.name), child)
 
 

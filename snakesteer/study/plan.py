@@ -34,7 +34,7 @@ class PlannedRun:
 
     Attributes:
         name: Its folder.
-        group: Name of the first run that differs from it in seeds alone; its own, where none does.
+        group: Name of the first row of the table whose runs differ from it in seeds alone.
         values: The whole config, as a single run would read it.
         settled: The same, checked.
         cells: What the table and the replicates say of it, by config key.
@@ -54,6 +54,14 @@ class PlannedRun:
     def rules(self) -> str:
         """What the names of the run's rules begin with."""
         return f"{identifier(self.name)}__"
+
+    @property
+    def told(self) -> dict[str, str | int | float]:
+        """Its cells, each as one value."""
+        return {
+            key: value if isinstance(value, str | int | float) else json.dumps(value)
+            for key, value in self.cells.items()
+        }
 
     @property
     def results(self) -> str:
@@ -99,18 +107,29 @@ def plan_study(values: Mapping[str, Any]) -> Study:
     runs = values.get("runs")
     rows = [Row("the config", "run", {}, {})] if runs is None else read_table(runs)
     problems: list[str] = []
-    found: list[tuple[str, dict[str, Any], dict[str, Any], Settled]] = []
+    found: list[_Found] = []
     for row in rows:
         for name, one, cells in _replicated(row, common, replicates, problems):
             one["results"] = str(Path(results, "runs", name))
             try:
-                found.append((name, one, cells, settle(one)))
+                found.append(_Found(name, row.name, one, cells, settle(one)))
             except UserError as error:
                 problems.append(f"{row.place}: {error}")
     problems += _twice(found)
     if problems:
         refuse(problems)
     return Study(results, _with_folders(found, results))
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A valid run; see `PlannedRun`."""
+
+    name: str
+    row: str
+    values: dict[str, Any]
+    cells: dict[str, Any]
+    settled: Settled
 
 
 def _of_study(key: str) -> bool:
@@ -170,47 +189,51 @@ def _laid_over(row: Row, common: Mapping[str, Any], problems: list[str]) -> dict
     return values
 
 
-def _twice(found: list[tuple[str, dict[str, Any], dict[str, Any], Settled]]) -> list[str]:
+def _twice(found: list[_Found]) -> list[str]:
     """Runs that are the same run under two names."""
     seen: dict[str, str] = {}
     problems = []
-    for name, _, _, settled in found:
-        told = json.dumps(settled.config.model_dump(mode="json", exclude={"results"}))
+    for one in found:
+        told = json.dumps(one.settled.config.model_dump(mode="json", exclude={"results"}))
         if told in seen:
             problems.append(
-                f"The runs {seen[told]!r} and {name!r} have the same config: one of them would "
+                f"The runs {seen[told]!r} and {one.name!r} have the same config: one of them would "
                 "count twice. Remove one, or change what it is to vary"
             )
-        seen.setdefault(told, name)
+        seen.setdefault(told, one.name)
     return problems
 
 
-def _with_folders(
-    found: list[tuple[str, dict[str, Any], dict[str, Any], Settled]], results: str
-) -> tuple[PlannedRun, ...]:
-    """Runs with the folders of their stages: shared ones where several runs agree."""
-    hashes = {
-        name: stage_hashes(s.config, s.engine, s.layers, s.planned_tokens)
-        for name, _, _, s in found
-    }
+def _with_folders(found: list[_Found], results: str) -> tuple[PlannedRun, ...]:
+    """Runs with the folders of their stages, and without the rules that other runs have."""
     groups: dict[str, str] = {}
     made: set[tuple[str, str]] = set()
     runs = []
-    for name, values, cells, settled in found:
-        group = groups.setdefault(_without_seeds(settled.config), name)
+    for one in found:
+        settled = one.settled
+        config = settled.config
+        hashes = stage_hashes(config, settled.engine, settled.layers, settled.planned_tokens)
         folders = {
-            stage: str(Path(results, "shared", f"{stage}-{told}"))
-            for stage, told in hashes[name].items()
+            stage: str(Path(results, "shared", f"{stage}-{told}")) for stage, told in hashes.items()
         }
         makes = {rule: folders[stage] for stage, rules in RULES.items() for rule in rules}
         makes |= dict.fromkeys(EMBEDDED_RULES, "")
-        if settled.config.model.gguf_file is not None:
-            makes |= dict.fromkeys(GGUF_RULES, gguf_copy_name(settled.config.model))
-        idle = idle_rules(settled.config)
+        if config.model.gguf_file is not None:
+            makes |= dict.fromkeys(GGUF_RULES, gguf_copy_name(config.model))
+        idle = idle_rules(config)
         others = {rule for rule, place in makes.items() if (rule, place) in made}
         made |= {(rule, place) for rule, place in makes.items() if rule not in idle | TAKES_TURNS}
-        without = tuple(sorted(idle | others))
-        runs.append(PlannedRun(name, group, values, settled, cells, folders, without))
+        runs.append(
+            PlannedRun(
+                name=one.name,
+                group=groups.setdefault(_without_seeds(config), one.row),
+                values=one.values,
+                settled=settled,
+                cells=one.cells,
+                folders=folders,
+                without=tuple(sorted(idle | others)),
+            )
+        )
     return tuple(runs)
 
 

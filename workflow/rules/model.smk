@@ -41,7 +41,9 @@ rule embedded_model:
 rule gguf_file:
     input:
         files=branch(
-            CONFIG.model.gguf_file, then=[local(file) for file in gguf_inputs(CONFIG.model)], otherwise=[]
+            CONFIG.model.gguf_file,
+            then=[local(file) for file in gguf_inputs(CONFIG.model)],
+            otherwise=[],
         ),
         code=code_of("gguf_file"),
     output:

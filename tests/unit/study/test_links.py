@@ -10,12 +10,15 @@ def test_a_run_looks_like_a_single_one(tmp_path):
         (shared / file).write_text(file)
     (other / "vectors" / "trained").mkdir(parents=True)
     (own / "logs").mkdir(parents=True)
+    (own / "logs" / "own.log").write_text("its own")
+    (shared / "logs" / "own.log").write_text("another's")
     link_shared(own, [own, shared, other])
     link_shared(own, [shared, other])  # again changes nothing
     assert (own / "splits" / "val.jsonl").read_text() == "splits/val.jsonl"
     assert (own / "vectors" / "caa" / "layer_1").exists()
     assert (own / "vectors" / "trained").is_dir()
-    assert [path.name for path in (own / "logs").iterdir()] == []
+    assert (own / "logs" / "own.log").read_text() == "its own"
+    assert (own / "logs" / "split.log").read_text() == "logs/split.log"
     assert not (own / ".hidden").exists()
     moved = tmp_path.rename(tmp_path.with_name("moved"))  # links are relative
     assert (moved / "runs/a/splits/val.jsonl").exists()

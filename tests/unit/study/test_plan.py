@@ -40,7 +40,7 @@ def test_replicates_have_other_seeds_and_a_common_group():
         replicates={"seeds": 3, "vary": ["data", "search"]},
     )
     assert [run.name for run in study.runs] == ["a-0", "a-1", "a-2", "b-0", "b-1", "b-2"]
-    assert [run.group for run in study.runs] == ["a-0"] * 3 + ["b-0"] * 3
+    assert [run.group for run in study.runs] == ["a"] * 3 + ["b"] * 3
     configs = [run.settled.config for run in study.runs]
     assert [c.data.seed for c in configs] == [4, 5, 6, 0, 1, 2]
     assert [c.search.seed for c in configs] == [0, 1, 2] * 2
