@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from scipy.stats import norm, t
 
-from snakesteer.study.pooling import Numbers, pool
+from snakesteer.study.pooling import Floats, pool
 
 Draw = Literal["independent", "the same", "half shared"]
 DRAWS: tuple[Draw, ...] = ("independent", "the same", "half shared")
@@ -79,7 +79,7 @@ def simulate(setting: Setting, repetitions: int, seed: int, at_once: int = 250) 
     return Coverage(*np.concatenate(parts, axis=1).mean(axis=1).tolist())
 
 
-def _counted(setting: Setting, repetitions: int, rng: np.random.Generator) -> Numbers:
+def _counted(setting: Setting, repetitions: int, rng: np.random.Generator) -> Floats:
     """Whether each interval holds, ``[4, repetitions]``."""
     differences, effects = studies(setting, repetitions, rng)
     known, new = differences[:, :-1], differences[:, -1]
@@ -103,13 +103,11 @@ def _counted(setting: Setting, repetitions: int, rng: np.random.Generator) -> Nu
     ).astype(float)
 
 
-def _holds(low: Numbers, truth: Numbers | float, high: Numbers) -> Numbers:
+def _holds(low: Floats, truth: Floats | float, high: Floats) -> Floats:
     return (low - 1e-9 <= truth) & (truth <= high + 1e-9)
 
 
-def studies(
-    setting: Setting, repetitions: int, rng: np.random.Generator
-) -> tuple[Numbers, Numbers]:
+def studies(setting: Setting, repetitions: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Studies with one run more than are pooled.
 
     Returns:

@@ -77,8 +77,8 @@ def _rows(group: Group, result: GroupResult) -> Iterator[tuple[str, ...]]:
         yield (
             f"{group.name}, pooled",
             signed(100.0 * result.difference),
-            between(result.low, result.high),
-            between(spread.low, spread.high),
+            interval_words(result.low, result.high),
+            interval_words(spread.low, spread.high),
             *(p_number(result.p_value), p_number(result.p_holm), result.verdict),
         )
     for run in group.finished:
@@ -86,7 +86,7 @@ def _rows(group: Group, result: GroupResult) -> Iterator[tuple[str, ...]]:
         yield (
             run.run.name,
             signed(100.0 * row.difference),
-            between(row.low, row.high),
+            interval_words(row.low, row.high),
             "",
             *(p_number(row.p_value), p_number(row.p_holm), row.verdict),
         )
@@ -99,6 +99,6 @@ def choice_words(row: RunRow) -> str:
     return f"{row.method}, {place}, dose {row.steering_dose:.2g}"
 
 
-def between(low: float, high: float) -> str:
+def interval_words(low: float, high: float) -> str:
     """Ends of an interval in points."""
     return f"{signed(100.0 * low)} to {signed(100.0 * high)}"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from snakesteer.study.groups import Group
 from snakesteer.study.rows import RunRow
-from snakesteer.study.runs import AnyRun, FinishedRun, model_of, seeds_words
+from snakesteer.study.runs import AnyRun, FinishedRun, planned_model, seeds_words
 
 _NUMBERS = (
     *("baseline", "steered", "difference", "low", "high", "confidence", "p_value", "p_holm"),
@@ -36,7 +36,7 @@ def _of_run(each: AnyRun) -> dict[str, Any]:
         found, status, last = asdict(each.row), "finished", {}
         seeds = seeds_words(each.seeds)
     else:
-        found = {**_NOT_RUN, "model": model_of(each) or None}
+        found = {**_NOT_RUN, "model": planned_model(each) or None}
         status, last, seeds = each.status, asdict(each.words), None
     record = {
         "name": each.run.name,

@@ -9,9 +9,9 @@ import numpy as np
 from snakesteer.errors import UserError
 from snakesteer.evaluation.equivalence import equivalence_p
 from snakesteer.evaluation.statistics import Interval, verdict
-from snakesteer.study.pooling import Numbers, pool, table_of_differences
+from snakesteer.study.pooling import Floats, pool, table_of_differences
 from snakesteer.study.rows import RunRow, holm, terms_of
-from snakesteer.study.runs import FailedRun, FinishedRun, model_of, varying
+from snakesteer.study.runs import FailedRun, FinishedRun, planned_model, varying
 from snakesteer.study.stability import Stability, stability_of
 
 Agreement = Literal["as predicted", "not as predicted", "open", "for the reader to judge"]
@@ -132,7 +132,7 @@ def make_groups(
         runs = [each.run for each in own] + [each.run for each in without]
         told = [str(run.table["predicts"]).strip() for run in runs if run.table.get("predicts")]
         models = [each.row.model for each in own]
-        models += [model_of(each) for each in without]
+        models += [planned_model(each) for each in without]
         groups.append(
             Group(
                 name=name,
@@ -175,7 +175,7 @@ def _alone(row: RunRow) -> dict[str, Any]:
     return {**{name: getattr(row, name) for name in kept}, "heterogeneity": None}
 
 
-def _together(table: Numbers, row: RunRow) -> dict[str, Any]:
+def _together(table: Floats, row: RunRow) -> dict[str, Any]:
     """Of several runs: pooled."""
     pooled = pool(table, row.confidence)
     # That few answers changed must not be taken for knowledge of other problems.

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from snakesteer.report.figures.figure import Figure
 from snakesteer.report.page import fill_page
 from snakesteer.report.wording import p_number, percent, signed
-from snakesteer.study.effects import between, choice_words
+from snakesteer.study.effects import choice_words, interval_words
 from snakesteer.study.groups import Group
 from snakesteer.study.runs import AnyRun, FinishedRun, seeds_words
 from snakesteer.study.tables import (
@@ -101,7 +101,7 @@ def run_line(run: FinishedRun, seeds: Sequence[str], folder: str | Path) -> RunL
         run.run.name,
         link_of(run, folder),
         (
-            *(row.verdict, signed(100.0 * row.difference), between(row.low, row.high)),
+            *(row.verdict, signed(100.0 * row.difference), interval_words(row.low, row.high)),
             *(p_number(row.p_holm), run.run.group, choice_words(row)),
             seeds_words({name: run.seeds[name] for name in seeds if name in run.seeds}),
             *(percent(row.baseline), percent(row.steered), f"{row.gained}, {row.lost}"),

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2, t
 
-Numbers = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 # Added to a run's sum of squares: half a gained and half a lost problem (Agresti & Min 2005,
 # Statistics in Medicine 24), so that a run in which nothing changed is not certain.
@@ -39,14 +39,14 @@ class StandardError:
         df: Its degrees of freedom (Satterthwaite 1946).
     """
 
-    size: Numbers
-    df: Numbers
+    size: Floats
+    df: Floats
 
-    def half(self, confidence: float) -> Numbers:
+    def half(self, confidence: float) -> Floats:
         """Half the width of a t-interval."""
         return np.asarray(self.size * t.ppf(0.5 + confidence / 2.0, self.df))
 
-    def beyond(self, distance: Numbers) -> Numbers:
+    def beyond(self, distance: Floats) -> Floats:
         """The chance of an error larger than a distance, on one side."""
         return np.asarray(t.sf(distance / self.size, self.df))
 
@@ -74,26 +74,26 @@ class Pooled:
     """
 
     runs: int
-    effect: Numbers
+    effect: Floats
     errors: tuple[StandardError, StandardError]
-    low: Numbers
-    high: Numbers
-    prediction_low: Numbers
-    prediction_high: Numbers
-    p_value: Numbers
-    between: Numbers
-    own: Numbers
-    shared: Numbers
-    q: Numbers
-    q_p: Numbers
-    i_squared: Numbers
+    low: Floats
+    high: Floats
+    prediction_low: Floats
+    prediction_high: Floats
+    p_value: Floats
+    between: Floats
+    own: Floats
+    shared: Floats
+    q: Floats
+    q_p: Floats
+    i_squared: Floats
 
-    def equivalence(self, margin: float) -> Numbers:
+    def equivalence(self, margin: float) -> Floats:
         """The p-value of an effect within a margin: two one-sided t-tests (Schuirmann 1987)."""
         return _larger(error.beyond(margin - np.abs(self.effect)) for error in self.errors)
 
 
-def pool(differences: Numbers, confidence: float) -> Pooled:
+def pool(differences: Floats, confidence: float) -> Pooled:
     """Pool replicates.
 
     Args:
@@ -149,7 +149,7 @@ def pool(differences: Numbers, confidence: float) -> Pooled:
     )
 
 
-def table_of_differences(runs: Sequence[Mapping[str, float]]) -> Numbers:
+def table_of_differences(runs: Sequence[Mapping[str, float]]) -> Floats:
     """Differences by problem as `pool` takes them, ``[runs, problems]``.
 
     Args:
@@ -164,16 +164,14 @@ def table_of_differences(runs: Sequence[Mapping[str, float]]) -> Numbers:
     return table
 
 
-def _pairs(values: Numbers) -> Numbers:
+def _pairs(values: Floats) -> Floats:
     """Sum over problems of the product of two runs' values, mean over all pairs of runs."""
     runs = values.shape[-2]
     squares = (values.sum(axis=-2) ** 2).sum(axis=-1) - (values**2).sum(axis=(-2, -1))
     return np.asarray(squares / (runs * (runs - 1)))
 
 
-def _error(
-    own: Numbers, own_df: Numbers | int, shared: Numbers, shared_df: Numbers
-) -> StandardError:
+def _error(own: Floats, own_df: Floats | int, shared: Floats, shared_df: Floats) -> StandardError:
     """The error of a sum of two parts, each with its own degrees of freedom."""
     own = np.maximum(own, _LEAST)
     variance = own + shared
@@ -181,5 +179,5 @@ def _error(
     return StandardError(np.sqrt(variance), df)
 
 
-def _larger(both: Iterable[Numbers]) -> Numbers:
+def _larger(both: Iterable[Floats]) -> Floats:
     return np.asarray(np.maximum(*both))

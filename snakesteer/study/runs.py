@@ -118,7 +118,7 @@ def differences_by_problem(path: str | Path) -> dict[str, float]:
     return {question: sum(each) / len(each) for question, each in found.items()}
 
 
-def model_of(run: FailedRun) -> str:
+def planned_model(run: FailedRun) -> str:
     """What a run without a result was to steer; empty where its table does not say."""
     name = run.run.table.get("model.name")
     return model_name({"name": name}) if name else ""

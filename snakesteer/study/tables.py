@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from snakesteer.report.figures.figure import Table
 from snakesteer.report.wording import p_number, percent, signed
-from snakesteer.study.effects import between
+from snakesteer.study.effects import interval_words
 from snakesteer.study.groups import Group, GroupResult
 from snakesteer.study.runs import FailedRun
 from snakesteer.study.stability import Share
@@ -42,7 +42,7 @@ def _runs(group: Group) -> str:
 
 def _found(result: GroupResult) -> tuple[str, ...]:
     difference = signed(100.0 * result.difference)
-    interval = between(result.low, result.high)
+    interval = interval_words(result.low, result.high)
     return result.verdict, difference, interval, p_number(result.p_holm)
 
 
@@ -62,7 +62,7 @@ def spread_table(groups: Sequence[Group]) -> Table:
             (
                 *(group.name, ", ".join(result.seeds) or "none"),
                 *(_range(*map(str, result.n)), str(result.problems)),
-                between(spread.low, spread.high),
+                interval_words(spread.low, spread.high),
                 *(f"{100.0 * part**0.5:.1f}" for part in (spread.between, spread.own)),
                 f"{100.0 * spread.shared**0.5:.1f}",
                 *(f"{spread.i_squared:.0%}", f"{spread.q:.1f} ({p_number(spread.q_p)})"),
@@ -86,10 +86,7 @@ def choices_table(groups: Sequence[Group]) -> Table:
                 group.name,
                 *(_share(each, stable.runs) for each in (stable.method, stable.direction)),
                 _share(stable.layer, stable.runs),
-                *(
-                    _range(*(signed(end, 3) for end in ends))
-                    for ends in (stable.dose, stable.alpha)
-                ),
+                *(_range(*map(_strength, ends)) for ends in (stable.dose, stable.alpha)),
                 f"{stable.steer} of {stable.runs}",
                 _cosines(stable.cosines),
             )

@@ -80,7 +80,7 @@ def _of_one(group: Group, result: GroupResult) -> Iterator[str]:
     )
     if result.heterogeneity is not None:
         ends = (result.heterogeneity.low, result.heterogeneity.high)
-        yield f"One more run with other seeds would lie between {points_interval(ends)}."
+        yield f"One more run with other seeds is expected within {points_interval(ends)}."
     if group.agreement is not None:
         yield f"Predicted: {group.predicts.rstrip('.')}; found: {result.verdict}."
 

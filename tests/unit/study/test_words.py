@@ -16,7 +16,7 @@ def test_one_group(study):
     assert found.headline == "Steering helps: 18.0 points more on average over 3 runs"
     assert "some/base answers 68.0% of its test problems correctly on average over 3" in found.text
     assert "The difference is +18.0 points (95% interval " in found.text
-    assert "One more run with other seeds would lie between " in found.text
+    assert "One more run with other seeds is expected within " in found.text
     low = result.heterogeneity.low
     assert any("is a statement on the average" in each for each in found.cautions) == (low < 0)
 
