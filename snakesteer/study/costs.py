@@ -1,7 +1,7 @@
 """What a run took: seconds of the jobs that hold a device, and tokens that were generated."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,37 @@ class Cost:
 
     Attributes:
         device: What it ran on; empty before its final test.
-        seconds: Wall time of all jobs that hold the device (those with a benchmark file), each
-            counted for itself.
-        new_tokens: In validation, search, test and control answers.
+        jobs: Wall time of all jobs that hold the device, in seconds, by the benchmark file that
+            tells it; with those that the run shares with others.
+        answers: Generated tokens by the file that tells them: in validation, search, test and
+            control answers.
     """
 
     device: str
-    seconds: float
-    new_tokens: int
+    jobs: Mapping[Path, float]
+    answers: Mapping[Path, float]
+
+    @property
+    def seconds(self) -> float:
+        """Of all jobs, each counted for itself."""
+        return sum(self.jobs.values())
+
+    @property
+    def new_tokens(self) -> int:
+        """Of all answers."""
+        return round(sum(self.answers.values()))
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """What several runs took; what they share counts once."""
+    jobs: dict[Path, float] = {}
+    answers: dict[Path, float] = {}
+    devices: dict[str, None] = {}
+    for cost in costs:
+        jobs.update(cost.jobs)
+        answers.update(cost.answers)
+        devices.update({cost.device: None} if cost.device else {})
+    return Cost(", ".join(devices), jobs, answers)
 
 
 def cost_of(results: str | Path, final: Mapping[str, Any] | None) -> Cost:
@@ -35,14 +58,17 @@ def cost_of(results: str | Path, final: Mapping[str, Any] | None) -> Cost:
     """
     results = Path(results)
     run = (final or {}).get("run", {})
+    trials, baseline = results / "study" / "trials.csv", results / "baseline" / "val.json"
+    answers = {
+        trials: _column(trials, "new_tokens", ","),
+        baseline: _of_answers(_read(baseline)),
+        results / "test_final.json": _of_test(final, _read(results / "controls.json")),
+    }
     return Cost(
         device=str(run.get("device_name") or run.get("device") or ""),
-        seconds=sum(_column(path, "s", "\t") for path in results.glob("benchmarks/**/*.tsv")),
-        new_tokens=round(
-            _column(results / "study" / "trials.csv", "new_tokens", ",")
-            + _of_answers(_read(results / "baseline" / "val.json"))
-            + _of_test(final, _read(results / "controls.json"))
-        ),
+        # Links lead to what several runs share.
+        jobs={p.resolve(): _column(p, "s", "\t") for p in results.glob("benchmarks/**/*.tsv")},
+        answers={path.resolve(): tokens for path, tokens in answers.items()},
     )
 
 

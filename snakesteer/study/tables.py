@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from snakesteer.report.figures.figure import Table
 from snakesteer.report.wording import p_number, percent, signed
+from snakesteer.study.costs import total
 from snakesteer.study.effects import interval_words
 from snakesteer.study.groups import Group, GroupResult
 from snakesteer.study.runs import FailedRun
@@ -116,7 +117,10 @@ def _cosines(found: Sequence[float]) -> str:
 
 
 def costs_table(groups: Sequence[Group]) -> Table:
-    """What the runs of each group took, failed ones included, and all together."""
+    """What the runs of each group took, failed ones included, and all together.
+
+    What several runs share counts once in every line.
+    """
     costs = {
         group.name: [run.cost for run in group.finished] + [run.cost for run in group.failed]
         for group in groups
@@ -128,9 +132,9 @@ def costs_table(groups: Sequence[Group]) -> Table:
         ("Group", "Runs", "Time on the device", "New tokens", "Device"),
         tuple(
             (
-                *(name, str(len(found)), duration(sum(cost.seconds for cost in found))),
-                f"{sum(cost.new_tokens for cost in found):,}",
-                ", ".join(dict.fromkeys(cost.device for cost in found if cost.device)),
+                *(name, str(len(found)), duration(total(found).seconds)),
+                f"{total(found).new_tokens:,}",
+                total(found).device,
             )
             for name, found in costs.items()
         ),

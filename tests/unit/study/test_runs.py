@@ -6,7 +6,7 @@ import pytest
 
 from snakesteer.errors import UserError
 from snakesteer.records.files import write_json, write_jsonl, write_text
-from snakesteer.study.costs import Cost, cost_of
+from snakesteer.study.costs import cost_of, total
 from snakesteer.study.last_words import LONGEST_WORDS, last_words
 from snakesteer.study.runs import (
     FailedRun,
@@ -33,7 +33,8 @@ def test_a_finished_run(tmp_path):
     assert sum(found.differences.values()) == 10.0
     assert len(found.differences) == 100
     # 1500 in the search, 100 answers of 20 tokens twice, and a control of 10 tokens each.
-    assert found.cost == Cost("A processor", 90.5, 1500 + 4000 + 1000)
+    cost = found.cost
+    assert (cost.device, cost.seconds, cost.new_tokens) == ("A processor", 90.5, 1500 + 4000 + 1000)
 
 
 def test_several_answers_to_a_problem_are_one_difference(tmp_path):
@@ -56,7 +57,7 @@ def test_a_failed_run_says_how_far_it_came_and_why_it_ended(tmp_path):
     assert found.status == "failed"
     assert found.words.stage == "answered the validation split without steering"
     assert (found.words.log, found.words.words) == ("logs/search_0.log", "ValueError: lost")
-    assert found.cost == Cost("", 0.0, 300)
+    assert (found.cost.device, found.cost.seconds, found.cost.new_tokens) == ("", 0.0, 300)
 
 
 def test_a_run_that_was_stopped_has_not_failed(tmp_path):
@@ -117,8 +118,23 @@ def test_seeds(tmp_path):
 
 
 def test_costs_of_what_is_not_there_are_nothing(tmp_path):
-    assert cost_of(tmp_path, None) == Cost("", 0.0, 0)
+    cost = cost_of(tmp_path, None)
+    assert (cost.device, cost.seconds, cost.new_tokens) == ("", 0.0, 0)
     folder = write_finished(tmp_path)
     (folder / "controls.json").write_text("[", encoding="utf-8")
     found = read_run(run_in(folder))
     assert found.cost.new_tokens == 1500 + 4000
+
+
+def test_what_runs_share_costs_once(tmp_path):
+    for name in ("a", "b"):
+        write_json(tmp_path / name / "controls.json", {})
+        (tmp_path / name / "benchmarks").mkdir()
+        (tmp_path / name / "benchmarks" / "search.tsv").write_text("s\n10\n")
+        (tmp_path / name / "benchmarks" / "baseline.tsv").symlink_to(tmp_path / "baseline.tsv")
+        (tmp_path / name / "baseline").symlink_to(tmp_path / "shared")
+    (tmp_path / "baseline.tsv").write_text("s\n4\n")
+    write_json(tmp_path / "shared" / "val.json", {"mean_new_tokens": 3.0, "total_samples": 10})
+    costs = [cost_of(tmp_path / name, None) for name in ("a", "b")]
+    assert [cost.seconds for cost in costs] == [14.0, 14.0]
+    assert (total(costs).seconds, total(costs).new_tokens) == (24.0, 30)
