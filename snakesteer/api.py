@@ -24,7 +24,7 @@ from snakesteer.config import EMBEDDED_MODEL, Config, Device, Section
 from snakesteer.config.load import load_config, overlaid
 from snakesteer.errors import UserError
 from snakesteer.records.files import read_json, write_text
-from snakesteer.study.plan import plan_study
+from snakesteer.study.table import read_table
 
 SNAKEFILE = Path(__file__).parents[1] / "Snakefile"
 
@@ -236,8 +236,8 @@ class GSM8KStudy:
             {"name": name, **config.model_dump(mode="json", exclude=_SAME_FOR_ALL)}
             for name, config in zip(names, whole, strict=True)
         ]
+        read_table(runs)  # names that do not fit show before anything runs
         values = {"results": output_dir, "runs": runs, "replicates": dict(replicates or {})}
-        plan_study(values)  # so that what is wrong shows before anything runs
         self.config = load_config(values)
         self.folder = Path(folder)
         self.cores = cores

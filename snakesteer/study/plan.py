@@ -117,7 +117,7 @@ def plan_study(values: Mapping[str, Any]) -> Study:
                 problems.append(f"{row.place}: {error}")
     problems += _twice(found)
     if problems:
-        refuse(problems)
+        refuse([*dict.fromkeys(problems)])  # replicates have the same ones
     return Study(results, _with_folders(found, results))
 
 
