@@ -125,9 +125,9 @@ def planned_model(run: FailedRun) -> str:
 
 
 def varying(seeds: Sequence[Mapping[str, Cell]]) -> list[str]:
-    """Names of the seeds that are not the same in all runs."""
+    """Names of the seeds that are not the same in all runs that tell them."""
     names = dict.fromkeys(name for each in seeds for name in each)
-    return [name for name in names if len({each.get(name) for each in seeds}) > 1]
+    return [name for name in names if len({each[name] for each in seeds if name in each}) > 1]
 
 
 def seeds_words(seeds: Mapping[str, Cell]) -> str:

@@ -56,17 +56,18 @@ def spread_table(groups: Sequence[Group]) -> Table:
     return Table(
         "How replicates differ",
         (
-            *("Group", "Seeds", "Test problems", "In all", "One more run", "Between runs"),
-            *("Within a run", "Shared", "I²", "Q (p)"),
+            *("Group", "One more run", "Between runs", "Within a run", "Shared", "I²", "Q (p)"),
+            *("Test problems", "In all", "Seeds"),
         ),
         tuple(
             (
-                *(group.name, ", ".join(result.seeds) or "none"),
-                *(_range(*map(str, result.n)), str(result.problems)),
+                group.name,
                 interval_words(spread.low, spread.high),
                 *(f"{100.0 * part**0.5:.1f}" for part in (spread.between, spread.own)),
                 f"{100.0 * spread.shared**0.5:.1f}",
                 *(f"{spread.i_squared:.0%}", f"{spread.q:.1f} ({p_number(spread.q_p)})"),
+                *(_range(*map(str, result.n)), str(result.problems)),
+                ", ".join(result.seeds) or "none",
             )
             for group in groups
             if (result := group.result) and (spread := result.heterogeneity)

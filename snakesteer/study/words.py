@@ -123,6 +123,11 @@ def _cautions(groups: Sequence[Group], elsewhere: int) -> Iterator[str]:
 
 def _of_group(group: Group, result: GroupResult) -> Iterator[str]:
     spread, stable = result.heterogeneity, result.stability
+    if spread and not result.seeds:
+        yield (
+            f"{group.name}: no seed differs between its runs. They are one run, repeated, and say "
+            "nothing of what other seeds would have found."
+        )
     if result.verdict in ("helps", "hurts") and spread and spread.low < 0.0 < spread.high:
         yield (
             f"{group.name}: that it {result.verdict} is a statement on the average. One more run "

@@ -62,6 +62,10 @@ def test_cautions(study):
     alone = replace(groups[0], result=replace(groups[0].result, stability=stable))
     told = "base, caa: validation recommends steering in 1 of 3 runs; without the test split"
     assert any(each.startswith(told) for each in study_verdict([alone], 0).cautions)
+    repeated = replace(groups[0], result=replace(groups[0].result, seeds=()))
+    told = "base, caa: no seed differs between its runs."
+    assert any(each.startswith(told) for each in study_verdict([repeated], 0).cautions)
+    assert not any("no seed differs" in each for each in said)
     wide = replace(groups[0].result.heterogeneity, low=-0.1, high=0.4)
     unlike = replace(groups[0], result=replace(groups[0].result, heterogeneity=wide))
     told = "base, caa: that it helps is a statement on the average. One more run may find anything"
