@@ -6,7 +6,14 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.unit.hard_knocks import test_data, test_faults, test_files, test_limits, test_models
+from tests.unit.hard_knocks import (
+    test_data,
+    test_faults,
+    test_files,
+    test_limits,
+    test_models,
+    test_templates,
+)
 from tests.workflow import test_bad_inputs
 
 ROOT = Path(__file__).parents[1]
@@ -17,9 +24,9 @@ INTRODUCTION = """\
 
 What has been tried to break a run, and what happened. "Refused" means: a message of one paragraph
 with the words shown, among others; a non-zero exit status; no traceback, no half-written file. What
-stands under Data, Models and Result files is repaired in the test, and the same job finishes; so it
-is with the disks and limits of the machine. This page is made from the tables of the tests
-(`python -m tests.hard_knocks`), and a test compares them.
+stands under Data, Models, Chat templates and Result files is repaired in the test, and the same job
+finishes; so it is with the disks and limits of the machine. This page is made from the tables of
+the tests (`python -m tests.hard_knocks`), and a test compares them.
 """
 
 # Faults that have a test of their own: what, what happens, file, function.
@@ -268,6 +275,7 @@ def sections() -> dict[str, list[tuple[str, str]]]:
     by_rule = {
         "Data": {name: words for name, (_, words) in test_data.BAD_DATA.items()},
         "Models": {name: words for name, (_, words) in test_models.BAD_MODELS.items()},
+        "Chat templates": {n: words for n, (_, words) in test_templates.BAD_TEMPLATES.items()},
         "Result files": {name: words for name, (_, _, words) in test_files.BAD_FILES.items()},
         "Limits": limits | layers | full,
     }
@@ -284,6 +292,8 @@ def sections() -> dict[str, list[tuple[str, str]]]:
         for heading, table in (by_rule | whole).items()
     }
     tables["Data"] += [(name, "fine") for name in test_data.FINE_DATA]
+    fine = test_templates.FINE_TEMPLATES.items()
+    tables["Chat templates"] += [(name, outcome) for name, (_, outcome) in fine]
     return {"The machine, and others": [row[:2] for row in SINGLE], **tables}
 
 

@@ -77,6 +77,14 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"prompt": {"template": "Solve this:"}},
         ("prompt.template is 'Solve this:'", "Write for example"),
     ),
+    "switches of a chat template without a chat": (
+        {"prompt": {"chat_template_kwargs": {"enable_thinking": False}}},
+        ("prompt.chat_template_kwargs is set but prompt.chat is false", "Set prompt.chat: true"),
+    ),
+    "switches that are the program's own": (
+        {"prompt": {"chat": True, "chat_template_kwargs": {"chat_template": "Hello!"}}},
+        ("prompt.chat_template_kwargs holds chat_template", "such as enable_thinking"),
+    ),
     "no folder named": (
         {"data": {"folder": None}},
         ("data.folder is missing", "Set data.folder to a folder"),
