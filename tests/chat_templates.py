@@ -133,7 +133,7 @@ GPT_OSS = (
 VISION = (
     "{% for m in messages %}<|{{ m.role }}|>{% for part in m.content %}"
     "{% if part.type == 'image' %}<image>{% elif part.type == 'text' %}{{ part.text }}{% endif %}"
-    "{% endfor %}\n{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    "{% endfor %}<end>\n{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 ESCAPING = CHATML.replace("m.content", "m.content | e")
 NO_GENERATION_PROMPT = CHATML.partition("{% if add")[0]

@@ -74,7 +74,7 @@ def test_no_target_stands_behind_a_config_file_anywhere():
     targets = set(re.findall(r"^(?:rule|checkpoint) (\w+):", rules, re.M))
     assert "model_check" in targets
     behind = re.compile(
-        rf"--config(?:file)?(?:s)?[ =](?:(?!--)\S+ +)+?(?:results/|(?:{'|'.join(targets)})\b)"
+        rf"--config(?:file)?(?:s)?[ =](?:(?!--|#)\S+ +)+?(?:results/|(?:{'|'.join(targets)})\b)"
     )
     assert behind.search("snakemake --configfile x.yaml model_check")
     assert not behind.search("snakemake model_check --configfile x.yaml")

@@ -64,10 +64,8 @@ def test_a_solution_stands_where_the_template_puts_it(name: str):
     written = one.chat.write(None, [*turns, QUESTION, answer], answer_next=False).rstrip()
     if name == "deepseek r1":  # its prompt opens a think block, which its own replies lack
         whole = whole.replace("<think>\n\n</think>\n\n", "")
-    if name == "escaping":
-        whole = whole.replace("1 < 2, so 1.\n#### 1</s>", "1 < 2, so 1.\n#### 1")
-        head, _, tail = whole.rpartition("1 < 2")
-        whole = head + "1 &lt; 2" + tail
+    if name == "escaping":  # a model's own reply is not escaped
+        written = "1 < 2".join(written.rsplit("1 &lt; 2", 1))
     assert whole == written
 
 
