@@ -13,12 +13,11 @@ pytestmark = pytest.mark.workflow
 CHAT = {
     "data": {"train": 10, "val": 4, "test": 4},
     "prompt": {"chat": True, "system": "Be brief.", "shots": 1, "template": "{question}"},
-    "steering": {"layers": [1], "methods": ["caa"], "directions": ["caa", "trained"]},
-    "training": {"epochs": 1},
+    "steering": {"layers": [1], "methods": ["caa"], "directions": ["caa"]},
     "search": {"n_trials": 3},
     "evaluation": {"random_controls": 1, "shuffled_controls": 1},
 }
-TARGETS = ("all", "model_check")
+TARGETS = ("results/test_final.json", "model_check")
 
 
 def test_a_run_with_a_thinking_model(fresh_copy: Project):
@@ -44,7 +43,7 @@ def test_a_run_with_a_thinking_model(fresh_copy: Project):
     off = {**CHAT, "prompt": {**CHAT["prompt"], "chat_template_kwargs": {"enable_thinking": False}}}
     planned = fresh_copy.snakemake("-n", overlay=off).jobs
     assert planned["activations"] == 2
-    assert planned["baseline"] == planned["trained_vectors"] == planned["test_final"] == 1
+    assert planned["baseline"] == planned["search"] == planned["test_final"] == 1
     assert not {"official_data", "val_split", "contrast_pairs", "model_info"} & set(planned)
     run = fresh_copy.snakemake("model_check", overlay=off)
     assert run.jobs == {"model_check": 1}, run.text
