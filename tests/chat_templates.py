@@ -47,6 +47,33 @@ DEEPSEEK_R1 = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<Assistant><think>\\n' -}}{%- endif -%}
 """
+# The last reply is written into the block that the prompt opens.
+NEMOTRON = """\
+{{- 'System\\n' + (messages[0].content if messages[0].role == 'system' else '') + '\\n\\n' -}}
+{%- for m in messages if m.role != 'system' -%}
+  {%- if m.role == 'user' -%}{{- 'User\\n' + m.content + '\\n' -}}
+  {%- else -%}
+    {{- 'Assistant\\n' + ('<think>\\n\\n' if loop.last else '') + m.content + '\\n<end>\\n\\n' -}}
+  {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- 'Assistant\\n<think>\\n\\n' -}}{%- endif -%}
+"""
+# An empty block without lines, behind a line end that the prompt lacks.
+GLM = (
+    "[gMASK]<sop>{% for m in messages %}<|{{ m.role }}|>\n"
+    "{{ '<think></think>\n' if m.role == 'assistant' else '' }}"
+    "{{ m.content.split('</think>')[-1].strip() }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>"
+    "{{ '\n<think></think>' if enable_thinking is defined and not enable_thinking else '' }}"
+    "{% endif %}"
+)
+# A switch of another name; the block is one mark wide, open or closed.
+DEEPSEEK_V3 = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}<User>{{ m.content }}"
+    "{% elif m.role == 'assistant' %}<Assistant></think>{{ m.content }}</s>"
+    "{% else %}{{ m.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}<Assistant>"
+    "{{ '<think>' if thinking is defined and thinking else '</think>' }}{% endif %}"
+)
 # A date, trimmed contents, parts if need be.
 LLAMA_3 = """\
 {{- bos_token -}}
@@ -143,6 +170,9 @@ HONEST = {
     "qwen 2": QWEN_2,
     "qwen 3": QWEN_3,
     "deepseek r1": DEEPSEEK_R1,
+    "deepseek v3": DEEPSEEK_V3,
+    "nemotron": NEMOTRON,
+    "glm": GLM,
     "llama 3": LLAMA_3,
     "gemma 2": GEMMA_2,
     "gemma 3": GEMMA_3,

@@ -254,6 +254,42 @@ SINGLE = [
         "test_a_task_with_bare_numbers",
     ),
     (
+        "a model that is still thinking at the token limit",
+        "finishes; `model_check` counts such answers and says what to do",
+        "tests/unit/evaluation/checks/test_hints.py",
+        "test_thinking_that_does_not_end",
+    ),
+    (
+        "a thinking model, asked in its chat template",
+        "finishes; gold solutions stand behind a closed think block, and `model_check` says so",
+        "tests/workflow/test_chat.py",
+        "test_a_run_with_a_thinking_model",
+    ),
+    (
+        "a switch in prompt.chat_template_kwargs that the template does not read",
+        "finishes; `model_check` names it",
+        "tests/unit/evaluation/checks/test_hints.py",
+        "test_a_switch_that_the_template_does_not_read",
+    ),
+    (
+        "questions that begin with the label that prompt.template writes",
+        "finishes; `model_check` counts them",
+        "tests/unit/evaluation/checks/test_hints.py",
+        "test_a_label_that_the_question_has_already",
+    ),
+    (
+        "an answer in a chat that says `Question:` again",
+        "fine: it is not cut there",
+        "tests/unit/engine/test_open.py",
+        "test_a_chat_may_say_the_question_again",
+    ),
+    (
+        "a target behind `--configfile` or `--config`",
+        "refused by Snakemake, in words that docs/troubleshooting.md explains",
+        "tests/workflow/test_bad_inputs.py",
+        "test_a_target_behind_a_config_is_said_as_in_the_page",
+    ),
+    (
         "a test part that repeats the train part",
         'refused: "has 0 problems, not counting 8 that duplicate"',
         "tests/unit/hard_knocks/test_data.py",

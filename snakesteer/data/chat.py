@@ -89,10 +89,10 @@ class Chat:
         try:
             before, found, _ = self.write(system, [*turns, _REPLY], False).rpartition(_REPLY)
         except UserError:  # some templates want a question at the end
-            found = ""
-        if found and before.startswith(prompt):
-            return before[len(prompt) :]
-        return closing_of(prompt)
+            before = found = ""
+        written = before[len(prompt) :] if found and before.startswith(prompt) else ""
+        # Some write a reply into the block, as a place for thoughts and answer.
+        return written + closing_of(prompt.rpartition(_QUESTION)[2] + written)
 
     def end(self, has_system: bool, shots: int) -> str:
         """What follows a reply at the end.

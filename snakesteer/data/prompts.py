@@ -13,6 +13,7 @@ from snakesteer.config import PromptConfig
 from snakesteer.config.params import Params, section
 from snakesteer.data.chat import Chat, find_chat
 from snakesteer.data.problem import Problem, read_problems, strip_calculator
+from snakesteer.data.thinking import closes_block, thinking
 from snakesteer.errors import UserError
 from snakesteer.records.files import sha256_text
 
@@ -61,7 +62,8 @@ class Prompter:
         In a chat `lead` comes first, unless the text is the model's own and holds such marks.
         """
         solution = self._solution(answer)
-        own = any(mark in solution for mark in self.lead.split())
+        thought = thinking("", solution) is not None or closes_block(solution)
+        own = thought or any(mark in solution for mark in self.lead.split())
         return solution if own else self.lead + solution
 
     def end(self) -> str:

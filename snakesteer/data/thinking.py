@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 # How the models of several families open and close one.
 _MARKS = (
-    ("<think>", "</think>"),  # DeepSeek-R1, Qwen3, QwQ, SmolLM3, GLM-4.5, Nemotron
+    ("<think>", "</think>"),  # DeepSeek, Qwen 3, QwQ, SmolLM 3, GLM, Nemotron, Kimi
     ("<thinking>", "</thinking>"),
     ("<thought>", "</thought>"),
     ("<seed:think>", "</seed:think>"),  # Seed-OSS
     ("[THINK]", "[/THINK]"),  # Magistral
     ("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A
+    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),  # GPT-OSS
+    ("<|channel>thought", "<channel|>"),  # Gemma 4
     ("◁think▷", "◁/think▷"),  # Kimi-VL
 )
 
@@ -35,26 +37,29 @@ def thinking(prompt: str, answer: str) -> Thinking | None:
         answer: What it wrote.
     """
     for opening, closing in _MARKS:
-        if prompt.rstrip().endswith(opening) or answer.lstrip().startswith(opening):
+        if _is_open(prompt, opening, closing) or answer.lstrip().startswith(opening):
             head, closed, _ = answer.partition(closing)
             return Thinking(head + closed, bool(closed))
     return None
 
 
 def closing_of(prompt: str) -> str:
-    """What closes the think block that a prompt ends in, without a thought; else nothing.
+    """What closes the think block that a prompt leaves open, without a thought; else nothing.
 
-    The blanks are those that models write themselves: ``<think>`` and a line break are closed by a
-    line break, ``</think>`` and an empty line.
+    As models write it: where a line ends behind ``<think>``, an empty line stands in the block and
+    another one behind it.
     """
-    text = prompt.rstrip()
-    blank = prompt[len(text) :]
     for opening, closing in _MARKS:
-        if text.endswith(opening):
-            return blank + closing + 2 * blank
+        if _is_open(prompt, opening, closing):
+            lines = prompt[len(prompt.rstrip()) :].count("\n")
+            return "\n" * max(2 - lines, 0) + closing + "\n\n" if lines else closing
     return ""
 
 
 def closes_block(text: str) -> bool:
     """Whether a text ends a think block."""
     return any(closing in text for _, closing in _MARKS)
+
+
+def _is_open(text: str, opening: str, closing: str) -> bool:
+    return text.rfind(opening) > text.rfind(closing)

@@ -14,7 +14,14 @@ from snakesteer.data.thinking import Thinking, closes_block, closing_of, thinkin
         ("Q <think>\n", "7\n</think>\n\n18", Thinking("7\n</think>", True)),
         ("Q <think>\n", "7, 8", Thinking("7, 8", False)),
         ("Q <think>\n\n</think>\n\n", "18", None),
-        ("What is <think>? A:", "18", None),
+        ("A </think> B <think> C </think> D", "18", None),
+        ("Q <seed:think><seed:cot_budget_reflect>", "7", Thinking("7", False)),
+        (
+            "Q",
+            "<|channel|>analysis<|message|>7<|end|><|channel|>final<|message|>18",
+            Thinking("<|channel|>analysis<|message|>7<|end|><|channel|>final<|message|>", True),
+        ),
+        ("Q\n<|channel>thought\n<channel|>", "18", None),
         ("Q\n", "It says <think>.", None),
         ("Q", "[THINK]7[/THINK]18", Thinking("[THINK]7[/THINK]", True)),
         ("Q", "◁think▷7◁/think▷18", Thinking("◁think▷7◁/think▷", True)),
@@ -31,8 +38,12 @@ def test_where_thinking_ends(prompt: str, answer: str, expected: Thinking | None
         ("assistant\n", ""),
         ("assistant\n<think>\n", "\n</think>\n\n"),
         ("<Assistant><think>", "</think>"),
+        ("Assistant\n<think>\n\n", "</think>\n\n"),
+        ("<think>\n7</think> 7 <Assistant><think>\n", "\n</think>\n\n"),
+        ("<think><think_budget>", "</think>"),
         ("assistant\n<think>\n\n</think>\n\n", ""),
         ("<|START_THINKING|>", "<|END_THINKING|>"),
+        ("model\n<|channel>thought\n<channel|>", ""),
     ],
 )
 def test_what_closes_a_prompt(prompt: str, closing: str):

@@ -84,6 +84,10 @@ FINE_TEMPLATES = {
         "fine: it gets lists of parts",
     ),
     "a template that takes old thoughts away": (templates.QWEN_3, "fine"),
+    "a prompt that ends in an open think block": (
+        templates.DEEPSEEK_R1,
+        "fine: gold solutions stand behind its end",
+    ),
     "a template that escapes and trims": (templates.ESCAPING, "fine"),
 }
 
