@@ -6,7 +6,14 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.unit.hard_knocks import test_data, test_faults, test_files, test_limits, test_models
+from tests.unit.hard_knocks import (
+    test_data,
+    test_faults,
+    test_files,
+    test_limits,
+    test_models,
+    test_templates,
+)
 from tests.workflow import test_bad_inputs
 
 ROOT = Path(__file__).parents[1]
@@ -17,9 +24,9 @@ INTRODUCTION = """\
 
 What has been tried to break a run, and what happened. "Refused" means: a message of one paragraph
 with the words shown, among others; a non-zero exit status; no traceback, no half-written file. What
-stands under Data, Models and Result files is repaired in the test, and the same job finishes; so it
-is with the disks and limits of the machine. This page is made from the tables of the tests
-(`python -m tests.hard_knocks`), and a test compares them.
+stands under Data, Models, Chat templates and Result files is repaired in the test, and the same job
+finishes; so it is with the disks and limits of the machine. This page is made from the tables of
+the tests (`python -m tests.hard_knocks`), and a test compares them.
 """
 
 # Faults that have a test of their own: what, what happens, file, function.
@@ -247,6 +254,42 @@ SINGLE = [
         "test_a_task_with_bare_numbers",
     ),
     (
+        "a model that is still thinking at the token limit",
+        "finishes; `model_check` counts such answers and says what to do",
+        "tests/unit/evaluation/checks/test_hints.py",
+        "test_thinking_that_does_not_end",
+    ),
+    (
+        "a thinking model, asked in its chat template",
+        "finishes; gold solutions stand behind a closed think block, and `model_check` says so",
+        "tests/workflow/test_chat.py",
+        "test_a_run_with_a_thinking_model",
+    ),
+    (
+        "a switch in prompt.chat_template_kwargs that the template does not read",
+        "finishes; `model_check` names it",
+        "tests/unit/evaluation/checks/test_hints.py",
+        "test_a_switch_that_the_template_does_not_read",
+    ),
+    (
+        "questions that begin with the label that prompt.template writes",
+        "finishes; `model_check` counts them",
+        "tests/unit/evaluation/checks/test_hints.py",
+        "test_a_label_that_the_question_has_already",
+    ),
+    (
+        "an answer in a chat that says `Question:` again",
+        "fine: it is not cut there",
+        "tests/unit/engine/test_open.py",
+        "test_a_chat_may_say_the_question_again",
+    ),
+    (
+        "a target behind `--configfile` or `--config`",
+        "refused by Snakemake, in words that docs/troubleshooting.md explains",
+        "tests/workflow/test_bad_inputs.py",
+        "test_a_target_behind_a_config_is_said_as_in_the_page",
+    ),
+    (
         "a test part that repeats the train part",
         'refused: "has 0 problems, not counting 8 that duplicate"',
         "tests/unit/hard_knocks/test_data.py",
@@ -268,6 +311,7 @@ def sections() -> dict[str, list[tuple[str, str]]]:
     by_rule = {
         "Data": {name: words for name, (_, words) in test_data.BAD_DATA.items()},
         "Models": {name: words for name, (_, words) in test_models.BAD_MODELS.items()},
+        "Chat templates": {n: words for n, (_, words) in test_templates.BAD_TEMPLATES.items()},
         "Result files": {name: words for name, (_, _, words) in test_files.BAD_FILES.items()},
         "Limits": limits | layers | full,
     }
@@ -284,6 +328,8 @@ def sections() -> dict[str, list[tuple[str, str]]]:
         for heading, table in (by_rule | whole).items()
     }
     tables["Data"] += [(name, "fine") for name in test_data.FINE_DATA]
+    fine = test_templates.FINE_TEMPLATES.items()
+    tables["Chat templates"] += [(name, outcome) for name, (_, outcome) in fine]
     return {"The machine, and others": [row[:2] for row in SINGLE], **tables}
 
 

@@ -1,5 +1,6 @@
 """The methods paragraph of a run, and BibTeX of what the run used."""
 
+import json
 import re
 from pathlib import Path
 
@@ -72,6 +73,10 @@ def _setting(evidence: Evidence) -> list[str]:
     source = data_name(config["data"])
     if source == "GSM8K":
         source += f" [@cobbe2021gsm8k] (commit {config['data']['hub_revision'][:12]})"
+    switches = prompt["chat_template_kwargs"]
+    chat = "in its chat template " if prompt["chat"] else ""
+    if switches:
+        chat += f"({', '.join(f'{key}: {json.dumps(value)}' for key, value in switches.items())}) "
     of_test_part = "test"
     if config["data"]["validation_from"] == "test":
         of_test_part = "validation and test"
@@ -84,7 +89,7 @@ def _setting(evidence: Evidence) -> list[str]:
         f"{config['data']['seed']}, the {of_test_part} problems from the source's own test part; "
         "no two splits share a question, not even one that differs in its numbers alone.",
         f"The model read {shots or 'no'} worked example{'' if shots == 1 else 's'} from train "
-        f"{'in its chat template ' if prompt['chat'] else ''}and answered {decoding} with at most "
+        f"{chat}and answered {decoding} with at most "
         f"{generation['max_new_tokens']} tokens ({run['dtype']}, {run['device']}).",
         "An answer was right if its final number equalled the gold number.",
     ]

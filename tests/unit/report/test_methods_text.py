@@ -78,6 +78,20 @@ def test_where_validation_comes_from(report):
     assert "the validation and test problems from the source's own test part; no" in from_test
 
 
+def test_how_the_model_was_asked(report):
+    evidence = report("left alone").evidence
+
+    def text(**prompt):
+        changed = {**evidence.config, "prompt": {**evidence.config["prompt"], **prompt}}
+        record = {**evidence.provenance, "config": changed}
+        return methods_text(replace(evidence, provenance=record))
+
+    assert "from train and answered" in text()
+    assert "from train in its chat template and answered" in text(chat=True)
+    switched = text(chat=True, chat_template_kwargs={"enable_thinking": False, "effort": "low"})
+    assert 'in its chat template (enable_thinking: false, effort: "low") and answered' in switched
+
+
 def test_a_steered_result(report):
     evidence = report("helps").evidence
     text = methods_text(evidence)
