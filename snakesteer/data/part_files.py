@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from snakesteer.errors import UserError
 
-Rows = list[tuple[int, bytes | Any]]
+NumberedRows = list[tuple[int, bytes | Any]]
 
 LINES = ".jsonl"
 
@@ -42,7 +42,7 @@ def part_file(folder: str | Path, part: str) -> Path:
     return there[0]
 
 
-def read_part(path: Path) -> Rows:
+def read_part(path: Path) -> NumberedRows:
     """The rows of a part's file with their numbers, counted from 1.
 
     Returns:
@@ -64,31 +64,31 @@ def read_part(path: Path) -> Rows:
         ) from None
 
 
-def _read_lines(path: Path) -> Rows:
+def _read_lines(path: Path) -> NumberedRows:
     lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
     return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
-def _read_json(path: Path) -> Rows:
+def _read_json(path: Path) -> NumberedRows:
     rows = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(rows, list):
         raise ValueError(f"it holds a JSON {type(rows).__name__}, not a list of objects")
     return list(enumerate(rows, start=1))
 
 
-def _read_csv(path: Path) -> Rows:
+def _read_csv(path: Path) -> NumberedRows:
     text = io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")
     delimiter = "\t" if path.suffix == ".tsv" else ","
     return list(enumerate(csv.DictReader(text, delimiter=delimiter, strict=True), start=1))
 
 
-def _read_parquet(path: Path) -> Rows:
+def _read_parquet(path: Path) -> NumberedRows:
     import pyarrow.parquet  # takes a while, and only this format needs it
 
     return list(enumerate(pyarrow.parquet.read_table(path).to_pylist(), start=1))
 
 
-def _read_xml(path: Path) -> Rows:
+def _read_xml(path: Path) -> NumberedRows:
     """ASDiv's format: a row is an element of attributes and of elements that hold only text."""
     elements = ElementTree.fromstring(path.read_bytes()).iter()
     rows = [each for each in elements if len(each) and not any(len(child) for child in each)]
@@ -99,7 +99,7 @@ def _row_of(element: ElementTree.Element) -> Mapping[str, str]:
     return {**element.attrib, **{child.tag: (child.text or "").strip() for child in element}}
 
 
-READERS: dict[str, Callable[[Path], Rows]] = {
+READERS: dict[str, Callable[[Path], NumberedRows]] = {
     LINES: _read_lines,
     ".json": _read_json,
     ".csv": _read_csv,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from snakesteer.config import DataConfig
 from snakesteer.data import embedded
-from snakesteer.data.part_files import LINES, Rows, part_file, read_part
+from snakesteer.data.part_files import LINES, NumberedRows, part_file, read_part
 from snakesteer.data.problem import Problem
 from snakesteer.data.rows import Fields, Source, problems_from_rows
 from snakesteer.errors import UserError
@@ -95,7 +95,9 @@ def _from_folder(data: DataConfig, part: str) -> list[Problem]:
     return _problems(data, part, str(path), row_name, read_part(path))
 
 
-def _problems(data: DataConfig, part: str, place: str, row_name: str, rows: Rows) -> list[Problem]:
+def _problems(
+    data: DataConfig, part: str, place: str, row_name: str, rows: NumberedRows
+) -> list[Problem]:
     """Problems of numbered rows, with the fields that the config names."""
     fields = Fields(tuple(data.question_fields), data.answer_field, data.group_field)
     source = Source(place, row_name, f"{data.task}-{part}")
