@@ -290,6 +290,36 @@ SINGLE = [
         "test_a_target_behind_a_config_is_said_as_in_the_page",
     ),
     (
+        "a data set of the hub that is a Python script",
+        'never runs; refused: "scripts are no longer supported", with the ways out',
+        "tests/unit/data/test_sources.py",
+        "test_a_set_that_is_a_script_names_the_way_out",
+    ),
+    (
+        "a data set with a test part only",
+        'refused: "data.train_part and data.test_part"; with both the same, it gives all splits',
+        "tests/unit/data/test_sources.py",
+        "test_a_set_with_a_test_part_only",
+    ),
+    (
+        "rows without `data.group_field`",
+        "refused: \"'seed' is missing\", with the rows",
+        "tests/unit/data/test_sources.py",
+        "test_groups_and_answers_that_are_left_out",
+    ),
+    (
+        "perturbations of one problem, and other names in it",
+        "never in two splits",
+        "tests/unit/data/test_splits.py",
+        "test_groups_never_cross",
+    ),
+    (
+        "XML entities that would fill the memory",
+        'refused: "not a file of rows in the format .xml"',
+        "tests/unit/data/test_part_files.py",
+        "test_a_bomb_of_xml_entities_does_not_go_off",
+    ),
+    (
         "a test part that repeats the train part",
         'refused: "has 0 problems, not counting 8 that duplicate"',
         "tests/unit/hard_knocks/test_data.py",

@@ -21,6 +21,7 @@ from snakesteer.config.catalogue import (
     users,
 )
 from snakesteer.config.pairs import SAMPLED
+from snakesteer.data.part_files import part_file
 from snakesteer.errors import UserError
 from snakesteer.records.files import check_writable
 from snakesteer.report.exports.files import FILES as EXPORTS
@@ -135,26 +136,21 @@ def planned_power():
 
 def source_file(wildcards):
     """The file of the data folder that an official part is read from."""
-    if CONFIG.data.source != "folder":
-        return []
-    path = f"{CONFIG.data.folder}/{wildcards.official}.jsonl"
-    check_source(path)
-    return local(path)
+    return [] if CONFIG.data.source != "folder" else folder_file(wildcards.official)
 
 
-def check_source(path):
-    if not Path(path).is_file():
-        raise WorkflowError(
-            f"data.folder is {CONFIG.data.folder!r}, but {path} is not a file. Put train.jsonl "
-            "and test.jsonl there, or correct data.folder."
-        )
+def folder_file(official):
+    try:
+        return local(str(part_file(CONFIG.data.folder, CONFIG.data.part(official))))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 # Where a file is there already, Snakemake drops what an input function has to say.
 if CONFIG.data.source == "folder":
     for official in ("train", "test"):
         if Path(f"{CONFIG.results}/data/{official}.jsonl").exists():
-            check_source(f"{CONFIG.data.folder}/{official}.jsonl")
+            folder_file(official)
 
 
 def estimator_code(wildcards):

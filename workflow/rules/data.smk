@@ -1,10 +1,11 @@
 """Problems and splits.
 
-Inputs: the data source (generator, hub, or a folder with train.jsonl and test.jsonl).
+Inputs: the data source (generator, hub, or a folder with a file for each part).
 Outputs: data/{official}.jsonl, splits/{train,val,test}.jsonl, splits/manifest.json.
 Steps: read each official part by itself; draw the train split from the official train part, the
 validation split from the same or (data.validation_from) from the official test part, and the test split
-from the official test part, leaving out what duplicates train or validation.
+from the official test part, leaving out what duplicates train or validation. Of a source with one part,
+which is official train and test part both, what is left.
 The test part meets the others only in `test_split`, which nothing before the final test reads, and,
 where it holds validation, in `val_split`, which writes the validation problems alone.
 """
@@ -22,7 +23,11 @@ rule official_data:
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        **named(**section_params("data", "train", "val", "validation_from", "test")),
+        **named(
+            **section_params(
+                "data", "train", "val", "validation_from", "test", "near_duplicates"
+            )
+        ),
     script:
         "../scripts/official_data.py"
 
@@ -39,10 +44,15 @@ rule train_split:
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        **named(train=CONFIG.data.train, seed=CONFIG.data.seed),
-        # Only to say early that both do not fit; `input` keeps it out of the rerun triggers.
+        **named(train=CONFIG.data.train, seed=CONFIG.data.seed, near=CONFIG.data.near),
+        # Only to say early that all do not fit; `input` keeps them out of the rerun triggers.
         val=lambda wildcards, input: (
             CONFIG.data.val if CONFIG.data.validation_from == "train" else 0
+        ),
+        test=lambda wildcards, input: (
+            CONFIG.data.test
+            if CONFIG.data.one_part and CONFIG.data.validation_from == "train"
+            else 0
         ),
     script:
         "../scripts/train_split.py"
@@ -65,6 +75,7 @@ rule val_split:
             validation_from=CONFIG.data.validation_from,
             val=CONFIG.data.val,
             seed=CONFIG.data.seed,
+            near=CONFIG.data.near,
         ),
         # As above.
         test=lambda wildcards, input: CONFIG.data.test,
@@ -92,6 +103,7 @@ rule test_split:
             validation_from=CONFIG.data.validation_from,
             test=CONFIG.data.test,
             seed=CONFIG.data.seed,
+            near=CONFIG.data.near,
         ),
     script:
         "../scripts/test_split.py"

@@ -48,7 +48,10 @@ rule test_final:
                 "prompt_control",
                 "ledger",
             ),
-            validation_from=CONFIG.data.validation_from,
+            # Of one part that is all there is, a model knows either all problems or none.
+            validation_from=(
+                "test" if CONFIG.data.one_part else CONFIG.data.validation_from
+            ),
             # Generated problems are called so whatever data.task says.
             task="embedded" if CONFIG.data.source == "embedded" else CONFIG.data.task,
         ),

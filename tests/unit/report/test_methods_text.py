@@ -92,6 +92,18 @@ def test_how_the_model_was_asked(report):
     assert 'in its chat template (enable_thinking: false, effort: "low") and answered' in switched
 
 
+def test_a_set_of_one_part_with_groups(report):
+    evidence = report("left alone").evidence
+    assert "not even one that differs in its numbers alone." in methods_text(evidence)
+    one_part = {"source": "hub", "train_part": "test", "group_field": "seed_question"}
+    data = {**evidence.config["data"], **one_part}
+    record = {**evidence.provenance, "config": {**evidence.config, "data": data}}
+    manifest = {**evidence.manifest, "near_duplicates": "names"}
+    text = methods_text(replace(evidence, provenance=record, manifest=manifest))
+    assert "with seed 0, all from the source's part test; no two splits" in text
+    assert "differs in its numbers and names alone, and no seed_question." in text
+
+
 def test_a_steered_result(report):
     evidence = report("helps").evidence
     text = methods_text(evidence)

@@ -10,8 +10,9 @@ from transformers import AutoTokenizer
 
 from snakesteer.config import PromptConfig
 from snakesteer.data.embedded import generate_problems
-from snakesteer.data.problem import Problem, problem_from_row
+from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
+from snakesteer.data.rows import problem_from_row
 from snakesteer.errors import UserError
 from snakesteer.vectors.pairs import Pair, gold_vs_corrupted
 from snakesteer.vectors.reads import readable_pairs, texts_of_pairs
@@ -161,7 +162,7 @@ def test_too_few_that_can_be_read_name_what_to_do():
 
 def generated_pairs(count, steps, seed):
     rows = generate_problems(count, steps, seed)
-    problems = [problem_from_row(row, "e", n, "rows", n) for n, row in enumerate(rows)]
+    problems = [problem_from_row(row, f"rows-{n}") for n, row in enumerate(rows)]
     return gold_vs_corrupted(problems, seed)
 
 
