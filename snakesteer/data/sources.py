@@ -9,6 +9,8 @@ from snakesteer.data import embedded
 from snakesteer.data.problem import Problem, problem_from_row
 from snakesteer.errors import UserError
 from snakesteer.records.files import read_jsonl
+from snakesteer.records.library_causes import DATA
+from snakesteer.records.library_errors import told
 
 Part = Literal["train", "test"]
 
@@ -47,20 +49,14 @@ def _from_generator(data: DataConfig, part: Part) -> list[Problem]:
 def _from_hub(data: DataConfig, part: Part) -> list[Problem]:
     import datasets  # takes seconds, and only this source needs it
 
-    try:
+    subject = (
+        f"data.source is 'hub', but the {part} part of {data.hub_id!r} (configuration "
+        f"{data.hub_config!r}, revision {data.hub_revision!r})"
+    )
+    with told(DATA, subject, "cannot be loaded"):
         rows = datasets.load_dataset(
             data.hub_id, data.hub_config, split=part, revision=data.hub_revision
         )
-    # ConnectionError (offline) and DatasetNotFoundError are OSErrors; a configuration or split that
-    # does not exist is a ValueError; DatasetsError covers damaged and changed files.
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(
-            f"data.source is 'hub', but the {part} part of {data.hub_id!r} (configuration "
-            f"{data.hub_config!r}, revision {data.hub_revision!r}) cannot be loaded: {error}",
-            "Check data.hub_id, data.hub_config, data.hub_revision and the network, and that the "
-            "cache (HF_HOME) can be written. Without a network set data.source: folder and "
-            "data.folder to a folder with train.jsonl and test.jsonl, or data.source: embedded.",
-        ) from error
     place = f"{data.hub_id} {part} part"
     return _problems(data, part, place, ((index + 1, row) for index, row in enumerate(rows)))
 

@@ -85,6 +85,18 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"data": {"folder": "nowhere"}},
         ("nowhere/train.jsonl is not a file", "correct data.folder"),
     ),
+    "model not there": (
+        {"model": {"name": "./no model"}},
+        ("'./no model', but there is no such folder", "Name a folder"),
+    ),
+    "unset variable in a path": (
+        {"model": {"name": "${NOT_SET_ANYWHERE}/model"}},
+        ("model.name is '${NOT_SET_ANYWHERE}/model'", "'NOT_SET_ANYWHERE' is not set"),
+    ),
+    "vectors not there": (
+        {"steering": {"directions": ["file"], "vector_file": "none/{layer}.gguf"}},
+        ("none/1.gguf is not a file", "Correct the path"),
+    ),
     "ledger of test reads inside the results": (
         {"evaluation": {"ledger": "results/test_ledger"}},
         ("evaluation.ledger is 'results/test_ledger'", "Name a folder outside"),
@@ -235,13 +247,6 @@ def test_bad_models_are_explained(finished_copy: Project, name: str):
     shutil.rmtree(folder)
     check_refusal(finished_copy.snakemake(f"results/{target}"), *words)
     check_nothing_half_made(finished_copy, folder.name)
-
-
-def test_a_model_that_is_not_there(fresh_copy: Project):
-    overlay = {"model": {"name": "./no model"}}
-    run = fresh_copy.snakemake("results/model/info.json", overlay=overlay)
-    check_refusal(run, "'./no model', but there is no such folder", "Name a folder")
-    check_nothing_half_made(fresh_copy, "model")
 
 
 def test_a_hub_without_a_network(fresh_copy: Project):

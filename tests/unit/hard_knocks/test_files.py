@@ -1,8 +1,11 @@
 """Result files that are damaged, or something else than their names say."""
 
+import fcntl
 import pickle
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -45,6 +48,32 @@ def _other_hdf5(folder: Path) -> None:
         file["x"] = 1
 
 
+_held: list[Any] = []  # locks, as another process would hold them
+
+
+@pytest.fixture(autouse=True)
+def _released() -> Iterator[None]:
+    yield
+    for one in _held:
+        one.close()
+    _held.clear()
+
+
+def _locked_hdf5(folder: Path) -> None:
+    _held.append((folder / "file").open())
+    fcntl.flock(_held[-1], fcntl.LOCK_EX)
+
+
+def _locked_database(folder: Path) -> None:
+    _held.append(sqlite3.connect(folder / "file"))
+    _held[-1].execute("begin exclusive")
+
+
+def _as_folder(folder: Path) -> None:
+    (folder / "file").unlink()
+    (folder / "file").mkdir()
+
+
 GOOD: dict[str, tuple[Job, Job]] = {
     "HDF5": (_arrays, lambda folder: read_activations(folder / "file")),
     "tensors": (
@@ -62,9 +91,13 @@ GOOD: dict[str, tuple[Job, Job]] = {
     "study": (_database, lambda folder: read_db(folder / "file")),
 }
 ANEW = ("snakemake again",)
+LOCKED = ("is locked", "The file is whole", "Close what else has it open")
 BAD_FILES: dict[str, tuple[str, Harm, tuple[str, ...]]] = {
     "HDF5, truncated": ("HDF5", truncated("file"), ("not a readable activation file", *ANEW)),
     "HDF5, text": ("HDF5", written("file", "hello"), ("not a readable activation file", *ANEW)),
+    "HDF5, locked by another process": ("HDF5", _locked_hdf5, LOCKED),
+    "HDF5, gone": ("HDF5", lambda folder: (folder / "file").unlink(), ("does not exist", *ANEW)),
+    "HDF5, a folder": ("HDF5", _as_folder, ("not a readable activation file",)),
     "HDF5, something else": ("HDF5", _other_hdf5, ("not a readable activation file", *ANEW)),
     "tensors, truncated": ("tensors", truncated("file"), ("not a readable file of raw", *ANEW)),
     "tensors, pickled code": (
@@ -92,6 +125,8 @@ BAD_FILES: dict[str, tuple[str, Harm, tuple[str, ...]]] = {
         ("embedded-test-00000 is there more than once", *ANEW),
     ),
     "study, text": ("study", written("file", "hello" * 999), ("not a readable study", "journal")),
+    "study, truncated": ("study", truncated("file"), ("not a readable study", "journal")),
+    "study, locked by another process": ("study", _locked_database, LOCKED),
     "study, another database": ("study", _other_database, ("not a readable study", "journal")),
 }
 
@@ -108,5 +143,6 @@ def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
         read(folder)
         write_json(folder / "out", {})
 
-    check_knock(folder, job, harm, said, capsys)
+    message = check_knock(folder, job, harm, said, capsys)
+    assert said != LOCKED or "elete" not in message
     assert not (folder / "ran").exists()
