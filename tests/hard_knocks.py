@@ -6,7 +6,14 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.unit.hard_knocks import test_data, test_faults, test_files, test_limits, test_models
+from tests.unit.hard_knocks import (
+    test_configs,
+    test_data,
+    test_faults,
+    test_files,
+    test_limits,
+    test_models,
+)
 from tests.workflow import test_bad_inputs
 
 ROOT = Path(__file__).parents[1]
@@ -300,10 +307,11 @@ def sections() -> dict[str, list[tuple[str, str]]]:
         "Models": {name: words for name, (_, words) in test_models.BAD_MODELS.items()},
         "The hub": {name: words for name, (_, words) in test_models.HUB.items()},
         "Result files": {name: words for name, (_, _, words) in test_files.BAD_FILES.items()},
+        "Configs": {name: words for name, (_, words) in test_configs.BAD_CONFIGS.items()},
         "Limits": limits | layers | full,
     }
     whole = {
-        "Configs": {name: words for name, (_, words) in test_bad_inputs.BAD_CONFIGS.items()},
+        "Configs, in a whole run": {n: w for n, (_, w) in test_bad_inputs.BAD_CONFIGS.items()},
         "Data, in a whole run": {n: words for n, (_, words) in test_bad_inputs.BAD_DATA.items()},
         "Models, in a whole run": {
             n: words for n, (*_, words) in test_bad_inputs.BAD_MODELS.items()

@@ -51,19 +51,21 @@ def refuse_hub_adapter(name: str, revision: str | None) -> None:
 
 def _merge_first(name: str, adapter: Path) -> UserError:
     base = _base(adapter)
+    # Trainers leave the tokenizer beside the adapter, most of the time.
+    bare = Path(name).is_dir() and not list(Path(name).glob("tokenizer*"))
+    tokenizer = base if base and bare else name
     merged = f"{Path(name).name}-merged"
     of_base = f" for the model {base!r}" if base else ""
     return UserError(
         f"model.name is {name!r}, which holds a LoRA adapter{of_base} ({ADAPTER}) and no model "
         "(config.json)",
         f"Merge it into its base once, and set model.name to the folder {merged!r} that this "
-        "writes (`pip install peft` first; with the tokenizer of the base, where the adapter has "
-        "none):\n"
+        "writes (`pip install peft` first):\n"
         "  from peft import AutoPeftModelForCausalLM\n"
         "  from transformers import AutoTokenizer\n"
         f"  model = AutoPeftModelForCausalLM.from_pretrained({name!r})\n"
         f"  model.merge_and_unload().save_pretrained({merged!r})\n"
-        f"  AutoTokenizer.from_pretrained({name!r}).save_pretrained({merged!r})",
+        f"  AutoTokenizer.from_pretrained({tokenizer!r}).save_pretrained({merged!r})",
     )
 
 

@@ -6,6 +6,7 @@ from snakesteer.config import EMBEDDED_MODEL, EMBEDDED_MODEL_LAYERS, ModelConfig
 from snakesteer.errors import UserError
 from snakesteer.models.adapters import refuse_adapter_folder
 from snakesteer.records.files import read_json
+from snakesteer.records.library_causes import USER_FILE
 
 # Names that HuggingFace configs use for the number of decoder blocks.
 DEPTH_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
@@ -32,7 +33,7 @@ def depth_before_download(model: ModelConfig) -> int | None:
     if not config.is_file():
         config = _cached_config(model) or config
     if config.is_file():
-        values = read_json(config)
+        values = read_json(config, USER_FILE)
         values = values if isinstance(values, dict) else {}
         text = values.get("text_config")
         values = text if isinstance(text, dict) else values

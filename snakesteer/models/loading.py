@@ -308,7 +308,9 @@ def spread_ids(network: Any) -> torch.Tensor:
 @torch.inference_mode()
 def _check_logits(network: Any, device: torch.device, model: ModelConfig) -> None:
     """Refuse a model whose numbers overflow on their way, which would answer nonsense."""
-    logits = network(spread_ids(network).to(device), use_cache=False).logits
+    ids = spread_ids(network).to(device)
+    with explained(model.name):  # a config may say what its own architecture cannot compute
+        logits = network(ids, use_cache=False).logits
     # A model may rule tokens out with -inf.
     if logits.isnan().any() or not logits.isfinite().any(dim=-1).all():
         raise UserError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.errors import UserError
-from snakesteer.records.library_causes import RESULT, USER_FILE
+from snakesteer.records.library_causes import RESULT, USER_FILE, Stage
 from snakesteer.records.library_errors import told
 
 
@@ -70,13 +70,17 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, stage: Stage = RESULT) -> Any:
     """Read a JSON document.
+
+    Args:
+        path: The file.
+        stage: What it is, for the remedy: a result, which is made anew, or `USER_FILE`.
 
     Raises:
         UserError: The file is missing or is not JSON.
     """
-    with told(RESULT, str(path), "is not a JSON file"):
+    with told(stage, str(path), "is not a JSON file"):
         return json.loads(Path(path).read_text(encoding="utf-8"))
 
 

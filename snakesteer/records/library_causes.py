@@ -19,6 +19,7 @@ class Cause:
         classes: Names of exception classes, or of their bases.
         words: Parts of messages, in small letters.
         numbers: Of the system (`errno`).
+        private: Whether the library's words are not repeated, because they advise the contrary.
     """
 
     what: str
@@ -26,6 +27,7 @@ class Cause:
     classes: frozenset[str] = frozenset()
     words: tuple[str, ...] = ()
     numbers: frozenset[int] = frozenset()
+    private: bool = False
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,7 @@ MODEL = Stage(
             "A .bin file of weights holds more than numbers, and is not opened: it could run code",
             "Take a copy with safetensors.",
             words=("weights only load failed",),
+            private=True,
         ),
         Cause(
             "A weight file is damaged or incomplete",

@@ -39,8 +39,10 @@ def told(stage: Stage, subject: str, broken: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        words = type(error).__name__ if stage.private else in_words(error)
-        if cause := _first((*stage.causes, *ANYWHERE), error):
+        cause = _first((*stage.causes, *ANYWHERE), error)
+        private = stage.private or (cause is not None and cause.private)
+        words = type(error).__name__ if private else what_it_says(error)
+        if cause is not None:
             what = cause.what[0].lower() + cause.what[1:]
             raise UserError(f"{subject} {stage.fails}: {what} ({words})", cause.remedy) from error
         if isinstance(error, (OSError, *stage.content)) or raised_by(error) is not None:
@@ -51,7 +53,7 @@ def told(stage: Stage, subject: str, broken: str) -> Iterator[None]:
 def anywhere(error: BaseException) -> UserError | None:
     """What can strike at any line, explained; None for anything else."""
     cause = _first((*ANYWHERE, DATABASE_FAILS), error)
-    return UserError(f"{cause.what} ({in_words(error)})", cause.remedy) if cause else None
+    return UserError(f"{cause.what} ({what_it_says(error)})", cause.remedy) if cause else None
 
 
 def raised_by(error: BaseException) -> str | None:
@@ -73,7 +75,7 @@ def raised_by(error: BaseException) -> str | None:
     return None
 
 
-def in_words(error: BaseException) -> str:
+def what_it_says(error: BaseException) -> str:
     """Who raised an exception, its class, and its message, cut where that is long."""
     text = textwrap.shorten(str(error), width=_LONGEST, placeholder=" …")
     said = f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -96,4 +98,6 @@ def _shows(cause: Cause, error: BaseException) -> bool:
         return True
     # Python's own KeyError or ValueError, of a line of ours, may hold any words.
     own = type(error).__module__ == "builtins" and not isinstance(error, OSError | RuntimeError)
-    return (not own or raised_by(error) is not None) and any(word in str(error).lower() for word in cause.words)
+    return (not own or raised_by(error) is not None) and any(
+        word in str(error).lower() for word in cause.words
+    )

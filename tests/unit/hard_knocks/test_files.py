@@ -17,11 +17,14 @@ from safetensors.torch import save_file
 from snakesteer.config import DataConfig
 from snakesteer.data.problem import read_problems, write_problems
 from snakesteer.data.sources import load_official
+from snakesteer.evaluation.answers import read_answers, write_answers
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.tensors import read_tensors, write_tensors
 from snakesteer.search.database import read_db
 from snakesteer.vectors.activations import read_activations
+from snakesteer.vectors.pairs import gold_vs_corrupted, read_pairs, write_pairs
 from tests.unit.hard_knocks.harm import Harm, Job, Payload, check_knock, truncated, written
+from tests.unit.search.fakes import answers_of
 
 
 # The file, a good one, and how it is read.
@@ -88,6 +91,16 @@ GOOD: dict[str, tuple[Job, Job]] = {
         lambda folder: write_problems(folder / "file", load_official(DataConfig(), "test")[:4]),
         lambda folder: read_problems(folder / "file"),
     ),
+    "pairs": (
+        lambda folder: write_pairs(
+            folder / "file", gold_vs_corrupted(load_official(DataConfig(), "train")[:4], seed=0)
+        ),
+        lambda folder: read_pairs(folder / "file"),
+    ),
+    "answers": (
+        lambda folder: write_answers(folder / "file", answers_of([1, 0])),
+        lambda folder: read_answers(folder / "file"),
+    ),
     "study": (_database, lambda folder: read_db(folder / "file")),
 }
 ANEW = ("snakemake again",)
@@ -123,6 +136,16 @@ BAD_FILES: dict[str, tuple[str, Harm, tuple[str, ...]]] = {
         "split",
         lambda folder: (folder / "file").write_text((folder / "file").read_text() * 2),
         ("embedded-test-00000 is there more than once", *ANEW),
+    ),
+    "pairs, other fields": (
+        "pairs",
+        written("file", '{"id": "x", "question": "?"}\n'),
+        ("line 1: not a contrast pair", "Delete the file"),
+    ),
+    "answers, other fields": (
+        "answers",
+        written("file", '{"id": "x"}\n'),
+        ("is not a file of graded answers", *ANEW),
     ),
     "study, text": ("study", written("file", "hello" * 999), ("not a readable study", "journal")),
     "study, truncated": ("study", truncated("file"), ("not a readable study", "journal")),

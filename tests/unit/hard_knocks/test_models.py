@@ -154,7 +154,10 @@ BAD_MODELS: Knocks = {
     "no folder": (shutil.rmtree, ("there is no such folder", "Name a folder")),
     "an empty folder": (without("*"), (NOT_LOADED, "a local folder needs config.json")),
     "a config that is a list": (written("config.json", "[]"), (NOT_LOADED, "config.json")),
-    "a config that is no JSON": (written("config.json", "{"), ("is not a JSON file",)),
+    "a config that is no JSON": (
+        written("config.json", "{"),
+        ("config.json is not a JSON file", "that the file is whole"),
+    ),
     "a config without model_type": (written("config.json", "{}"), (NOT_LOADED, "config.json")),
     "a file in place of the folder": (as_file, ("which is a file", "Set model.name to its folder")),
     "a LoRA adapter": (

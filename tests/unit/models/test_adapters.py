@@ -42,6 +42,11 @@ def test_a_folder(tmp_path, look):
     with pytest.raises(UserError) as error:
         look(ModelConfig(name=str(folder)))
     check_said(error, str(folder), "my 'lora'-merged")
+    assert f"AutoTokenizer.from_pretrained({BASE!r})" in str(error.value)
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError) as error:
+        look(ModelConfig(name=str(folder)))
+    assert f"AutoTokenizer.from_pretrained({str(folder)!r})" in str(error.value)
     assert f"for the model {BASE!r}" in str(error.value)
 
 

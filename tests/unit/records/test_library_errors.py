@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from snakesteer.errors import UserError
 from snakesteer.records import library_causes
 from snakesteer.records.library_causes import ANYWHERE, Cause, Stage
-from snakesteer.records.library_errors import anywhere, in_words, raised_by, told
+from snakesteer.records.library_errors import anywhere, what_it_says, raised_by, told
 from snakesteer.records.logs import script_log
 
 STAGES = {name: one for name, one in vars(library_causes).items() if isinstance(one, Stage)}
@@ -75,9 +75,9 @@ class TestWhoRaisedIt:
 
     def test_in_words(self):
         error = raised("raise ValueError('no\\n such  thing ' + 'x' * 999)", "transformers.a")
-        assert in_words(error).startswith("in transformers: ValueError: no such thing")
-        assert len(in_words(error)) < 500
-        assert in_words(raised("raise KeyError")) == "KeyError"
+        assert what_it_says(error).startswith("in transformers: ValueError: no such thing")
+        assert len(what_it_says(error)) < 500
+        assert what_it_says(raised("raise KeyError")) == "KeyError"
 
 
 class TestStages:
