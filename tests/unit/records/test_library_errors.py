@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from snakesteer.errors import UserError
 from snakesteer.records import library_causes
 from snakesteer.records.library_causes import ANYWHERE, Cause, Stage
-from snakesteer.records.library_errors import anywhere, what_it_says, raised_by, told
+from snakesteer.records.library_errors import anywhere, raised_by, told, what_it_says
 from snakesteer.records.logs import script_log
 
 STAGES = {name: one for name, one in vars(library_causes).items() if isinstance(one, Stage)}
