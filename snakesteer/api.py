@@ -24,6 +24,7 @@ from snakesteer.config import EMBEDDED_MODEL, Config, Device, Section
 from snakesteer.config.load import load_config, overlaid
 from snakesteer.errors import UserError
 from snakesteer.records.files import read_json, write_text
+from snakesteer.records.paths import expanded
 from snakesteer.study.table import read_table
 
 SNAKEFILE = Path(__file__).parents[1] / "Snakefile"
@@ -286,7 +287,7 @@ def run_workflow(
             "Clone the repository and install it from there (`pip install --editable .`), or run "
             "Python in the clone.",
         )
-    folder = Path(folder).resolve()
+    folder = Path(expanded(str(folder), "folder")).resolve()
     results = folder / config.results
     path = results / "config.yaml"
     values = config.model_dump(mode="json")

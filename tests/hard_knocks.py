@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.unit.hard_knocks import (
+    test_configs,
     test_data,
     test_faults,
     test_files,
@@ -230,6 +231,36 @@ SINGLE = [
         "test_offloaded_numbers_that_are_not_finite_are_found",
     ),
     (
+        "a search on a study that has more trials than `search.n_trials`",
+        "all of them count; log, best_config.json and the result say so",
+        "tests/unit/search/test_run.py",
+        "test_a_study_that_has_more_trials_than_are_asked_for",
+    ),
+    (
+        "`~`, `$HOME` and `${DATA}` in the paths of a config",
+        "fine: written out, and recorded so",
+        "tests/unit/hard_knocks/test_limits.py",
+        "test_home_and_variables_are_written_out_in_every_path",
+    ),
+    (
+        "a wrong shape, a missing key or a division by zero in our own code",
+        "a traceback: a bug never looks like bad input",
+        "tests/unit/records/test_library_errors.py",
+        "test_a_bug_keeps_its_traceback",
+    ),
+    (
+        "a GPU that is taken, broken or too new; no C compiler; no more threads (simulated)",
+        "refused, with what to look at and the keys to change",
+        "tests/unit/records/test_library_errors.py",
+        "test_what_can_strike_anywhere",
+    ),
+    (
+        "a results folder on a file system without locks (simulated)",
+        'refused: "The file system has no locks"',
+        "tests/unit/records/test_library_errors.py",
+        "test_what_can_strike_anywhere",
+    ),
+    (
         "one test problem",
         '"inconclusive", whatever came out',
         "tests/unit/hard_knocks/test_limits.py",
@@ -342,11 +373,13 @@ def sections() -> dict[str, list[tuple[str, str]]]:
         "Data": {name: words for name, (_, words) in test_data.BAD_DATA.items()},
         "Models": {name: words for name, (_, words) in test_models.BAD_MODELS.items()},
         "Chat templates": {n: words for n, (_, words) in test_templates.BAD_TEMPLATES.items()},
+        "The hub": {name: words for name, (_, words) in test_models.HUB.items()},
         "Result files": {name: words for name, (_, _, words) in test_files.BAD_FILES.items()},
+        "Configs": {name: words for name, (_, words) in test_configs.BAD_CONFIGS.items()},
         "Limits": limits | layers | full,
     }
     whole = {
-        "Configs": {name: words for name, (_, words) in test_bad_inputs.BAD_CONFIGS.items()},
+        "Configs, in a whole run": {n: w for n, (_, w) in test_bad_inputs.BAD_CONFIGS.items()},
         "Data, in a whole run": {n: words for n, (_, words) in test_bad_inputs.BAD_DATA.items()},
         "Models, in a whole run": {
             n: words for n, (*_, words) in test_bad_inputs.BAD_MODELS.items()

@@ -27,7 +27,7 @@ from snakesteer.config.model import (
 from snakesteer.config.pairs import PairKind, PairsConfig, ReadPosition
 from snakesteer.config.runs import ReplicatesConfig
 from snakesteer.config.search import SearchConfig
-from snakesteer.config.section import Section, check_braces
+from snakesteer.config.section import Section, check_braces, written_out
 from snakesteer.config.steering import (
     After,
     Direction,
@@ -106,7 +106,7 @@ class Config(Section):
     @field_validator("results")
     @classmethod
     def _no_wildcards(cls, value: str) -> str:
-        return check_braces("results", value)
+        return check_braces("results", written_out("results", value))
 
     @model_validator(mode="after")
     def _methods_keys_are_keys(self) -> "Config":

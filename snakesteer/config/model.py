@@ -1,11 +1,10 @@
 """The model and the problems."""
 
-import os
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from snakesteer.config.section import Section, check_braces
+from snakesteer.config.section import Section, check_braces, written_out
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
@@ -62,7 +61,12 @@ class ModelConfig(Section):
     @field_validator("name")
     @classmethod
     def _no_wildcards(cls, value: str) -> str:
-        return check_braces("model.name", value)
+        return check_braces("model.name", written_out("model.name", value))
+
+    @field_validator("gguf_file")
+    @classmethod
+    def _written_out(cls, value: str | None) -> str | None:
+        return None if value is None else written_out("model.gguf_file", value)
 
     @model_validator(mode="after")
     def _gpus_are_used(self) -> "ModelConfig":
@@ -184,8 +188,8 @@ class DataConfig(Section):
 
     @field_validator("folder")
     @classmethod
-    def _home(cls, value: str | None) -> str | None:
-        return None if value is None else check_braces("data.folder", os.path.expanduser(value))
+    def _written_out(cls, value: str | None) -> str | None:
+        return value and check_braces("data.folder", written_out("data.folder", value))
 
     @model_validator(mode="after")
     def _folder_is_named(self) -> "DataConfig":

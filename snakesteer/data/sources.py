@@ -10,7 +10,8 @@ from snakesteer.data import embedded
 from snakesteer.data.part_files import LINES, NumberedRows, part_file, read_part
 from snakesteer.data.problem import Problem
 from snakesteer.data.rows import Fields, Source, problems_from_rows
-from snakesteer.errors import UserError
+from snakesteer.records.library_causes import DATA
+from snakesteer.records.library_errors import told
 
 Part = Literal["train", "test"]
 
@@ -52,40 +53,15 @@ def _from_generator(data: DataConfig, part: Part) -> list[Problem]:
 def _from_hub(data: DataConfig, part: str) -> list[Problem]:
     import datasets  # takes seconds, and only this source needs it
 
-    try:
+    subject = (
+        f"data.source is 'hub', but the {part} part of {data.hub_id!r} (configuration "
+        f"{data.hub_config!r}, revision {data.hub_revision!r})"
+    )
+    with told(DATA, subject, "cannot be loaded"):
         rows = datasets.load_dataset(
             data.hub_id, data.hub_config, split=part, revision=data.hub_revision
         )
-    # ConnectionError (offline) and DatasetNotFoundError are OSErrors; a configuration or split that
-    # does not exist is a ValueError; DatasetsError covers damaged and changed files; a data set
-    # that is a Python script is a RuntimeError.
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(
-            f"data.source is 'hub', but the {part} part of {data.hub_id!r} (configuration "
-            f"{data.hub_config!r}, revision {data.hub_revision!r}) cannot be loaded: {error}",
-            _hub_remedy(str(error)),
-        ) from error
     return _problems(data, part, f"{data.hub_id} {part} part", "row", [*enumerate(rows, start=1)])
-
-
-def _hub_remedy(error: str) -> str:
-    if "scripts are no longer supported" in error:
-        return (
-            "A set that is made by a Python script is not run. Set data.hub_revision to the hub's "
-            "own conversion, 'refs/convert/parquet' (or its commit, which is pinned), if the set "
-            "has that branch; or name a copy of the set without a script; or download its files "
-            "and set data.source: folder."
-        )
-    if "split" in error and ("Should be one of" in error or "Available splits" in error):
-        return (
-            "Set data.train_part and data.test_part to parts that the set has. Where it has only "
-            "one, name it in both: all splits are then drawn from it, and share no problem."
-        )
-    return (
-        "Check data.hub_id, data.hub_config, data.hub_revision and the network, and that the "
-        "cache (HF_HOME) can be written. Without a network set data.source: folder and "
-        "data.folder to a folder with train.jsonl and test.jsonl, or data.source: embedded."
-    )
 
 
 def _from_folder(data: DataConfig, part: str) -> list[Problem]:

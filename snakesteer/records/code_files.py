@@ -19,8 +19,11 @@ _PLUMBING = (
     "config",
     "errors",
     "records.files",
+    "records.library_causes",
+    "records.library_errors",
     "records.logs",
     "records.machine",
+    "records.paths",
     "records.versions",
 )
 PLUMBING = frozenset(f"snakesteer.{name}" for name in _PLUMBING)

@@ -133,7 +133,7 @@ def _search(evidence: Evidence) -> list[str]:
     return [
         f"{searched} (between {low:g} and {high:g}: "
         f"{strength_words(steering)}) {'were' if ' and ' in searched else 'was'} searched on the "
-        f"validation split in {search['n_trials']} trials of Optuna [@akiba2019optuna] with "
+        f"validation split in {len(evidence.trials)} trials of Optuna [@akiba2019optuna] with "
         f"{SAMPLERS[search['sampler']]} and seed {search['seed']}"
         + (f"; hopeless trials were ended early by {pruner}." if pruner else "."),
         f"The unsteered model was trial 0; {rule}.",

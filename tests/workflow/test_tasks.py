@@ -15,10 +15,11 @@ from tests.workflow.project import Project, problem_rows, read_rows, write_rows
 
 pytestmark = pytest.mark.workflow
 
-RESULTS = """results/a'b "c" #d %e $HOME;f 数据"""
+RESULTS = """results/a'b "c" #d %e $(HOME);f 数据"""
 OVERLAY = {
     "results": RESULTS,
     "data": {
+        "folder": "${TASK_DATA}/problems",
         "task": "pens",
         "question_fields": ["Body", "Question"],
         "answer_field": "Answer",
@@ -45,7 +46,8 @@ def rows_of_the_task():
         }
 
 
-def test_a_task_with_bare_numbers(fresh_copy: Project):
+def test_a_task_with_bare_numbers(fresh_copy: Project, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TASK_DATA", str(fresh_copy.folder))
     rows = list(rows_of_the_task())
     write_rows(fresh_copy.folder / "problems" / "train.jsonl", rows[:40])
     write_rows(fresh_copy.folder / "problems" / "test.jsonl", rows[40:])

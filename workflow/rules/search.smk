@@ -165,6 +165,10 @@ rule best_config:
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        **named(seed=CONFIG.search.seed, **SELECTION),
+        **named(
+            seed=CONFIG.search.seed,
+            n_trials=CONFIG.search.n_trials,
+            **SELECTION,
+        ),
     script:
         "../scripts/best_config.py"

@@ -181,5 +181,5 @@ def test_missing_and_doubled_runs_are_refused(tmp_path):
     folder = write_run(tmp_path / "a")
     with pytest.raises(UserError, match="named twice"):
         table_of_runs([folder, tmp_path / "b" / ".." / "a"])
-    with pytest.raises(UserError, match=r"test_final\.json does not exist"):
+    with pytest.raises(UserError, match=r"test_final\.json cannot be read: it does not exist"):
         table_of_runs([folder, tmp_path / "c"])
