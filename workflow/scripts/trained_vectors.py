@@ -20,17 +20,10 @@ with script_log(snakemake.log[0]):
     loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
     prompter, rest = open_prompter(params, given.train, loaded.tokenizer)
     layers = list(params.layers)
+    solutions = read_jsonl(given.solutions) if given.solutions else []
     source = source_of(given.info, loaded, prompter)
     vectors, learner, told = train_vectors(
-        Task(
-            loaded,
-            prompter,
-            rest,
-            read_jsonl(given.solutions) if given.solutions else [],
-            layers,
-            params.scope,
-            params.first_k,
-        ),
+        Task(loaded, prompter, rest, solutions, layers, params.scope, params.first_k),
         training,
         section(GenerationConfig, "generation", params),
         lambda: open_sampler(params, loaded, prompter, training.temperature),
