@@ -100,7 +100,7 @@ class AnswerQueue:
         self._session = session
         self._prompter = prompter
         self._generation = generation
-        self._chat = chat_marks(prompter)
+        self._chat = chat_marks(prompter.tokenizer, prompter.text("A"))
         self._waiting: dict[int, tuple[Problem, Request]] = {}
 
     def add(

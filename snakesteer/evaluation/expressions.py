@@ -12,8 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 _LONGEST = 120  # characters
-_DEEPEST = 5  # open brackets; the parser's time grows fast with them
+_DEEPEST = 4  # open brackets; the parser's time grows fast with them
 _LARGEST_POWER = 200  # product of all exponents
+_LARGEST = 10**50  # of numerator and denominator
+_SIDE_BY_SIDE = re.compile(r"[0-9]\s+[.0-9]")  # no product
 _KNOWN = re.compile(
     r"(?:(?<![0-9])[0-9]{1,30}(?![0-9])|[\s.+*/×÷·⋅()\[\]{}-]"
     r"|\^\s*(?:-?[0-9]{1,3}|\{\s*-?[0-9]{1,3}\s*\}|\(\s*-?[0-9]{1,3}\s*\))(?!\s*\^)"
@@ -43,7 +45,7 @@ def expression_value(latex: str) -> Fraction | None:
 
 
 def _computable(latex: str) -> bool:
-    if len(latex) > _LONGEST or _KNOWN.fullmatch(latex) is None:
+    if len(latex) > _LONGEST or _KNOWN.fullmatch(latex) is None or _SIDE_BY_SIDE.search(latex):
         return False
     depth = 0
     for char in latex:
@@ -68,6 +70,8 @@ def _math_verify() -> tuple[Any, Any, Any]:
     def rational(expression: Any) -> Fraction | None:
         exact = {number: Rational(str(number)) for number in expression.atoms(Float)}
         value = expression.xreplace(exact).doit()
-        return Fraction(int(value.p), int(value.q)) if value.is_Rational else None
+        if not value.is_Rational or max(abs(int(value.p)), int(value.q)) > _LARGEST:
+            return None
+        return Fraction(int(value.p), int(value.q))
 
     return parse, [LatexExtractionConfig()], rational

@@ -35,26 +35,46 @@ _DECORATION = re.compile(r"(?:[^\w\\$€£¥₹₩₽.(+-]|-(?= )){0,40}")
 _HASHES = re.compile(r"#{4,}")
 _ANSWER = (
     r"(?:(?:the |my |our )?(?:final |correct )?(?:answer|result|total|solution)(?: is)?"
-    r"|so|therefore|thus|hence|x)"
+    r"|so|therefore|thus|hence)"
 )
-_ANSWER_WORDS = re.compile(rf"{_ANSWER}(?:[ ,:=]{{1,3}}|\n)", re.IGNORECASE)
-_HEADING = re.compile(r"\(?([0-9]{1,2})(?:[.):]{1,2}|(?= [-—]))[ *—-]{0,4}(?=[^\W\d_])")
+_ANSWER_WORDS = re.compile(
+    rf"{_ANSWER}(?:[ ,:=]{{1,3}}|\n)|(?:[^\W\d_]{{1,20}} ){{0,3}}[^\W\d_]{{1,20}} ?= ?",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(r"\(?([0-9]{1,2})([.):]{1,2}|(?= [-—])|(?= [A-Z]))[ *—-]{0,4}(?=[^\W\d_])")
 _STATED = re.compile(
     r"\banswers?\b[^.:\n=0-9]{0,80}?\b(?:is|are|was|be|equals|becomes)\b(?! not\b)[ :=]{0,3}"
-    r"|\b(?:answer|ans\.?)(?!\w)(?P<colon>[^\w.\n:=]{0,5}(?:\([^()\n]{0,40}\)|(?:to|in|for)\b[^.:\n=]{0,60})?"
-    r"[^\w.\n:=]{0,5}(?:[:=→]|->)|[^\w.\n]{0,5}\n)|<answer>|答案(?:是|为|:)",
+    r"|\banswer of (?=\W{0,3}[0-9])"
+    r"|(?P<final>final )?\b(?:answer|ans\.?)(?!\w)"
+    r"(?P<colon>[^\w.\n:=]{0,5}(?:\([^()\n]{0,40}\)|(?:to|in|for)\b[^.:\n=]{0,60})?"
+    r"[^\w.\n:=]{0,5}(?:[:=→]|->)|[^\w.\n]{0,5}\n)|<(?:final_)?answer>|答案(?:是|为|:)",
     re.IGNORECASE,
 )
 _IS_THE_ANSWER = re.compile(
-    r"\b(?:is|as|being) (?:the|our|my|your) (?:final |correct |right )?answer\b", re.IGNORECASE
+    r"\b(?:is|as|being|was|would be) (?:the|our|my|your) (?:final |correct |right )?answer\b",
+    re.IGNORECASE,
+)
+# Behind a statement, what takes it back.
+_CORRECTED = re.compile(
+    r"\b(?:it|that|this) should (?:actually |really |instead |rather )?(?:be|have been)\b"
+    r"|\bcorrection\b[ :]{0,3}|\bactually,? (?:it|that)(?:'s| is)\b",
+    re.IGNORECASE,
 )
 _UP_TO_IT = re.compile(r"\W*(?:[^\W\d_]{1,20}\W*){0,2}")
 # Words that tell how the answer is found, with numbers that are not it.
 _METHOD = re.compile(
-    r"\b(?:by|from|not|if|sum|difference|product|quotient|ratio|between|add\w*|subtract\w*"
-    r"|multipl\w*|divid\w*|calculat\w*|find\w*|comput\w*|wrong|incorrect)\b",
+    r"\b(?:by|from|not|if|sum|difference|product|quotient|ratio|add\w*|subtract\w*"
+    r"|multipl\w*|divid\w*|calculat\w*|find\w*|comput\w*|wrong|incorrect|correct|reasonable"
+    r"|consistent|because|since|when|after|before|than)\b",
     re.IGNORECASE,
 )
+_BETWEEN = re.compile(r"\bbetween \W{0,3}[0-9.]+[^.]{0,20} and \W{0,3}[0-9]", re.IGNORECASE)
+# Behind the first number of a sentence, what tells that it is not the last.
+_GOES_ON = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|makes?|gives?|gets?|leaves?|costs?|so|then|and|total)\b",
+    re.IGNORECASE,
+)
+_BRACKETS = re.compile(r"\([^()]*\)")
 _SENTENCE = re.compile(r"[.!?](?=\s|$)|\n")
 _BOLD_LABEL = re.compile(
     r"(?:step|part|problem|question|day|week|case|example|exercise|option|round|note|method|phase"
@@ -127,7 +147,7 @@ def _hashes(text: str) -> Iterator[Reading]:
     headings = [_HEADING.match(piece) for piece in pieces]
     steps = {0, *(int(heading[1]) for heading in headings if heading)}
     for piece, heading in zip(reversed(pieces), reversed(headings), strict=True):
-        if heading and int(heading[1]) - 1 in steps:
+        if heading and int(heading[1]) - 1 in steps and (heading[2] or {1, 2} <= steps):
             yield None
         else:
             while words := _ANSWER_WORDS.match(piece):
@@ -138,12 +158,15 @@ def _hashes(text: str) -> Iterator[Reading]:
 def _statements(text: str) -> Iterator[Reading]:
     """What "the answer is", "answer:" and "… is the answer" state, the last first."""
     marks = [*_STATED.finditer(text), *_IS_THE_ANSWER.finditer(text)]
+    if marks:
+        marks += _CORRECTED.finditer(text, min(mark.end() for mark in marks))
     first = re.search("[0-9]", text)
     for mark in sorted(marks, key=re.Match.end, reverse=True):
         if mark.re is _IS_THE_ANSWER:
             yield _in_front(text[max(0, mark.start() - 60) : mark.start()])
         else:
-            opening = mark["colon"] is not None and first and mark.end() <= first.start()
+            label = mark.re is _STATED and mark["colon"] is not None and mark["final"] is None
+            opening = label and first is not None and mark.end() <= first.start()
             piece = _undecorated(text[mark.end() : mark.end() + _PIECE])
             yield _opening(piece, text[mark.end() :]) if opening else _in_sentence(piece)
 
@@ -161,6 +184,8 @@ def _in_sentence(piece: str) -> Reading:
     if reading is None:
         sentence = _sentence(piece)
         number = EXPRESSION.search(sentence)
+        if number and _BETWEEN.search(sentence):
+            return UNCLEAR
         if number and ("=" in sentence or not _METHOD.search(sentence[: number.start()])):
             return stated_value(sentence[number.start() :])
     return reading
@@ -175,14 +200,19 @@ def _opening(piece: str, behind: str) -> Reading:
     number = EXPRESSION.search(sentence)
     if number is None:
         return None
+    if _BETWEEN.search(sentence):
+        return UNCLEAR
     reading = stated_value(sentence[number.start() :])
-    line = piece.partition("\n")[0]
     if "=" in sentence:
         return reading if behind.count("=") == sentence.count("=") else None
-    if re.search("[0-9]", line[number.end() :]):
+    rest = _BRACKETS.sub("", sentence[number.end() :])
+    if re.search("[0-9]", rest) and (number.start() or _GOES_ON.search(rest)):
         return None
-    ends = re.match(r"\W*(?:\n\s*\n|$)", piece[len(sentence) :])
-    return reading if ends or number.start() == 0 else None
+    if number.start() == 0 and not rest.strip():
+        return reading  # "Answer: 18. Check: …"
+    after = piece[len(sentence) :]
+    ends = r"[^0-9\n]*(?:\n|$)" if number.start() == 0 else r"\W*(?:\n\s*\n|$)"
+    return reading if re.match(ends, after) else None
 
 
 def _bold(text: str) -> Iterator[Reading]:
@@ -203,7 +233,9 @@ def _last_number(text: str) -> Iterator[Reading]:
     if start:
         start = max(start, text.find(" ", start, last))
     for number in reversed(list(EXPRESSION.finditer(text[: last + 60], start))):
-        if not re.search(r"[A-Za-z]\^\{?$", text[max(0, number.start() - 3) : number.start()]):
+        if re.search("[0-9]:$", text[max(0, number.start() - 2) : number.start()]):
+            yield UNCLEAR
+        elif not re.search(r"[A-Za-z] ?\^\{?$", text[max(0, number.start() - 4) : number.start()]):
             yield expression_in(number)
 
 

@@ -1,10 +1,11 @@
 """Is a generated solution right? Three answers: our numeric match and lm-evaluation-harness's two.
 
 The numeric match is the objective everywhere: it compares the value of the final answer, wherever
-and however it is written (`snakesteer.evaluation.final_answer`). ``strict`` and ``flexible`` are the filters of the task ``gsm8k`` (version 3.0) of
-EleutherAI/lm-evaluation-harness, reproduced to the letter with their quirks, so that results can be
-set beside published ones. The harness also stops generation at ``Question:``, ``</s>`` and
-``<|im_end|>``; a text cut elsewhere may be graded differently by its filters, not by ours.
+and however it is written (`snakesteer.evaluation.final_answer`). ``strict`` and ``flexible`` are
+the filters of the task ``gsm8k`` (version 3.0) of EleutherAI/lm-evaluation-harness, reproduced to
+the letter with their quirks, so that results can be set beside published ones. The harness also
+stops generation at ``Question:``, ``</s>`` and ``<|im_end|>``; a text cut elsewhere may be graded
+differently by its filters, not by ours.
 """
 
 import re

@@ -26,13 +26,10 @@ _GROUPED = re.compile(
     r"|(?<![\d.,])[0-9]{1,2}(?:,[0-9]{2}(?!\d))++,[0-9]{3}(?!\d|,\d)"  # Indian: 1,00,000
 )
 _NOT_A_DIGIT = re.compile(r"[^0-9]")
+_RAISED = re.compile("(?<=[0-9)])[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}")
 _SPACE = re.compile(rf"[{_SPACES}\t]|(?<!\\)\\[,;: ]")
 
-# Formulas. Behind "$" as a currency a blank or a word follows sooner or later, and "$5 + $6" has a
-# blank before the second "$" and a digit behind it.
-_DOLLARS = re.compile(r"(?<!\\)\$\$?(?!\s)((?:\\.|[^$\\]){1,300}+)(?<!\s)\$\$?(?!\d)")
-_DISPLAYED = re.compile(r"(?<!\\)\$\$\s{1,3}((?:\\.|[^$\\]){1,300}+)\$\$")
-_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?![A-Za-z]*\})|\n\n")
+_DOLLAR = re.compile(r"\\?\$(?! ?[-+]?[.0-9])")  # of a formula, or behind an amount
 _WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|mbox|bm|boldsymbol"
     r"|operatorname)[ ]?\{([^{}]*)\}"
@@ -60,25 +57,20 @@ _CHARACTERS = _Characters()
 def plain_text(text: str) -> str:
     """The text in one way of writing, see the module."""
     if not text.isascii():
+        text = _RAISED.sub(lambda match: "^" + unicodedata.normalize("NFKC", match[0]), text)
         text = _KEYCAP.sub("", text).translate(_CHARACTERS)
     if "\\" in text:
         text = text.replace("{,}", ",").replace(r"{\,}", r"\,").replace(r"\!", "")
     text = _GROUPED.sub(lambda match: _NOT_A_DIGIT.sub("", match[0]), text)
     text = _SPACE.sub(" ", text)
     if "$" in text:
-        text = _DISPLAYED.sub(r" \1 ", text)
-        text = _DOLLARS.sub(lambda match: match[0] if _is_prose(match[1]) else match[1], text)
+        text = _DOLLAR.sub("", text)
     if "\\" in text:
         for _ in range(3):  # wrapped in one another
             text = _WRAPPED.sub(r" \1 ", text)
         text = _FOR_THE_EYE.sub(" ", text)
         text = _OPERATOR.sub(lambda match: _OPERATORS[match[1] or match[2]], text)
     return _BLANKS.sub(" ", text)
-
-
-def _is_prose(between_dollars: str) -> bool:
-    r"""Whether words stand between two ``$``, outside ``\text{…}``: then they are currencies."""
-    return _WORDS.search(_WRAPPED.sub("", between_dollars)) is not None
 
 
 def _ascii(code: int) -> str:

@@ -28,7 +28,7 @@ _LONGEST_NUMBER = 50  # characters; no answer has more, and larger ones take lon
 # Blanks, brackets and words are counted, so that no repetition of them takes n² steps.
 _CURRENCY = r"(?:(?:US|[AC])?\\?\$|[€£¥₹₩₽]|\b(?:USD|EUR|GBP|INR|Rs\.?)(?=[ 0-9]))"
 # A minus right behind a digit, a letter or a bracket is an operator or a hyphen.
-_SIGN = r"(?:(?<![\w.)\]}])[-+])?"
+_SIGN = r"(?:(?<![\w.)\]}])[-+]|\bnegative )?"
 _NUMBER = r"(?:[0-9]++(?:\.[0-9]++)?|\.[0-9]++)(?:[eE][-+]?[0-9]{1,2}(?![\w.]))?"
 _MIXED = r"[0-9]++ (?:and )?[0-9]++/[0-9]++(?![0-9/])"
 _LATEX = (
@@ -51,8 +51,19 @@ _SIDE = rf"{_TERM}{_UNIT}(?:{_OPERATOR}{_TERM}{_UNIT})*+"
 EXPRESSION = re.compile(rf"{_TERM}(?:{_OPERATOR}{_TERM})*+")
 _CHAIN = re.compile(rf"{_SIDE}(?: {{0,3}}(?:[=≈]|equals) {{0,3}}(?P<side>{_SIDE}))++")
 _RANGE = re.compile(rf"{_CURRENCY}?({_NUMBER})--?{_CURRENCY}?({_NUMBER})")
-_MORE = re.compile(r":[0-9]|[.,'][0-9]|/[0-9]| ?(?:to|or|through|until|~) ?\\?\$?[0-9]")
+_MORE = re.compile(
+    r"[_^]|\.?\\(?:pi|sqrt|overline|bar|dot|pm|[dtc]?frac|binom)"
+    r"|:[0-9]|[.,'][0-9]|/[0-9]| ?(?:to|or|through|until|~) ?\\?\$?[0-9]"
+)
 _LIST = re.compile(rf"(?: ?(?:, and|,|;|and|&) ?{_TERM})++[\W_]*")
+_SECOND = re.compile(  # 2 hours and 30 minutes
+    r" ?(?:years?|months?|weeks?|days?|hours?|hrs?|h|min(?:ute)?s?|feet|foot|ft|dollars?"
+    r"|pounds?|lbs?|k[gm]|meters?|m),?(?: and)? ?[0-9.]{1,9}"
+    r" ?(?:months?|weeks?|days?|hours?|min(?:ute)?s?|m|sec(?:ond)?s?|s|inch(?:es)?|in|cents?"
+    r"|ounces?|oz|grams?|g|meters?|cm)\b",
+    re.IGNORECASE,
+)
+_BY_BLANKS = re.compile(rf"{_CURRENCY}?([0-9]{{1,3}}(?: [0-9]{{3}})++)(?![\w./:,-][0-9]|[0-9])")
 _FACTOR = re.compile(r"k\b|[ ](?:hundred|thousand|million|billion|trillion)\b", re.IGNORECASE)
 _FACTORS = {"k": 3, "hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _AND_PART = re.compile(r" and (?:an? |one |1 )?(half|third|quarter|fourth)\b")
@@ -80,6 +91,8 @@ def stated_value(text: str) -> Reading:
         if last and EXPRESSION.search(side, last.end() - start) is None:
             return expression_in(last)
         return _value("".join(_PARTS_OF_SIDE.findall(side)))
+    if groups := _BY_BLANKS.match(text):
+        return Fraction(groups[1].replace(" ", ""))
     match = EXPRESSION.match(text)
     return None if match is None else expression_in(match)
 
@@ -91,7 +104,7 @@ def expression_in(match: re.Match[str]) -> Reading:
     bounds = _RANGE.fullmatch(written)
     if bounds and Decimal(bounds[1]) < Decimal(bounds[2]):
         return UNCLEAR
-    if _MORE.match(behind) or _LIST.fullmatch(behind):
+    if _MORE.match(behind) or _LIST.fullmatch(behind) or _SECOND.match(behind):
         return UNCLEAR
     value = _value(written)
     if isinstance(value, Fraction):
@@ -104,11 +117,11 @@ def expression_in(match: re.Match[str]) -> Reading:
 
 def _value(written: str) -> Fraction | Unclear:
     """What an expression is worth; a lone percentage counts as its number."""
-    bare = _MONEY.sub("", written).strip(" ()%\\")
+    written = _MONEY.sub("", written).replace("negative ", "-")
+    bare = written.strip(" ()%\\")
     if _PLAIN.fullmatch(bare):
         return Fraction(Decimal(bare)) if len(bare) <= _LONGEST_NUMBER else UNCLEAR
-    latex = _MONEY.sub("", written)
-    latex = _PERCENT.sub(r"(\1/100)", latex)
+    latex = _PERCENT.sub(r"(\1/100)", written)
     latex = _MIXED_PARTS.sub(r"(\1+\2)", latex)
     latex = _WORD_OPERATOR.sub(lambda match: _SYMBOLS[match[0]], latex)
     value = expression_value(_balanced(latex))

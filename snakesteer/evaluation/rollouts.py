@@ -40,7 +40,7 @@ def drawing(
         scope: Which positions are steered.
         first_k: For scope ``first_k``.
     """
-    chat = chat_marks(prompter)
+    chat = chat_marks(prompter.tokenizer, prompter.text("A"))
     by_id = {problem.id: problem for problem in problems}
 
     def draw(names: Sequence[str], vectors: Tensor, seed: int) -> list[Rollout]:

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 _NAMES = (
-    r"(?i:think|thinking|thoughts?|reason|reasoning|reasoning_process|analysis|reflection"
+    r"(?i:think|thinking|thoughts?|reason|reasoning|reasoning_(?:process|content)|analysis|reflection"
     r"|scratchpad|rationale|(?:inner|internal)_monologue|chain_of_thought|cot)"
 )
 # Each with the group that names its kind, so that a block ends only with a mark of its own kind.
 _OPEN = (
-    rf"<(?:seed:)?(?P<o1>{_NAMES})>|<\|(?P<o2>{_NAMES})\|>|<\|begin_of_(?P<o3>{_NAMES})\|>"
+    rf"<(?:[a-z]{{1,12}}:)?(?P<o1>{_NAMES})>|<\|(?:(?:start|begin)_)?(?:of_)?(?P<o2>{_NAMES})\|>"
     r"|<\|START_(?P<o4>THINKING)\|>|\[(?P<o5>THINK)\]|◁(?P<o6>think)▷|<\|(?P<o7>inner)_prefix\|>"
     r"|<\|(?P<o8>channel)\|>\s?(?:analysis|commentary)|<\|(?P<o9>channel)>\s?thought"
     r"|<unused94>(?P<o10>thought)|\A\s?(?P<o11>analysis)(?=[A-Z])"
 )
 _CLOSE = (
-    rf"</(?:seed:)?(?P<c1>{_NAMES})>|<\|/(?P<c2>{_NAMES})\|>|<\|end_of_(?P<c3>{_NAMES})\|>"
+    rf"</(?:[a-z]{{1,12}}:)?(?P<c1>{_NAMES})>|<\|(?:/|end_)(?:of_)?(?P<c2>{_NAMES})\|>"
     r"|<\|END_(?P<c4>THINKING)\|>|\[/(?P<c5>THINK)\]|◁/(?P<c6>think)▷|<\|(?P<c7>inner)_suffix\|>"
     r"|<\|(?P<c8>channel)\|>\s?final|<(?P<c9>channel)\|>"
     r"|(?P<c10><unused95>)|(?P<c11>assistant\s?final)(?=[A-Z0-9*$\\#])"
@@ -37,7 +37,8 @@ _TURN = (
 # the other labels at a line's start.
 _LABEL = (
     r"Question[ \t]*[0-9]*[ \t]*\*{0,2}:"
-    r"|^[ \t*#>]*(?:Q|Problem|Exercise|Instruction|User|USER|Human)[ \t]*[0-9]*[ \t]*\*{0,2}:"
+    r"|^[ \t*#>]*(?:(?:Next |New |Another )?(?:[Qq]uestion|[Pp]roblem|[Ee]xercise)|Q"
+    r"|Instruction|User|USER|Human)[ \t]*(?:[0-9]*[ \t]*\*{0,2}:|[0-9]+[ \t]*\*{0,2}\.?$)"
 )
 
 _ENUMERATED = re.compile(

@@ -32,7 +32,7 @@ def sample_solutions(
         Rows ``{id, question, text, correct}``, the samples of a problem side by side. Solutions
         that ran into the limit are left out: they end nowhere.
     """
-    rows, chat = [], chat_marks(prompter)
+    rows, chat = [], chat_marks(prompter.tokenizer, prompter.text("A"))
     for problem, request, text in drawn(engine, prompter, problems, None, generation, samples):
         if text.finish == "length":
             continue

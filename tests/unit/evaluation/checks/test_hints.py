@@ -63,7 +63,7 @@ def test_nothing_is_said_of_what_is_right(add_bos: bool):
 
 def test_no_answer_can_be_read():
     text = said([answer("I like pens.", **INVALID)] * 3, prompt_of())
-    assert "No answer holds a number, so that accuracy is 0" in text
+    assert "No answer holds a final number, so that accuracy is 0" in text
     assert "prompt.template" in text
     assert "No answer" not in said([answer("I like pens.", **INVALID), answer()], prompt_of())
 
@@ -76,7 +76,7 @@ def test_numbers_that_are_all_wrong():
 def test_empty_answers():
     text = said([answer(" ", **INVALID)] * 3, prompt_of())
     assert "Every answer is empty" in text
-    assert "No answer holds a number" not in text
+    assert "No answer holds a final number" not in text
 
 
 @pytest.mark.parametrize("more", ["\n\nQuestion: And how", "\nQ: And", "<|im_start|>user"])
