@@ -6,6 +6,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.unit.evaluation.test_final_answer import KINDS
 from tests.unit.hard_knocks import test_data, test_faults, test_files, test_limits, test_models
 from tests.workflow import test_bad_inputs
 
@@ -151,6 +152,24 @@ SINGLE = [
         "test_a_long_degenerate_answer_costs_no_square_of_its_length",
     ),
     (
+        "answers of 100,000 brackets, boxes, marks, dollars or blanks",
+        "graded at once",
+        "tests/unit/evaluation/test_final_answer.py",
+        "test_long_hostile_texts_cost_no_square_of_their_length",
+    ),
+    (
+        "answers such as `9^{9^{9}}`",
+        "no number; nothing is computed",
+        "tests/unit/evaluation/test_expressions.py",
+        "test_what_would_take_long_is_not_asked",
+    ),
+    (
+        "answers that math-verify would work on for ever",
+        "its verdict is wrong after five seconds",
+        "tests/unit/evaluation/test_agreement.py",
+        "test_nothing_hangs",
+    ),
+    (
         "calculations with thousands of brackets, terms or digits",
         "passed over",
         "tests/unit/vectors/test_corruption.py",
@@ -284,7 +303,15 @@ def sections() -> dict[str, list[tuple[str, str]]]:
         for heading, table in (by_rule | whole).items()
     }
     tables["Data"] += [(name, "fine") for name in test_data.FINE_DATA]
-    return {"The machine, and others": [row[:2] for row in SINGLE], **tables}
+    answers = [
+        (name, "no number" if number is None else f"{number}, not {other}")
+        for name, (_, number, other) in KINDS.items()
+    ]
+    return {
+        "The machine, and others": [row[:2] for row in SINGLE],
+        **tables,
+        "Answers, and what is read": answers,
+    }
 
 
 def document() -> str:

@@ -16,7 +16,7 @@ from snakesteer.evaluation.plain_text import plain_text
 from snakesteer.evaluation.quantities import (
     EXPRESSION,
     UNCLEAR,
-    Reading,
+    Stated,
     expression_in,
     stated_value,
 )
@@ -111,7 +111,7 @@ def final_answer(text: str, finish: Finish = "eos", chat: ChatMarks = PLAIN) -> 
     return None
 
 
-def _boxes(text: str, cut: bool) -> Iterator[Reading]:
+def _boxes(text: str, cut: bool) -> Iterator[Stated]:
     r"""What the boxes hold, the last first; one that is never closed ends with its line."""
     found, opened = [], list[tuple[bool, int]]()
     for brace in _BRACES.finditer(text):
@@ -129,7 +129,7 @@ def _boxes(text: str, cut: bool) -> Iterator[Reading]:
         yield _in_box(text[start:end].strip()) if end - start <= _PIECE else None
 
 
-def _in_box(content: str) -> Reading:
+def _in_box(content: str) -> Stated:
     if _LATEX.search(content):
         value = expression_value(_LATEX_UNIT.sub("", content).strip(" ."))
         if value is not None:
@@ -140,7 +140,7 @@ def _in_box(content: str) -> Reading:
     return reading
 
 
-def _hashes(text: str) -> Iterator[Reading]:
+def _hashes(text: str) -> Iterator[Stated]:
     """What stands behind ``####``, the last first; headings such as ``#### 2. Add`` are passed."""
     marks = list(_HASHES.finditer(text))
     pieces = [_undecorated(text[mark.end() : mark.end() + _PIECE]) for mark in marks]
@@ -155,7 +155,7 @@ def _hashes(text: str) -> Iterator[Reading]:
             yield _right_here(piece)
 
 
-def _statements(text: str) -> Iterator[Reading]:
+def _statements(text: str) -> Iterator[Stated]:
     """What "the answer is", "answer:" and "… is the answer" state, the last first."""
     marks = [*_STATED.finditer(text), *_IS_THE_ANSWER.finditer(text)]
     if marks:
@@ -171,14 +171,14 @@ def _statements(text: str) -> Iterator[Reading]:
             yield _opening(piece, text[mark.end() :]) if opening else _in_sentence(piece)
 
 
-def _in_front(piece: str) -> Reading:
+def _in_front(piece: str) -> Stated:
     numbers = list(EXPRESSION.finditer(piece))
     if numbers and _UP_TO_IT.fullmatch(piece, numbers[-1].end()):
         return expression_in(numbers[-1])
     return None
 
 
-def _in_sentence(piece: str) -> Reading:
+def _in_sentence(piece: str) -> Stated:
     """The number right here, or the first one of the sentence if it is no step on the way."""
     reading = stated_value(piece)
     if reading is None:
@@ -191,7 +191,7 @@ def _in_sentence(piece: str) -> Reading:
     return reading
 
 
-def _opening(piece: str, behind: str) -> Reading:
+def _opening(piece: str, behind: str) -> Stated:
     """What "Answer:" says in front of all numbers: the answer, if it says one number and ends.
 
     Otherwise a whole solution follows, whose first number is none of its answer.
@@ -215,7 +215,7 @@ def _opening(piece: str, behind: str) -> Reading:
     return reading if re.match(ends, after) else None
 
 
-def _bold(text: str) -> Iterator[Reading]:
+def _bold(text: str) -> Iterator[Stated]:
     """What is set in bold and holds one number, the last first; labels are passed."""
     for match in reversed(list(_BOLD.finditer(text))):
         content = _undecorated(match[1])
@@ -226,7 +226,7 @@ def _bold(text: str) -> Iterator[Reading]:
             yield stated_value(content[number.start() :])
 
 
-def _last_number(text: str) -> Iterator[Reading]:
+def _last_number(text: str) -> Iterator[Stated]:
     """The last number or expression; no exponent of a unit."""
     last = max(text.rfind(digit) for digit in "0123456789")
     start = max(0, last - 200)
@@ -239,7 +239,7 @@ def _last_number(text: str) -> Iterator[Reading]:
             yield expression_in(number)
 
 
-def _right_here(piece: str) -> Reading:
+def _right_here(piece: str) -> Stated:
     return stated_value(_undecorated(piece))
 
 

@@ -20,7 +20,7 @@ class Unclear(Enum):
     UNCLEAR = "unclear"
 
 
-Reading = Fraction | Unclear | None  # None: nothing stands there
+Stated = Fraction | Unclear | None  # None: nothing stands there
 UNCLEAR = Unclear.UNCLEAR
 
 _LONGEST_NUMBER = 50  # characters; no answer has more, and larger ones take long
@@ -79,7 +79,7 @@ _PARTS_OF_SIDE = re.compile(rf"{_OPERATOR}|{_TERM}")
 _PLAIN = re.compile(rf"[-+]?{_NUMBER}")
 
 
-def stated_value(text: str) -> Reading:
+def stated_value(text: str) -> Stated:
     """The number that a text begins with: a number, an expression or an equation.
 
     Args:
@@ -97,7 +97,7 @@ def stated_value(text: str) -> Reading:
     return None if match is None else expression_in(match)
 
 
-def expression_in(match: re.Match[str]) -> Reading:
+def expression_in(match: re.Match[str]) -> Stated:
     """The value of a match of `EXPRESSION`, with what follows it in its text."""
     written = match[0]
     behind = match.string[match.end() : match.end() + 60]

@@ -12,40 +12,72 @@ from snakesteer.evaluation.grading import grade, written
 from snakesteer.evaluation.shown_text import ChatMarks
 from tests.unit.evaluation.formats import FAMILIES, Written
 
-# Text and what it says; None for what must not be right for the number beside it.
-KINDS: list[tuple[str, str | None, str]] = [
-    (
+# What an answer is like: its text, what it says (None: no one number), and what it does not say.
+KINDS: dict[str, tuple[str, str | None, str]] = {
+    "numbers, and a mark, inside a think block": (
         "<think>3+4 is 7. #### 7? no, I forgot the 11.</think>\nHe has 18.\n#### 18",
         "18",
         "7",
     ),
-    ("<think>7 + 11, the answer is 18. Let me check the 11 again", None, "18"),
-    (
+    "a think block that never ends": (
+        "<think>7 + 11, the answer is 18. Let me check the 11 again",
+        None,
+        "18",
+    ),
+    "numbered headings behind `####`": (
         "#### 1. Count the pens\n3 + 4 = 7\n#### 2. Add\n7 + 11 = 18\nFinal answer: 18",
         "18",
         "1",
     ),
-    ("#### 7 + 11 = 18", "18", "7"),
-    ("So there are \\boxed{18} pens, which is 3 per box over 6 boxes.", "18", "6"),
-    ("**Answer: 18**\n\nCheck: 7 + 11 = 18, and 18 - 11 = 7.", "18", "7"),
-    (
+    "an equation behind `####`": ("#### 7 + 11 = 18", "18", "7"),
+    "a box in a sentence with other numbers": (
+        "So there are \\boxed{18} pens, which is 3 per box over 6 boxes.",
+        "18",
+        "6",
+    ),
+    "a check behind a bold answer": (
+        "**Answer: 18**\n\nCheck: 7 + 11 = 18, and 18 - 11 = 7.",
+        "18",
+        "7",
+    ),
+    "an answer that is taken back": (
         "The answer is 26. Wait, I forgot the muffins. … So the answer is 18.",
         "18",
         "26",
     ),
-    ("The answer is $9 \\times 2 = 18$ dollars.", "18", "9"),
-    ("\\boxed{1{,}080}", "1080", "80"),
-    ("#### 1\u00a0080", "1080", "1"),
-    ("#### 1,00,000", "100000", "1"),
-    ("#### 3/4", "0.75", "3"),
-    ("The answer is 3 1/2.", "3.5", "3"),
-    ("#### 3:30", None, "3"),
-    ("#### 16-18", None, "16"),
-    ("**Problem:** Ada has 7 pens and gets 11.\n7 + 11 = 18\n#### 18", "18", "7"),
-    ("7 + 11 = 18<end_of_turn>\n<start_of_turn>user\nBo has 5", "18", "5"),
-    ("can spend \\(\\boxed{42}\\) days eating 3 boxes", "42", "3"),
-    ("\\boxed{5} hours to travel an additional 2000 miles.", "5", "2000"),
-]
+    'an equation in LaTeX behind "the answer is"': (
+        "The answer is $9 \\times 2 = 18$ dollars.",
+        "18",
+        "9",
+    ),
+    "`{,}` between digits": ("\\boxed{1{,}080}", "1080", "80"),
+    "a no-break space between digits": ("#### 1\u00a0080", "1080", "1"),
+    "Indian groups of digits": ("#### 1,00,000", "100000", "1"),
+    "a fraction, where its numerator is the gold number": ("#### 3/4", "0.75", "3"),
+    "a mixed number, where its whole part is the gold number": ("The answer is 3 1/2.", "3.5", "3"),
+    "a time, where its hour is the gold number": ("#### 3:30", None, "3"),
+    "a range, where its start is the gold number": ("#### 16-18", None, "16"),
+    "an answer that tells the problem again": (
+        "**Problem:** Ada has 7 pens and gets 11.\n7 + 11 = 18\n#### 18",
+        "18",
+        "7",
+    ),
+    "an answer that goes on with the next turn of a chat": (
+        "7 + 11 = 18<end_of_turn>\n<start_of_turn>user\nBo has 5",
+        "18",
+        "5",
+    ),
+    "a box, and a gold number behind it": (
+        "can spend \\(\\boxed{42}\\) days eating 3 boxes",
+        "42",
+        "3",
+    ),
+    "a box, and a larger number behind it": (
+        "\\boxed{5} hours to travel an additional 2000 miles.",
+        "5",
+        "2000",
+    ),
+}
 
 
 def read(case: Written) -> str | None:
@@ -53,8 +85,9 @@ def read(case: Written) -> str | None:
     return None if number is None else written(number)
 
 
-@pytest.mark.parametrize(("text", "number", "other"), KINDS)
-def test_each_kind(text: str, number: str | None, other: str):
+@pytest.mark.parametrize("name", KINDS)
+def test_each_kind(name: str):
+    text, number, other = KINDS[name]
     assert read(Written(text, number)) == number
     assert grade(text, "18" if number is None else number, "").numeric is (number is not None)
     assert not grade(text, other, "").numeric
@@ -175,9 +208,9 @@ def test_long_hostile_texts_cost_no_square_of_their_length():
         seconds = []
         for size in (25_000, 100_000):
             text = "18 " + part * (size // len(part))
-            start = time.perf_counter()
+            start = time.process_time()
             final_answer(text)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.process_time() - start)
         assert seconds[1] < 5, part
         assert seconds[1] < 0.5 + 10 * seconds[0], part  # a square would be 16 times
 

@@ -14,7 +14,7 @@ from tests.unit.evaluation.formats import FAMILIES, Written
 from tests.unit.evaluation.test_final_answer import KINDS, MORE, PLAIN_TEXTS
 
 CASES = [
-    *(Written(text, number) for text, number, _ in KINDS),
+    *(Written(text, number) for text, number, _ in KINDS.values()),
     *(Written(text, number) for text, number in (*PLAIN_TEXTS, *MORE)),
     *(case for family in FAMILIES.values() for case in family),
 ]

@@ -87,6 +87,25 @@ def test_run_on_texts(more: str):
     assert "No answer ends by itself" not in text
 
 
+@pytest.mark.parametrize("text", ["<think>7 + 11 = 18. So", "7 + 11 = 18. Then"])
+def test_answers_that_are_cut_before_they_say_a_result(text: str):
+    cut = said([answer(text, finish="length", **INVALID)] * 3, prompt_of())
+    assert "No answer comes to an end: 3 of 3 are cut at generation.max_new_tokens" in cut
+    assert "Raise generation.max_new_tokens" in cut
+    assert cut.count("generation.max_new_tokens") == 2  # said once
+    silent = said([answer("What?", finish="length", **INVALID)] * 3, prompt_of())
+    assert "No answer holds a final number" in silent
+    ended = said([answer(text, **INVALID)] * 3, prompt_of())
+    assert "comes to an end" not in ended
+
+
+def test_marks_of_the_tokenizer_end_an_answer():
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["~END~"]})
+    assert "run on" in said([answer("#### 2~END~And 5")], prompt_of(tokenizer))
+    assert "run on" not in said([answer("#### 2~END~And 5")], prompt_of())
+
+
 def test_all_answers_are_cut_off():
     text = said([answer(finish="length")] * 3, prompt_of())
     assert "all reach generation.max_new_tokens" in text
