@@ -15,6 +15,7 @@ from snakesteer.evaluation.expressions import expression_value
 from snakesteer.evaluation.plain_text import plain_text
 from snakesteer.evaluation.quantities import (
     EXPRESSION,
+    SMALLER_UNIT,
     UNCLEAR,
     Stated,
     expression_in,
@@ -232,8 +233,11 @@ def _last_number(text: str) -> Iterator[Stated]:
     start = max(0, last - 200)
     if start:
         start = max(start, text.find(" ", start, last))
-    for number in reversed(list(EXPRESSION.finditer(text[: last + 60], start))):
-        if re.search("[0-9]:$", text[max(0, number.start() - 2) : number.start()]):
+    numbers = list(EXPRESSION.finditer(text[: last + 60], start))
+    pair = SMALLER_UNIT.match(text, numbers[-2].end()) if len(numbers) > 1 else None
+    for number in reversed(numbers):
+        of_a_time = re.search("[0-9]:$", text[max(0, number.start() - 2) : number.start()])
+        if of_a_time or (pair and pair.start() < number.start() < pair.end()):
             yield UNCLEAR
         elif not re.search(r"[A-Za-z] ?\^\{?$", text[max(0, number.start() - 4) : number.start()]):
             yield expression_in(number)

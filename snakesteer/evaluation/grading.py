@@ -35,7 +35,7 @@ class Grade:
         numeric: The final answer equals the gold number. The objective.
         strict: The harness's strict-match.
         flexible: The harness's flexible-extract.
-        extracted: The final answer as the numeric match reads it, in canonical form, or None.
+        extracted: The final answer as the numeric match reads it (see `written`), or None.
     """
 
     numeric: bool

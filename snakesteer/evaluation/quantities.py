@@ -54,9 +54,10 @@ _RANGE = re.compile(rf"{_CURRENCY}?({_NUMBER})--?{_CURRENCY}?({_NUMBER})")
 _MORE = re.compile(
     r"[_^]|\.?\\(?:pi|sqrt|overline|bar|dot|pm|[dtc]?frac|binom)"
     r"|:[0-9]|[.,'][0-9]|/[0-9]| ?(?:to|or|through|until|~) ?\\?\$?[0-9]"
+    r"| and (?:two|three|2|3)[ -](?:thirds|quarters|fourths)"
 )
 _LIST = re.compile(rf"(?: ?(?:, and|,|;|and|&) ?{_TERM})++[\W_]*")
-_SECOND = re.compile(  # 2 hours and 30 minutes
+SMALLER_UNIT = re.compile(  # behind the 2 of "2 hours and 30 minutes"
     r" ?(?:years?|months?|weeks?|days?|hours?|hrs?|h|min(?:ute)?s?|feet|foot|ft|dollars?"
     r"|pounds?|lbs?|k[gm]|meters?|m),?(?: and)? ?[0-9.]{1,9}"
     r" ?(?:months?|weeks?|days?|hours?|min(?:ute)?s?|m|sec(?:ond)?s?|s|inch(?:es)?|in|cents?"
@@ -104,7 +105,7 @@ def expression_in(match: re.Match[str]) -> Stated:
     bounds = _RANGE.fullmatch(written)
     if bounds and Decimal(bounds[1]) < Decimal(bounds[2]):
         return UNCLEAR
-    if _MORE.match(behind) or _LIST.fullmatch(behind) or _SECOND.match(behind):
+    if _MORE.match(behind) or _LIST.fullmatch(behind) or SMALLER_UNIT.match(behind):
         return UNCLEAR
     value = _value(written)
     if isinstance(value, Fraction):

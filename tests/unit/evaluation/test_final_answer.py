@@ -142,6 +142,8 @@ MORE: list[tuple[str, str | None]] = [
     ("#### 1,0800", None),
     ("#### 1.080,50", None),
     ("#### 2 hours and 30 minutes", None),
+    ("It takes 2 hours and 30 minutes.", None),
+    ("The answer is 3 and three quarters.", None),
     ("#### ≈ 18", "18"),
     ("#### about 18 pens", "18"),
     ("#### y = 18", "18"),

@@ -171,7 +171,7 @@ MUTANTS: dict[str, Patch] = {
     "half a range": blind(quantities, "_RANGE"),
     "half a time": blind(quantities, "_MORE"),
     "the first of a list": blind(quantities, "_LIST"),
-    "hours without their minutes": blind(quantities, "_SECOND"),
+    "hours without their minutes": blind(quantities, "SMALLER_UNIT"),
     "the first group of digits": blind(quantities, "_BY_BLANKS"),
     "what is between two numbers is the first": blind(final_answer, "_BETWEEN"),
     "corrections are not read": blind(final_answer, "_CORRECTED"),
