@@ -129,6 +129,24 @@ SINGLE = [
         "test_a_long_degenerate_answer_costs_no_square_of_its_length",
     ),
     (
+        "answers of 100,000 brackets, boxes, marks, dollars or blanks",
+        "graded at once",
+        "tests/unit/evaluation/test_final_answer.py",
+        "test_long_hostile_texts_cost_no_square_of_their_length",
+    ),
+    (
+        "answers such as `9^{9^{9}}`",
+        "no number; nothing is computed",
+        "tests/unit/evaluation/test_expressions.py",
+        "test_what_would_take_long_is_not_asked",
+    ),
+    (
+        "answers that math-verify would work on for ever",
+        "its verdict is wrong after five seconds",
+        "tests/unit/evaluation/test_agreement.py",
+        "test_nothing_hangs",
+    ),
+    (
         "calculations with thousands of brackets, terms or digits",
         "passed over",
         "tests/unit/vectors/test_corruption.py",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.hard_knock_tests import SINGLE
+from tests.unit.evaluation.test_final_answer import KINDS
 from tests.unit.hard_knocks import (
     test_configs,
     test_data,
@@ -66,7 +67,15 @@ def sections() -> dict[str, list[tuple[str, str]]]:
     tables["Data"] += [(name, "fine") for name in test_data.FINE_DATA]
     fine = test_templates.FINE_TEMPLATES.items()
     tables["Chat templates"] += [(name, outcome) for name, (_, outcome) in fine]
-    return {"The machine, and others": [row[:2] for row in SINGLE], **tables}
+    answers = [
+        (name, "no number" if number is None else f"{number}, not {other}")
+        for name, (_, number, other) in KINDS.items()
+    ]
+    return {
+        "The machine, and others": [row[:2] for row in SINGLE],
+        **tables,
+        "Answers, and what is read": answers,
+    }
 
 
 def document() -> str:
