@@ -13,6 +13,7 @@ Everything lies under the results folder (config key `results`, here <results>):
   best_config.json                   what it chose
   test_final.json, test_generations.jsonl, provenance.json
   controls.json, control_generations.jsonl  what else would have done the same
+  off_target.json, off_target.jsonl  what steering does elsewhere (target off_target)
   report.html, figures/              what a person looks at
   methods.md, references.bib         what a person pastes into a paper
   sensitivity.csv                    accuracy over strengths (target sensitivity), with
@@ -41,6 +42,7 @@ include: "workflow/rules/checks.smk"
 include: "workflow/rules/search.smk"
 include: "workflow/rules/test.smk"
 include: "workflow/rules/evidence.smk"
+include: "workflow/rules/off_target.smk"
 include: "workflow/rules/provenance.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/report.smk"
@@ -64,6 +66,11 @@ rule all:
         branch(
             CONFIG.sensitivity.in_report,
             then="<results>/figures/sensitivity.svg",
+            otherwise=[],
+        ),
+        branch(
+            CONFIG.off_target.in_report,
+            then="<results>/off_target.json",
             otherwise=[],
         ),
 
@@ -92,6 +99,7 @@ rule export:
 
 onstart:
     check_folders()
+    check_second_task()
     started["at"] = time.time()
     if not Path(CONFIG.results, "test_final.json").exists():
         logger.info(planned_power())

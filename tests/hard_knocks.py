@@ -6,6 +6,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.unit.data import test_second_task
 from tests.unit.hard_knocks import test_data, test_faults, test_files, test_limits, test_models
 from tests.workflow import test_bad_inputs
 
@@ -269,6 +270,7 @@ def sections() -> dict[str, list[tuple[str, str]]]:
         "Data": {name: words for name, (_, words) in test_data.BAD_DATA.items()},
         "Models": {name: words for name, (_, words) in test_models.BAD_MODELS.items()},
         "Result files": {name: words for name, (_, _, words) in test_files.BAD_FILES.items()},
+        "A second task": {name: words for name, (_, words) in test_second_task.BAD_TASKS.items()},
         "Limits": limits | layers | full,
     }
     whole = {

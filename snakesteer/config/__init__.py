@@ -23,6 +23,7 @@ from snakesteer.config.model import (
     Dtype,
     ModelConfig,
 )
+from snakesteer.config.off_target import OffTargetConfig
 from snakesteer.config.pairs import PairKind, PairsConfig, ReadPosition
 from snakesteer.config.search import SearchConfig
 from snakesteer.config.section import Section, check_braces
@@ -58,6 +59,7 @@ __all__ = [
     "Method",
     "ModelConfig",
     "Objective",
+    "OffTargetConfig",
     "Operator",
     "PairKind",
     "PairsConfig",
@@ -93,6 +95,7 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     sensitivity: SensitivityConfig = SensitivityConfig()
+    off_target: OffTargetConfig = OffTargetConfig()
 
     @field_validator("results")
     @classmethod
