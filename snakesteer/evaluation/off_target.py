@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 # Of each neutral text: what counts as its prompt, and what is read at all. Forty texts of this
 # length take a small model some seconds on two cores.
-START_TOKENS, TEXT_TOKENS = 8, 40
+START_TOKENS, TEXT_TOKENS = 8, 32
 
 _SIDES = ("baseline", "steered")
 

@@ -31,7 +31,7 @@ from snakesteer.evaluation.statistics import (
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.kinds import Steering
 
-Rows = list[dict[str, Any]]
+TaskRows = list[dict[str, Any]]
 
 
 def second_task(
@@ -42,7 +42,7 @@ def second_task(
     steering: Steering,
     generation: GenerationConfig,
     evaluation: EvaluationConfig,
-) -> tuple[dict[str, Any], Rows]:
+) -> tuple[dict[str, Any], TaskRows]:
     """Do a second task with and without steering.
 
     Args:
@@ -112,13 +112,13 @@ def answered_rows(
     problems: Sequence[Problem],
     steering: Steering,
     generation: GenerationConfig,
-) -> Rows:
+) -> TaskRows:
     """Answer problems with and without steering; a row a problem."""
     steerings = [None, steering]
     before, after = settled(
         engine, lambda: answer_all(engine, prompter, problems, steerings, generation)
     )
-    rows: Rows = []
+    rows: TaskRows = []
     for problem, *answers in zip(problems, before, after, strict=True):
         row: dict[str, Any] = {"id": problem.id, "question": problem.question, "gold": problem.gold}
         for side, answer in zip(("baseline", "steered"), answers, strict=True):
@@ -133,7 +133,7 @@ def choice_rows(
     prompter: Prompter,
     problems: Sequence[ChoiceProblem],
     steering: Steering,
-) -> Rows:
+) -> TaskRows:
     """Score the choices of questions with and without steering; a row a question.
 
     A choice follows the question as a solution does in the run's prompt, and counts as generated.
