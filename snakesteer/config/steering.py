@@ -40,7 +40,7 @@ def _one_of(names: Iterable[str]) -> Any:
 
 Direction = Annotated[str, AfterValidator(_known_direction), _one_of(DIRECTION_NAMES)]
 Method = Annotated[str, AfterValidator(_known_method), _one_of(catalogue.METHODS)]
-Operator = Literal["add", "clamp", "norm_preserving", "angular"]
+Operator = Literal["add", "clamp", "norm_preserving", "angular", "ablate"]
 Scope = Literal["from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k"]
 Schedule = Literal["dynamic", "fixed", "start", "diminishing"]
 After = Literal["zero", "hold", "mean"]
@@ -96,7 +96,8 @@ class SteeringConfig(Section):
         min_length=1,
         description="What CAA does with α·v: `add` it, `clamp` the component along v to it, "
         "`norm_preserving`: add it and keep the length, `angular`: turn towards v by the dose in "
-        "radians. DAC always adds.",
+        "radians, `ablate`: remove the component along v, of which `strength` is then the share in "
+        "either unit (all of it at 1). DAC always adds.",
     )
     actadd_prompts: tuple[str, str] | None = Field(
         None,

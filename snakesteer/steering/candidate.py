@@ -48,7 +48,8 @@ class Candidate:
         direction: Which vector; the method itself where it has vectors of its own.
         layer: 0-based block; where attention heads are steered, that of the probe.
         alpha: Strength as a factor on the raw vector.
-        dose: The same strength in mean residual norms.
+        dose: The same strength in mean residual norms. For operator ``ablate``, both are the share
+            of the component that is removed.
         scope: Positions that are steered, where the strength is constant in the residual stream.
         first_k: For scope ``first_k``.
         entropy_threshold: Dynamic strength in the residual stream.

@@ -35,7 +35,8 @@ class Place:
     Attributes:
         layer: 0-based block whose output is changed.
         vector: ``[hidden]`` float32, the raw direction.
-        alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``.
+        alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``, the
+            share of the component that is removed for ``ablate``.
     """
 
     layer: int
@@ -50,7 +51,8 @@ class ResidualSteering:
     Attributes:
         layer: 0-based block whose output is changed.
         vector: ``[hidden]`` float32, the raw direction.
-        alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``.
+        alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``, the
+            share of the component that is removed for ``ablate``.
         scope: Which positions are steered (ignored with `dac`, whose scope is its own).
         first_k: Number of steered positions for scope ``first_k``.
         dac: Dynamic strength; the added vector is then ``alpha · α_t · vector`` at every step t. In

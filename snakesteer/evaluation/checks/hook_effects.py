@@ -138,7 +138,7 @@ class TensorChange:
     Attributes:
         operator: What the vector does.
         vector: ``[width]``.
-        factor: Strength, or the angle in radians.
+        factor: Strength, the angle in radians, or the share that is removed.
     """
 
     operator: Operator
@@ -160,6 +160,8 @@ class TensorChange:
                 aside = v - (h @ v) / (h @ h) * h
                 turned = math.sin(self.factor) * h.norm() / aside.norm() * aside
                 return math.cos(self.factor) * h + turned
+            case "ablate":
+                return h - self.factor * (h @ v) / (v @ v) * v
 
 
 def change_at(

@@ -264,6 +264,16 @@ STEERED = [
         [RESIDUAL, "operator"],
     ),
     (
+        {"methods": ["caa"], "operators": ["ablate", "angular"]},
+        ["by removing a share", "[@arditi2024refusal]", "radians; for an ablation, the share of"],
+        [RESIDUAL],
+    ),
+    (
+        {"methods": ["caa"], "operators": ["ablate"], "unit": "alpha"},
+        ["0.2: for an ablation, the share of the component that is removed)"],
+        [RESIDUAL, "a factor on the raw"],
+    ),
+    (
         {"methods": ["caa", "iti"], "operators": ["clamp", "add"]},
         ["or by adding", "Method, layer (CAA), operator (CAA) and strength", RESIDUAL, HEADS],
         ["radians"],
@@ -291,6 +301,13 @@ def test_controls_are_at_the_heads_that_were_steered(report):
     params = {**evidence.params, "steering_method": "iti", "scope": "fixed"}
     heads = replace(evidence, test={**evidence.test, "best_trial_params": params})
     assert "Controls at the same heads and dose: 5 random" in methods_text(heads)
+
+
+def test_controls_of_an_ablation_remove_a_share_of_their_own(report):
+    evidence = report("helps").evidence
+    params = {**evidence.params, "operator": "ablate"}
+    text = methods_text(replace(evidence, test={**evidence.test, "best_trial_params": params}))
+    assert "same layer and removed share (of each one's own component" in text
 
 
 def test_a_new_direction_is_described_by_its_module(monkeypatch):

@@ -176,6 +176,20 @@ def test_an_angle_is_the_dose_in_radians():
     assert [place.alpha for place in one.places] == pytest.approx([0.3] * 3)
 
 
+@pytest.mark.parametrize("unit", ["dose", "alpha"])
+def test_an_ablation_is_a_share_in_either_unit(unit):
+    params = {**CAA, "layer_id": 0, f"steering_{unit}": 0.3}
+    candidate = suggested(params, operators=["ablate"], band=3, unit=unit)
+    assert (candidate.alpha, candidate.dose, candidate.band_alphas) == (0.3, 0.3, (0.3,) * 3)
+    assert candidate_from_params(json.loads(json.dumps(candidate.params()))) == candidate
+    assert [place.alpha for place in steering_of(candidate, VECTORS).places] == [0.3] * 3
+    whole = {"operators": ["ablate"], "unit": unit, "strength": (0.0, 1.0)}
+    alone = suggested({**CAA, f"steering_{unit}": 1.0}, **whole)
+    assert (alone.alpha, alone.dose, alone.band_alphas) == (1.0, 1.0, ())
+    both = suggested({**params, "operator": "add"}, operators=["ablate", "add"], unit=unit)
+    assert both.alpha != both.dose
+
+
 def test_the_unsteered_start_names_an_operator_where_there_are_several():
     config = SteeringConfig(operators=["angular", "add"])
     study = optuna.create_study()
@@ -251,6 +265,12 @@ def test_trained_vectors_are_tried_as_they_were_trained():
         SteeringConfig(unit="alpha", strength=(0.0, 2.0), directions=["trained"]), LAYERS, vectors
     )
     assert {point["steering_alpha"] for point in alphas} == {1.0}
+    # They are meant to be added, not to be removed.
+    removing = SteeringConfig(directions=["trained"], operators=["ablate"])
+    assert trained_starts(removing, LAYERS, vectors) == []
+    either = SteeringConfig(directions=["trained"], operators=["ablate", "clamp"])
+    starts = trained_starts(either, LAYERS, vectors)
+    assert [point["operator"] for point in starts] == ["clamp"] * len(LAYERS)
 
 
 def test_vectors_that_were_trained_together_keep_their_proportions():

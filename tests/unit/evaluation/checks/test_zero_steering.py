@@ -131,18 +131,6 @@ def test_right_hooks_pass(engine: str, family: str, dtype: torch.dtype, scope: s
     assert found["dac"]["places_steered"] == 2 * NEW_TOKENS  # the probe stream's and the real one's
 
 
-@pytest.mark.parametrize("engine", ["slots", "reference"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_operators_and_bands_pass(engine: str, dtype: torch.dtype):
-    loaded = loaded_model("llama") if dtype == torch.float32 else in_bfloat16("llama")
-    operators = ["add", "clamp", "norm_preserving", "angular"]
-    found = gate(engine, loaded, steering_config(operators=operators, band=2))
-    names = ["caa", "caa clamp", "caa norm_preserving", "caa angular", "dac"]
-    assert list(found) == ["no steering", *names]
-    assert {found[name]["configuration"].get("operator", "add") for name in names} == {*operators}
-    assert found["caa clamp"]["places_steered"] == 2 * NEW_TOKENS
-
-
 ACTADD = {"methods": ["actadd"], "actadd_prompts": ("Think.", "Guess.")}
 POSITIONS = 3
 

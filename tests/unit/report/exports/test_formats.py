@@ -147,6 +147,7 @@ def test_norms_are_kept_by_easysteer_where_they_were(tmp_path):
         ({"operator": "clamp"}, {"canonical", "lm_eval"}, "operator is clamp, and the format"),
         ({"operator": "norm_preserving"}, {"canonical", "easysteer"}, "is norm_preserving"),
         ({"operator": "angular"}, {"canonical"}, "operator is angular"),
+        ({"operator": "ablate"}, {"canonical"}, "operator is ablate, and the format has add"),
         ({"layer": 0}, ALL - {"control_vector"}, "steers layer 0"),
         ({"band_layers": (0, 1), "band_alphas": (1.0, 1.0)}, ALL - {"control_vector"}, "layer 0"),
         (DAC, {"canonical"}, "dac sets the strength anew at every token"),
