@@ -11,12 +11,18 @@ from pathlib import Path
 
 import vl_convert
 
-from snakesteer.records.cli import run_command
+from snakesteer.records.cli import path_argument, run_command
 from snakesteer.records.files import atomic_path, write_text
-from snakesteer.report.figures.runs import run_table_spec
 from snakesteer.report.figures.style import PNG_SCALE
-from snakesteer.report.runs import RunTable, adjusted_for, as_markdown, table_of_runs, write_csv
 from snakesteer.report.wording import points
+from snakesteer.study.comparison import (
+    RunTable,
+    adjusted_for,
+    as_markdown,
+    table_of_runs,
+    write_csv,
+)
+from snakesteer.study.comparison_figure import run_table_spec
 
 
 def compare_runs(folders: Sequence[str | Path], output: str | Path) -> RunTable:
@@ -50,8 +56,10 @@ def main() -> int:
         description="Put several finished runs into one table and one figure. They must share "
         "test problems and grader.",
     )
-    parser.add_argument("results", nargs="+", help="results folders of finished runs")
-    parser.add_argument("--output", required=True, help="folder to write to")
+    parser.add_argument(
+        "results", nargs="+", type=path_argument, help="results folders of finished runs"
+    )
+    parser.add_argument("--output", required=True, type=path_argument, help="folder to write to")
     given = parser.parse_args()
     table = compare_runs(given.results, given.output)
     for model, group in groupby(table.rows, lambda row: row.model):

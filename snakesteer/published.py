@@ -15,7 +15,7 @@ from typing import Any
 
 from snakesteer.data.problem import NUMBER, number_of
 from snakesteer.errors import UserError
-from snakesteer.records.cli import run_command
+from snakesteer.records.cli import path_argument, run_command
 from snakesteer.records.files import read_json, read_jsonl
 from snakesteer.report.wording import signed
 
@@ -114,7 +114,7 @@ def main() -> int:
         prog="python -m snakesteer.published",
         description="Compare a finished run with the numbers that a paper reports.",
     )
-    parser.add_argument("results", help="results folder of the run")
+    parser.add_argument("results", type=path_argument, help="results folder of the run")
     parser.add_argument("name", help="overlay in config/published/, without its ending")
     given = parser.parse_args()
     found = beside_published(given.results, given.name)

@@ -17,7 +17,7 @@ import torch
 from snakesteer.api import run_workflow
 from snakesteer.config.load import load_config
 from snakesteer.errors import UserError
-from snakesteer.records.cli import run_command
+from snakesteer.records.cli import path_argument, run_command
 from snakesteer.records.files import read_json
 from snakesteer.records.machine import machine
 from snakesteer.records.versions import git_state, versions
@@ -183,8 +183,12 @@ def main() -> int:
         "0 only if they are the same. Run it where the run was made: paths in its config may be "
         "relative.",
     )
-    parser.add_argument("record", help="provenance.json of the run")
-    parser.add_argument("--into", help="results folder to make (default: with -reproduced added)")
+    parser.add_argument("record", type=path_argument, help="provenance.json of the run")
+    parser.add_argument(
+        "--into",
+        type=path_argument,
+        help="results folder to make (default: with -reproduced added)",
+    )
     parser.add_argument("--cores", type=int, help="cores to use (default: the profile's)")
     parser.add_argument(
         "--anyway",

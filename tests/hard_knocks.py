@@ -6,7 +6,15 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.unit.hard_knocks import test_data, test_faults, test_files, test_limits, test_models
+from tests.unit.hard_knocks import (
+    test_configs,
+    test_data,
+    test_faults,
+    test_files,
+    test_limits,
+    test_models,
+    test_templates,
+)
 from tests.workflow import test_bad_inputs
 
 ROOT = Path(__file__).parents[1]
@@ -17,9 +25,9 @@ INTRODUCTION = """\
 
 What has been tried to break a run, and what happened. "Refused" means: a message of one paragraph
 with the words shown, among others; a non-zero exit status; no traceback, no half-written file. What
-stands under Data, Models and Result files is repaired in the test, and the same job finishes; so it
-is with the disks and limits of the machine. This page is made from the tables of the tests
-(`python -m tests.hard_knocks`), and a test compares them.
+stands under Data, Models, Chat templates and Result files is repaired in the test, and the same job
+finishes; so it is with the disks and limits of the machine. This page is made from the tables of
+the tests (`python -m tests.hard_knocks`), and a test compares them.
 """
 
 # Faults that have a test of their own: what, what happens, file, function.
@@ -223,6 +231,36 @@ SINGLE = [
         "test_offloaded_numbers_that_are_not_finite_are_found",
     ),
     (
+        "a search on a study that has more trials than `search.n_trials`",
+        "all of them count; log, best_config.json and the result say so",
+        "tests/unit/search/test_run.py",
+        "test_a_study_that_has_more_trials_than_are_asked_for",
+    ),
+    (
+        "`~`, `$HOME` and `${DATA}` in the paths of a config",
+        "fine: written out, and recorded so",
+        "tests/unit/hard_knocks/test_limits.py",
+        "test_home_and_variables_are_written_out_in_every_path",
+    ),
+    (
+        "a wrong shape, a missing key or a division by zero in our own code",
+        "a traceback: a bug never looks like bad input",
+        "tests/unit/records/test_library_errors.py",
+        "test_a_bug_keeps_its_traceback",
+    ),
+    (
+        "a GPU that is taken, broken or too new; no C compiler; no more threads (simulated)",
+        "refused, with what to look at and the keys to change",
+        "tests/unit/records/test_library_errors.py",
+        "test_what_can_strike_anywhere",
+    ),
+    (
+        "a results folder on a file system without locks (simulated)",
+        'refused: "The file system has no locks"',
+        "tests/unit/records/test_library_errors.py",
+        "test_what_can_strike_anywhere",
+    ),
+    (
         "one test problem",
         '"inconclusive", whatever came out',
         "tests/unit/hard_knocks/test_limits.py",
@@ -247,6 +285,72 @@ SINGLE = [
         "test_a_task_with_bare_numbers",
     ),
     (
+        "a model that is still thinking at the token limit",
+        "finishes; `model_check` counts such answers and says what to do",
+        "tests/unit/evaluation/checks/test_hints.py",
+        "test_thinking_that_does_not_end",
+    ),
+    (
+        "a thinking model, asked in its chat template",
+        "finishes; gold solutions stand behind a closed think block, and `model_check` says so",
+        "tests/workflow/test_chat.py",
+        "test_a_run_with_a_thinking_model",
+    ),
+    (
+        "a switch in prompt.chat_template_kwargs that the template does not read",
+        "finishes; `model_check` names it",
+        "tests/unit/evaluation/checks/test_hints.py",
+        "test_a_switch_that_the_template_does_not_read",
+    ),
+    (
+        "questions that begin with the label that prompt.template writes",
+        "finishes; `model_check` counts them",
+        "tests/unit/evaluation/checks/test_hints.py",
+        "test_a_label_that_the_question_has_already",
+    ),
+    (
+        "an answer in a chat that says `Question:` again",
+        "fine: it is not cut there",
+        "tests/unit/engine/test_open.py",
+        "test_a_chat_may_say_the_question_again",
+    ),
+    (
+        "a target behind `--configfile` or `--config`",
+        "refused by Snakemake, in words that docs/troubleshooting.md explains",
+        "tests/workflow/test_bad_inputs.py",
+        "test_a_target_behind_a_config_is_said_as_in_the_page",
+    ),
+    (
+        "a data set of the hub that is a Python script",
+        'never runs; refused: "scripts are no longer supported", with the ways out',
+        "tests/unit/data/test_sources.py",
+        "test_a_set_that_is_a_script_names_the_way_out",
+    ),
+    (
+        "a data set with a test part only",
+        'refused: "data.train_part and data.test_part"; with both the same, it gives all splits',
+        "tests/unit/data/test_sources.py",
+        "test_a_set_with_a_test_part_only",
+    ),
+    (
+        "rows without `data.group_field`",
+        "refused: \"'seed' is missing\", with the rows",
+        "tests/unit/data/test_sources.py",
+        "test_groups_and_answers_that_are_left_out",
+    ),
+    (
+        "perturbations of one problem, and other names in it",
+        "never in two splits",
+        "tests/unit/data/test_splits.py",
+        "test_groups_never_cross",
+    ),
+    (
+        "XML entities that would fill the memory",
+        'refused: "not a file of rows in the format .xml"',
+        "tests/unit/data/test_part_files.py",
+        "test_a_bomb_of_xml_entities_does_not_go_off",
+    ),
+    (
         "a test part that repeats the train part",
         'refused: "has 0 problems, not counting 8 that duplicate"',
         "tests/unit/hard_knocks/test_data.py",
@@ -268,11 +372,14 @@ def sections() -> dict[str, list[tuple[str, str]]]:
     by_rule = {
         "Data": {name: words for name, (_, words) in test_data.BAD_DATA.items()},
         "Models": {name: words for name, (_, words) in test_models.BAD_MODELS.items()},
+        "Chat templates": {n: words for n, (_, words) in test_templates.BAD_TEMPLATES.items()},
+        "The hub": {name: words for name, (_, words) in test_models.HUB.items()},
         "Result files": {name: words for name, (_, _, words) in test_files.BAD_FILES.items()},
+        "Configs": {name: words for name, (_, words) in test_configs.BAD_CONFIGS.items()},
         "Limits": limits | layers | full,
     }
     whole = {
-        "Configs": {name: words for name, (_, words) in test_bad_inputs.BAD_CONFIGS.items()},
+        "Configs, in a whole run": {n: w for n, (_, w) in test_bad_inputs.BAD_CONFIGS.items()},
         "Data, in a whole run": {n: words for n, (_, words) in test_bad_inputs.BAD_DATA.items()},
         "Models, in a whole run": {
             n: words for n, (*_, words) in test_bad_inputs.BAD_MODELS.items()
@@ -284,6 +391,8 @@ def sections() -> dict[str, list[tuple[str, str]]]:
         for heading, table in (by_rule | whole).items()
     }
     tables["Data"] += [(name, "fine") for name in test_data.FINE_DATA]
+    fine = test_templates.FINE_TEMPLATES.items()
+    tables["Chat templates"] += [(name, outcome) for name, (_, outcome) in fine]
     return {"The machine, and others": [row[:2] for row in SINGLE], **tables}
 
 

@@ -1,12 +1,11 @@
 """What is said of the search's result, and how it is questioned."""
 
-import os
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from snakesteer.config import catalogue
-from snakesteer.config.section import Section
+from snakesteer.config.section import Section, written_out
 
 LAYERED = catalogue.of_kind("residual")
 
@@ -72,8 +71,8 @@ class EvaluationConfig(Section):
 
     @field_validator("ledger")
     @classmethod
-    def _home(cls, value: str) -> str:
-        return os.path.expanduser(value)
+    def _written_out(cls, value: str) -> str:
+        return written_out("evaluation.ledger", value)
 
 
 class SensitivityConfig(Section):

@@ -13,7 +13,8 @@ class SearchConfig(Section):
     n_trials: int = Field(
         8,
         ge=2,
-        description="Trials, the unsteered one (trial 0) included. Raising it extends a study.",
+        description="Trials, the unsteered one (trial 0) included. Raising it extends a study; of "
+        "one that has more already, all count.",
     )
     sampler: Literal["tpe", "random", "gp", "qmc", "cmaes", "grid"] = Field(
         "tpe",

@@ -2,6 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from snakesteer.errors import UserError
+from snakesteer.records.paths import expanded
+
 
 class Section(BaseModel):
     """A group of keys: unknown keys are refused, values cannot change after validation."""
@@ -9,6 +12,24 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
     )
+
+
+def written_out(key: str, path: str) -> str:
+    """A path with ``~`` and variables of the environment written out.
+
+    So it is recorded, too: what a variable says elsewhere or later changes no record.
+
+    Args:
+        key: The config key, for the message.
+        path: Its value.
+
+    Raises:
+        ValueError: A variable is not set, or there is no such user.
+    """
+    try:
+        return expanded(path, key)
+    except UserError as error:
+        raise ValueError(f"{error.problem}. {error.remedy.rstrip('.')}") from None
 
 
 def check_braces(key: str, path: str) -> str:

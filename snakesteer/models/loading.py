@@ -1,14 +1,14 @@
 """Loading a causal LM and its tokenizer, ready to generate on a device."""
 
 import logging
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 import transformers
 from accelerate.utils import align_module_device
@@ -18,9 +18,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 
 from snakesteer.config import Device, Dtype, ModelConfig
 from snakesteer.errors import UserError
+from snakesteer.models.adapters import refuse_hub_adapter
 from snakesteer.models.blocks import decoder_blocks, num_layers
+from snakesteer.models.depth import check_folder
 from snakesteer.models.devices import Lease
 from snakesteer.models.quantization import quantization_arguments
+from snakesteer.records.library_causes import MODEL, TOKENIZER
+from snakesteer.records.library_errors import told
 from snakesteer.records.machine import cores, processor
 
 logger = logging.getLogger(__name__)
@@ -42,7 +46,7 @@ class LoadedModel:
         eos_ids: Token ids that end a text.
         pad_id: A valid id for padding; what it stands for never matters, as padding is masked.
         context: Longest sequence the positions allow, None where the config states none.
-        lease: Keeps other jobs of the workflow off the model's GPU.
+        lease: Keeps other jobs of the workflow off the model's GPUs.
     """
 
     model: Any
@@ -102,18 +106,6 @@ def _cpu_computes_bfloat16() -> bool:
     return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
-def explain_load_failure(name: str, error: Exception) -> UserError:
-    """A library's failure to read a model as one clear paragraph."""
-    reason = textwrap.shorten(str(error), width=400, placeholder=" …")
-    return UserError(
-        f"The model {name!r} cannot be loaded ({type(error).__name__}: {reason})",
-        "Check model.name and model.revision; a local folder needs config.json, the tokenizer and "
-        "complete weight files; a hub id needs network access or a filled cache (HF_HOME), and "
-        "gated models need `hf auth login`; a model with code of its own needs "
-        "model.trust_remote_code: true.",
-    )
-
-
 def load_config_of(model: ModelConfig) -> Any:
     """The model's HuggingFace config, without its weights.
 
@@ -121,7 +113,11 @@ def load_config_of(model: ModelConfig) -> Any:
         UserError: It cannot be read.
     """
     with explained(model.name):
-        return AutoConfig.from_pretrained(model.name, **_arguments(model))
+        try:
+            return AutoConfig.from_pretrained(model.name, **_arguments(model))
+        except (OSError, ValueError):
+            refuse_hub_adapter(model.name, model.revision)
+            raise
 
 
 def load_tokenizer(model: ModelConfig) -> Any:
@@ -130,7 +126,7 @@ def load_tokenizer(model: ModelConfig) -> Any:
     Raises:
         UserError: It cannot be read.
     """
-    with explained(model.name):
+    with told(TOKENIZER, f"The tokenizer of the model {model.name!r}", "cannot be loaded"):
         return AutoTokenizer.from_pretrained(model.name, **_arguments(model))
 
 
@@ -143,7 +139,7 @@ def load_causal_lm(
         model: The model section, with the name resolved to a hub id or folder.
         gpus: GPUs that the workflow granted.
         threads: CPU threads for torch, capped at the cores there are; None leaves torch's choice.
-        lease: The GPU to use where there are several; kept as long as the model.
+        lease: The GPUs to use where there are several; kept as long as the model.
 
     Raises:
         UserError: The model cannot be read, is incomplete, or holds or computes numbers that are
@@ -154,17 +150,21 @@ def load_causal_lm(
         torch.set_num_threads(max(1, min(threads, cores())))
     device = resolve_device(model.device, gpus)
     if lease is not None:
-        device = torch.device(device.type, lease.index)
+        device = torch.device(device.type, lease.indices[0])
         torch.cuda.set_device(device)  # graphs and streams go to the current device
     dtype = resolve_dtype(model.dtype, device)
+    config = load_config_of(model)
     tokenizer = load_tokenizer(model)
     arguments = _arguments(model)
-    if getattr(load_config_of(model).get_text_config(), "attn_logit_softcapping", None):
+    if getattr(config.get_text_config(), "attn_logit_softcapping", None):
         # Not every kernel caps the scores (transformers 5.10's SDPA leaves it out silently).
         arguments["attn_implementation"] = "eager"
     arguments |= quantization_arguments(model, device, dtype)
     if model.device_map == "auto":
         arguments["device_map"] = "auto"
+        if lease is not None and model.gpus is not None:  # and not on those of other jobs
+            free = {index: torch.cuda.mem_get_info(index)[0] for index in lease.indices}
+            arguments["max_memory"] = {**free, "cpu": psutil.virtual_memory().available}
     with explained(model.name):
         network, report = AutoModelForCausalLM.from_pretrained(
             model.name, dtype=dtype, output_loading_info=True, **arguments
@@ -264,11 +264,7 @@ def download_model(model: ModelConfig, commit: str | None) -> None:
 
 def _arguments(model: ModelConfig) -> dict[str, Any]:
     """Arguments that config, tokenizer and weights are loaded with alike."""
-    if model.name.startswith(("/", ".", "~")) and not Path(model.name).is_dir():
-        raise UserError(
-            f"model.name is {model.name!r}, but there is no such folder",
-            "Name a folder with a saved model, or a hub id such as openai-community/gpt2.",
-        )
+    check_folder(model)
     arguments: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
     if not Path(model.name).is_dir() and model.revision is not None:
         arguments["revision"] = model.revision
@@ -277,21 +273,13 @@ def _arguments(model: ModelConfig) -> dict[str, Any]:
     return arguments
 
 
-@contextmanager
-def explained(name: str) -> Iterator[None]:
+def explained(name: str) -> AbstractContextManager[None]:
     """Turn a library's failure to read a model into a `UserError`.
 
     Args:
         name: Of the model.
     """
-    try:
-        yield
-    except (UserError, torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:
-        # transformers, tokenizers, safetensors, gguf and huggingface_hub each have exception types
-        # of their own for bad files, some without a base in common but Exception.
-        raise explain_load_failure(name, error) from error
+    return told(MODEL, f"The model {name!r}", "cannot be loaded")
 
 
 def _eos_ids(network: Any, tokenizer: Any) -> frozenset[int]:
@@ -324,7 +312,9 @@ def spread_ids(network: Any) -> torch.Tensor:
 @torch.inference_mode()
 def _check_logits(network: Any, device: torch.device, model: ModelConfig) -> None:
     """Refuse a model whose numbers overflow on their way, which would answer nonsense."""
-    logits = network(spread_ids(network).to(device), use_cache=False).logits
+    ids = spread_ids(network).to(device)
+    with explained(model.name):  # a config may say what its own architecture cannot compute
+        logits = network(ids, use_cache=False).logits
     # A model may rule tokens out with -inf.
     if logits.isnan().any() or not logits.isfinite().any(dim=-1).all():
         raise UserError(

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.errors import UserError
+from snakesteer.records.library_causes import RESULT, USER_FILE, Stage
+from snakesteer.records.library_errors import told
 
 
 @contextmanager
@@ -68,20 +70,18 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, stage: Stage = RESULT) -> Any:
     """Read a JSON document.
+
+    Args:
+        path: The file.
+        stage: What it is, for the remedy: a result, which is made anew, or `USER_FILE`.
 
     Raises:
         UserError: The file is missing or is not JSON.
     """
-    try:
+    with told(stage, str(path), "is not a JSON file"):
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist", "Run the rule that makes it.") from None
-    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or brackets without end
-        raise UserError(
-            f"{path} is not a JSON file ({error})", "Delete it and run snakemake again."
-        ) from None
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -99,10 +99,8 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(path)
     rows: list[dict[str, Any]] = []
-    try:
+    with told(USER_FILE, str(path), "cannot be read"):
         lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist", "Check the path.") from None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -1,6 +1,5 @@
 """What a rule's script says: to its log file, and to the terminal where that helps."""
 
-import errno
 import logging
 import sys
 import traceback
@@ -9,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from snakesteer.errors import UserError
+from snakesteer.records.library_errors import anywhere
 
 logger = logging.getLogger("snakesteer")
 
@@ -17,9 +17,9 @@ logger = logging.getLogger("snakesteer")
 def script_log(path: str | Path) -> Iterator[logging.Logger]:
     """Send a script's messages, warnings and failures to its log file.
 
-    A `UserError` becomes its one paragraph, without a traceback, and exit status 1. Any other
-    exception is written with its traceback and raised again. Running out of memory or disk space is
-    named as such.
+    A `UserError`, and what `snakesteer.records.library_errors` knows, becomes its one paragraph and
+    exit status 1; what a library raised is written in full beside the log, as ``….traceback``. Any
+    other exception is a bug: it is written with its traceback and raised again.
 
     Args:
         path: The rule's log file.
@@ -28,6 +28,7 @@ def script_log(path: str | Path) -> Iterator[logging.Logger]:
         The logger ``snakesteer``.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    _beside(path).unlink(missing_ok=True)
     handler = _LogFile(path, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger()
@@ -36,23 +37,14 @@ def script_log(path: str | Path) -> Iterator[logging.Logger]:
     logging.captureWarnings(True)
     try:
         yield logger
-    except UserError as error:
-        _fail(str(error))
     except BaseException as error:
-        root.error("uncaught %s\n%s", type(error).__name__, traceback.format_exc())
-        if _out_of_memory(error):
-            _fail(
-                f"Out of memory: {error}. Use fewer engine.slots (or a smaller "
-                "engine.batch_size for the reference engine), a smaller dtype "
-                "(model.dtype: bfloat16) or a smaller model, or ask for more memory."
-            )
-        if _disk_full(error):
-            _fail(
-                "The disk is full, or a quota or limit on files is reached: "
-                f"{str(error).splitlines()[0]}. Make room (or set results to another disk; "
-                "temporary files are in TMPDIR) and run snakemake again; what is finished is kept."
-            )
-        raise
+        said = error if isinstance(error, UserError) else anywhere(error)
+        if said is None:
+            root.error("uncaught %s\n%s", type(error).__name__, traceback.format_exc())
+            raise
+        if said is not error or error.__cause__ is not None:
+            _write_beside(path)
+        _fail(str(said))
     finally:
         logging.captureWarnings(False)
         root.removeHandler(handler)
@@ -78,20 +70,12 @@ def _fail(message: str) -> None:
     raise SystemExit(1)
 
 
-def _disk_full(error: BaseException) -> bool:
-    """Whether an exception says "no space left", in the words of the system or of SQLite."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return True
-    return any(words in str(error) for words in ("No space left on device", "disk is full"))
+def _beside(path: str | Path) -> Path:
+    return Path(path).with_suffix(".traceback")
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an exception is the host's or an accelerator's way of saying "no memory left"."""
-    if isinstance(error, MemoryError):
-        return True
-    if "OutOfMemoryError" in type(error).__name__:
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text
-    )
+def _write_beside(path: str | Path) -> None:
+    """Keep the traceback; not in the log, which Snakemake shows to the user."""
+    with suppress(OSError):  # the disk may be full
+        _beside(path).write_text(traceback.format_exc(), encoding="utf-8")
+        logger.info("what was raised, in full: %s", _beside(path))

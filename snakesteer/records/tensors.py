@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from snakesteer.errors import UserError
 from snakesteer.records.files import atomic_path
+from snakesteer.records.library_causes import RESULT
+from snakesteer.records.library_errors import told
 
 Array = NDArray[np.float32]
 Tensors = dict[str, Array]
@@ -33,12 +34,7 @@ def read_tensors(path: str | Path, *names: str) -> tuple[Tensors, dict[str, Any]
     Raises:
         UserError: The file is missing, damaged, or holds something else.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})["header"])
-            return {name: file.get_tensor(name) for name in names}, header
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise UserError(
-            f"{path} is not a readable file of {' and '.join(names)} ({error})",
-            "Delete it and run snakemake again; it will be made anew.",
-        ) from error
+    broken = f"is not a readable file of {' and '.join(names)}"
+    with told(RESULT, str(path), broken), safe_open(path, framework="numpy") as file:
+        header = json.loads((file.metadata() or {})["header"])
+        return {name: file.get_tensor(name) for name in names}, header

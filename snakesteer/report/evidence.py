@@ -15,6 +15,8 @@ from snakesteer.config.catalogue import METHODS
 from snakesteer.evaluation.statistics import wilson
 from snakesteer.evaluation.strengths import read_strengths
 from snakesteer.records.files import read_json, read_jsonl
+from snakesteer.records.library_causes import RESULT
+from snakesteer.records.library_errors import told
 from snakesteer.records.tensors import read_tensors
 from snakesteer.search.database import read_db
 from snakesteer.vectors.training.steps import TrainingStep, read_steps
@@ -313,7 +315,10 @@ def _strength(row: Record) -> Point:
 
 
 def _read_csv(path: str | Path) -> list[dict[str, str]]:
-    with Path(path).open(encoding="utf-8", newline="") as stream:
+    with (
+        told(RESULT, str(path), "is not a readable table"),
+        Path(path).open(encoding="utf-8", newline="") as stream,
+    ):
         return list(csv.DictReader(stream))
 
 

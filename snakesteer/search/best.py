@@ -13,7 +13,7 @@ from snakesteer.records.files import read_json
 from snakesteer.records.versions import git_state, timestamp, versions
 from snakesteer.search.database import read_db
 from snakesteer.search.selection import Lead, Rules, choose_trial, right_answers
-from snakesteer.search.study import accuracy_of, delivered
+from snakesteer.search.study import accuracy_of, delivered, surplus
 from snakesteer.steering.candidate import PARAM_NAMES
 
 RUNNERS_UP = 5
@@ -25,6 +25,7 @@ def best_config(
     baseline: Sequence[Answer],
     probe_files: Sequence[str | Path],
     seed: int,
+    n_trials: int,
     rules: Rules,
     confirmation: str | Path | None = None,
 ) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def best_config(
         baseline: Unsteered answers to the validation problems of the search.
         probe_files: Probe metrics of all layers.
         seed: Of the study.
+        n_trials: Trials that the config asks for; where there are more, all count.
         rules: How trials are chosen.
         confirmation: study/confirmation.json, where problems were kept from the search.
 
@@ -57,7 +59,7 @@ def best_config(
         "confirmation": asdict(choice.confirmation) if choice.confirmation else None,
         "trial": choice.tested.number,
         **delivered(choice.tested),
-        "why": choice.why,
+        "why": " ".join(filter(None, (choice.why, surplus(trials, n_trials)))),
         "runners_up": [
             {"trial": trial.number, "validation_score": trial.value, "params": trial_params(trial)}
             for trial in choice.others[:RUNNERS_UP]

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import optuna
-from sqlalchemy.exc import DatabaseError
 
-from snakesteer.errors import UserError
+from snakesteer.records.library_causes import STUDY
+from snakesteer.records.library_errors import told
 from snakesteer.search.journal import STUDY_NAME
 
 
@@ -13,13 +13,8 @@ def read_db(path: str | Path) -> optuna.Study:
     """Open the study in an SQLite file.
 
     Raises:
-        UserError: The file is damaged, or holds no study.
+        UserError: The file is damaged, locked, or holds no study.
     """
-    try:
+    with told(STUDY, str(path), "is not a readable study"):
         storage = f"sqlite:///{Path(path).resolve()}"
         return optuna.load_study(study_name=STUDY_NAME, storage=storage)
-    except (DatabaseError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"{path} is not a readable study ({type(error).__name__})",
-            "Delete it and run snakemake again; finished trials are in the journal.",
-        ) from error

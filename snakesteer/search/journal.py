@@ -22,10 +22,14 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from snakesteer.errors import UserError
+from snakesteer.records.library_causes import DATABASE, JOURNAL
+from snakesteer.records.library_errors import told
+from snakesteer.records.paths import expanded
 
 logger = logging.getLogger(__name__)
 
 STUDY_NAME = "snakesteer"
+JOURNAL_NAME = "journal.log"  # beside the study's outputs
 FINGERPRINT = "fingerprint"
 SETTINGS = "settings"
 WORKER = "worker"
@@ -109,7 +113,7 @@ def _file_lock(journal: str | Path, name: str) -> FileLock:
 def _open(
     path: Path, fingerprint: str, pruner: BasePruner, settings: Mapping[str, Any]
 ) -> optuna.Study:
-    url = os.environ.get(URL_VARIABLE)
+    url = _url()
     if url is not None:
         # A database holds many studies: each set of settings has its own.
         study = optuna.create_study(
@@ -154,7 +158,7 @@ def load_finished(journal: str | Path, fingerprint: str) -> optuna.Study:
     Raises:
         UserError: It is not there, or damaged.
     """
-    url = os.environ.get(URL_VARIABLE)
+    url = _url()
     path = Path(journal)
     try:
         if url is not None:
@@ -188,14 +192,8 @@ def _load(path: Path, pruner: BasePruner) -> optuna.Study | None:
 
 
 def _read(path: Path) -> BaseStorage:
-    try:
+    with told(JOURNAL, f"The journal of the search, {path},", "is damaged"):
         return _storage(path)
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
-        # What replaying records meets where they are no JSON, or not Optuna's.
-        raise UserError(
-            f"The journal of the search, {path}, is damaged ({type(error).__name__}: {error})",
-            "Delete it; the search starts anew.",
-        ) from error
 
 
 class _JournalLock:
@@ -231,13 +229,13 @@ def _storage(path: Path) -> BaseStorage:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=_JournalLock(path)))
 
 
+def _url() -> str | None:
+    """The database that the environment names; of SQLite, with the path written out."""
+    url = os.environ.get(URL_VARIABLE)
+    scheme, mark, path = (url or "").partition(":///")
+    return scheme + mark + expanded(path, URL_VARIABLE) if scheme.startswith("sqlite") else url
+
+
 def _database(url: str) -> RDBStorage:
-    try:
+    with told(DATABASE, f"The database of {URL_VARIABLE}", "cannot be opened"):
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-    except Exception as error:
-        # SQLAlchemy and each driver have exception types of their own.
-        raise UserError(
-            f"The database of {URL_VARIABLE} cannot be opened ({type(error).__name__})",
-            "Check the URL, that the server answers, and that its driver is installed; or unset "
-            f"{URL_VARIABLE} to use a file.",
-        ) from error

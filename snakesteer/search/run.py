@@ -26,7 +26,7 @@ from snakesteer.search.journal import ask_lock, finished_trials, one_process, op
 from snakesteer.search.kept import searched
 from snakesteer.search.plan import Plan, fitting_trials
 from snakesteer.search.samplers import make_pruner
-from snakesteer.search.study import run_study
+from snakesteer.search.study import run_study, surplus
 from snakesteer.steering.vector import read_vectors
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,6 @@ NOT_IN_FINGERPRINT = (
     "search__workers",
     "search__one_standard_error",
     "search__max_t",
-    "journal",
     "record",
 )
 
@@ -121,6 +120,8 @@ def search(
         desk = ProblemDesk(queue, problems[:first], plan, check)
         study = open_study(journal, fingerprint, pruner, settings.workers, inputs.settings())
         before = len(finished_trials(study))
+        if more := surplus(finished_trials(study), settings.n_trials):
+            logger.warning("%s For a smaller study set results to another folder.", more)
         started = time.monotonic()
 
         def after_trial(study: optuna.Study) -> None:

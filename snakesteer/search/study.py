@@ -180,6 +180,24 @@ def accuracy_of(trial: FrozenTrial) -> float | None:
     return by_chunk[-1] if by_chunk else None
 
 
+def surplus(trials: Sequence[FrozenTrial], n_trials: int) -> str:
+    """A sentence where a study has more trials than are asked for; empty otherwise.
+
+    None of them is dropped: they were searched, and each was a chance to win by luck.
+
+    Args:
+        trials: Of the study.
+        n_trials: `search.n_trials`, which was larger before.
+    """
+    found = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+    if found <= n_trials:
+        return ""
+    return (
+        f"The study has {found} finished trials, and search.n_trials asks for {n_trials}: all "
+        f"{found} were compared."
+    )
+
+
 def enough(study: optuna.Study, n_trials: int) -> bool:
     """Whether as many trials have ended well as were asked for."""
     return len(finished_trials(study)) >= n_trials

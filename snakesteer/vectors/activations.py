@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from snakesteer.errors import UserError
+from snakesteer.records.library_causes import RESULT
+from snakesteer.records.library_errors import told
 
 # A token that was read of a pair's side (0 is right), and its share among those that were.
 TOKEN_ENTRY = np.dtype([("pair", "<i4"), ("side", "<i4"), ("token", "<i4"), ("share", "<f8")])
@@ -43,24 +44,18 @@ def read_activations(path: str | Path) -> Activations:
     """Read an activation file.
 
     Raises:
-        UserError: It is missing, damaged, or not an activation file.
+        UserError: It is missing, damaged, locked, or not an activation file.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            return Activations(
-                ids=tuple(text.decode() for text in file["id"][:]),
-                positive=file["positive"][:],
-                negative=file["negative"][:],
-                residual_norm=file["residual_norm"][:],
-                residual_mean=file["residual_mean"][:],
-                tokens=file["tokens"][:],
-                attributes={key: _plain(value.item()) for key, value in file.attrs.items()},
-            )
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{path} is not a readable activation file ({error})",
-            "Delete it and run snakemake again; it will be made anew.",
-        ) from error
+    with told(RESULT, str(path), "is not a readable activation file"), h5py.File(path, "r") as file:
+        return Activations(
+            ids=tuple(text.decode() for text in file["id"][:]),
+            positive=file["positive"][:],
+            negative=file["negative"][:],
+            residual_norm=file["residual_norm"][:],
+            residual_mean=file["residual_mean"][:],
+            tokens=file["tokens"][:],
+            attributes={key: _plain(value.item()) for key, value in file.attrs.items()},
+        )
 
 
 def _plain(value: Any) -> Any:

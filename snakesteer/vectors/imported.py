@@ -7,15 +7,16 @@ which cancels).
 
 import json
 import re
-import struct
 from pathlib import Path
 
 import gguf
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from snakesteer.errors import UserError
+from snakesteer.records.library_causes import USER_FILE
+from snakesteer.records.library_errors import told
 
 _LAYER = re.compile(r"(?:layer_|direction\.)(\d+)")
 
@@ -43,13 +44,8 @@ def read_user_vector(path: str | Path, layer: int, hidden: int) -> NDArray[np.fl
             "Save the vectors as safetensors, as tensors layer_{L}; pickled files (.pt) are never "
             "opened, because they can run code.",
         )
-    try:
+    with told(USER_FILE, f"steering.vector_file {str(path)!r}", "cannot be read"):
         vectors = readers[path.suffix](path)
-    except (OSError, SafetensorError, ValueError, KeyError, IndexError, struct.error) as error:
-        raise UserError(
-            f"steering.vector_file {str(path)!r} cannot be read ({type(error).__name__}: {error})",
-            "Check the path, and that the file is whole.",
-        ) from error
     if layer not in vectors:
         there = ", ".join(map(str, sorted(vectors))) or "none"
         raise UserError(

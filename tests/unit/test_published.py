@@ -95,7 +95,7 @@ def test_another_model_and_an_unknown_name_are_refused(tmp_path):
         beside_published(run, NAME)
     with pytest.raises(UserError, match=f"'nobody'.*{NAME}"):
         beside_published(run, "nobody")
-    with pytest.raises(UserError, match=r"test_final\.json does not exist"):
+    with pytest.raises(UserError, match=r"test_final\.json cannot be read: it does not exist"):
         beside_published(tmp_path / "not there", NAME)
 
 

@@ -15,6 +15,7 @@ with script_log(snakemake.log[0]):
         baseline[: searched(len(baseline), params.confirm)],
         given.probes,
         params.seed,
+        params.n_trials,
         Rules(params.one_standard_error, params.max_t, params.level),
         given.confirmation or None,
     )

@@ -1,5 +1,7 @@
 """Steering vectors that learn: of one layer, or of several together."""
 
+from pathlib import Path
+
 from snakesteer.config import GenerationConfig, TrainingConfig
 from snakesteer.config.params import section
 from snakesteer.data.prompts import open_prompter
@@ -32,7 +34,7 @@ with script_log(snakemake.log[0]):
         training,
         section(GenerationConfig, "generation", params),
         lambda: open_sampler(params, loaded, prompter, training.temperature),
-        params.checkpoint,
+        Path(snakemake.output.log).with_suffix(".checkpoint"),
         {**source, "code": [sha256_file(path) for path in given.code]},
     )
     for path, vector in zip(snakemake.output[: len(layers)], vectors, strict=True):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snakesteer.config import PromptConfig
+from snakesteer.data.thinking import closes_block, thinking
 from snakesteer.evaluation.answers import Answer
 from snakesteer.evaluation.grading import runs_on
 
@@ -36,6 +37,9 @@ class PromptTokens:
         config: How it was made.
         tokenizer: What tokenised it.
         end_ids: Token ids that end an answer.
+        questions: Of the problems that were asked.
+        lead: What stands between the prompt and a gold solution (`Prompter.lead`).
+        system_in_front: The chat template takes no system message.
     """
 
     text: str
@@ -43,6 +47,9 @@ class PromptTokens:
     config: PromptConfig
     tokenizer: Any
     end_ids: frozenset[int]
+    questions: tuple[str, ...] = ()
+    lead: str = ""
+    system_in_front: bool = False
 
 
 def hints(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
@@ -52,7 +59,13 @@ def hints(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
         answers: To a few problems, with prompts like this one.
         prompt: One of them.
     """
-    return [*_of_tokens(prompt), *_of_answers(answers, prompt)]
+    return [
+        *_of_tokens(prompt),
+        *_of_questions(prompt),
+        *_of_chat(prompt),
+        *_of_thinking(answers, prompt),
+        *_of_answers(answers, prompt),
+    ]
 
 
 def _of_tokens(prompt: PromptTokens) -> list[Hint]:
@@ -108,6 +121,75 @@ def _of_tokens(prompt: PromptTokens) -> list[Hint]:
                 "The prompt ends with a blank, which most tokenizers make part of the next word: "
                 "the model has to go on with a token that it never saw there",
                 "End prompt.template without it, and begin prompt.answer_template with it.",
+            )
+        )
+    return found
+
+
+def _of_questions(prompt: PromptTokens) -> list[Hint]:
+    in_front = prompt.config.template.partition("{question}")[0].strip()
+    label = in_front.splitlines()[-1].strip().lower() if in_front else ""
+    doubled = [q for q in prompt.questions if label and q.strip().lower().startswith(label)]
+    if not doubled:
+        return []
+    return [
+        Hint(
+            f"{len(doubled)} of {len(prompt.questions)} questions begin with what prompt.template "
+            f"writes in front of them, {in_front!r}, so that the model reads it twice",
+            "Take it out of prompt.template or out of the data.",
+        )
+    ]
+
+
+def _of_chat(prompt: PromptTokens) -> list[Hint]:
+    if not prompt.config.chat:
+        return []
+    found = []
+    unread = [key for key in prompt.config.chat_template_kwargs if not _reads(prompt, key)]
+    if unread:
+        found.append(
+            Hint(
+                f"The chat template does not read {', '.join(map(repr, unread))}, which "
+                "prompt.chat_template_kwargs sets: it changes nothing",
+                "Correct the name, or remove it.",
+            )
+        )
+    if prompt.system_in_front:
+        found.append(
+            Hint(
+                "The chat template takes no system message: prompt.system stands in front of the "
+                "first question",
+                "Remove prompt.system if that is not what the model's card says.",
+            )
+        )
+    return found
+
+
+def _of_thinking(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
+    found = []
+    off = (
+        "set prompt.chat_template_kwargs: {enable_thinking: false}"
+        if prompt.config.chat and _reads(prompt, "enable_thinking")
+        else "take a model that does not think first"
+    )
+    if closes_block(prompt.lead):
+        found.append(
+            Hint(
+                "The chat template has the model think before it answers. Gold solutions (contrast "
+                f"pairs, training) hold no thoughts: they stand behind {prompt.lead!r}; the "
+                "model's own answers think, and generation.max_new_tokens must hold that, too",
+                f"If it is not wanted, {off}.",
+            )
+        )
+    blocks = [(answer, thinking(prompt.text, answer.text)) for answer in answers]
+    endless = [answer.new_tokens for answer, block in blocks if block and not block.closed]
+    if endless:
+        found.append(
+            Hint(
+                f"{len(endless)} of {len(answers)} answers are still thinking when they end, after "
+                f"up to {max(endless)} tokens: they hold no answer",
+                "Raise generation.max_new_tokens (many models think for thousands of tokens), or "
+                f"{off}.",
             )
         )
     return found
@@ -177,6 +259,11 @@ def _of_answers(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
 def _adds_bos(tokenizer: Any) -> bool:
     """Whether the tokenizer puts its beginning-of-sequence token in front of a plain text."""
     return list(tokenizer("1")["input_ids"][:1]) == [tokenizer.bos_token_id]
+
+
+def _reads(prompt: PromptTokens, name: str) -> bool:
+    """Whether the chat template has a word of this name."""
+    return re.search(rf"\b{re.escape(name)}\b", prompt.tokenizer.get_chat_template()) is not None
 
 
 def _plain_ids(tokenizer: Any, text: str) -> list[int]:

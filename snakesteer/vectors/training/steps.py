@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from snakesteer.errors import UserError
 from snakesteer.records.files import atomic_path
+from snakesteer.records.library_causes import RESULT
+from snakesteer.records.library_errors import told
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def read_steps(path: str | Path) -> list[TrainingStep]:
     Raises:
         UserError: The file is missing or damaged.
     """
-    try:
+    with told(RESULT, str(path), "is not a readable log of a training"):
         with Path(path).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         return [
@@ -60,8 +61,3 @@ def read_steps(path: str | Path) -> list[TrainingStep]:
             )
             for row in rows
         ]
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{path} is not a readable log of a training ({error})",
-            "Delete it and run snakemake again; it will be made anew.",
-        ) from error

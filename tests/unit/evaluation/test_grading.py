@@ -6,7 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from snakesteer.data.embedded import generate_problems
-from snakesteer.data.problem import parse_gold, strip_calculator
+from snakesteer.data.gold import parse_gold
+from snakesteer.data.problem import strip_calculator
 from snakesteer.evaluation.grading import (
     Grade,
     _without_ignored,

@@ -15,8 +15,12 @@ Harm = Callable[[Path], object]
 Knocks = dict[str, tuple[Harm, tuple[str, ...]]]
 
 
-def check_knock(folder: Path, job: Job, harm: Harm, said: tuple[str, ...], capsys: Any) -> None:
-    """Harm → refusal with these words and no output; repair → the job finishes."""
+def check_knock(folder: Path, job: Job, harm: Harm, said: tuple[str, ...], capsys: Any) -> str:
+    """Harm → refusal with these words and no output; repair → the job finishes.
+
+    Returns:
+        What was said.
+    """
     whole = shutil.copytree(folder, folder.with_name("whole"))
     harm(folder)
     with pytest.raises(SystemExit) as ended, script_log(folder.with_name("rule.log")):
@@ -28,11 +32,14 @@ def check_knock(folder: Path, job: Job, harm: Harm, said: tuple[str, ...], capsy
     assert "Traceback" not in message
     left = {path.relative_to(folder) for path in folder.rglob("*")}
     assert not [path for path in left if path.name == "out" or ".part" in path.name]
+    if folder.is_file():
+        folder.unlink()
     shutil.rmtree(folder, ignore_errors=True)  # the harm may have taken it away
     shutil.move(whole, folder)
     with script_log(folder.with_name("rule.log")):
         job(folder)
     assert (folder / "out").exists()
+    return str(message)
 
 
 def truncated(path: str, keep: float = 0.5) -> Harm:

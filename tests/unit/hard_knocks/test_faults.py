@@ -189,6 +189,6 @@ def test_a_real_limit_on_file_sizes(tmp_path: Path):
 
     assert limited(job, resource.RLIMIT_FSIZE, lambda: 50_000, log) == 1
     assert "limit on files" in log.read_text(encoding="utf-8")
-    assert [path.name for path in tmp_path.iterdir()] == ["rule.log"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rule.log", "rule.traceback"]
     assert limited(job, resource.RLIMIT_FSIZE, lambda: resource.RLIM_INFINITY, log) == 0
     assert out.exists()

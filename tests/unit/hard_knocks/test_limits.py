@@ -2,12 +2,14 @@
 
 import itertools
 import math
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from snakesteer.config import EvaluationConfig
+from snakesteer.config import Config, EvaluationConfig, Section
 from snakesteer.config.layers import resolve_layers
 from snakesteer.config.load import load_config
 from snakesteer.engine.interface import Decoding, Request
@@ -21,6 +23,7 @@ from tests.fake_search import PROBLEMS, check_finished, make_inputs, read_trials
 from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import CONTEXT
 
+UNSET = "the environment variable 'GONE' is not set"
 # What a config says → words of the refusal.
 BAD_LIMITS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "answers of 0 tokens": (
@@ -49,6 +52,31 @@ BAD_LIMITS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "braces in the data's path": (
         {"data": {"source": "folder", "folder": "{d}"}},
         ("data.folder is '{d}'", "Rename the folder"),
+    ),
+    "an unset variable in results": ({"results": "$GONE/r"}, ("results is '$GONE/r'", UNSET)),
+    "an unset variable in the model's path": (
+        {"model": {"name": "${GONE}/m"}},
+        ("model.name is '${GONE}/m'", UNSET),
+    ),
+    "an unset variable in the data's path": (
+        {"data": {"source": "folder", "folder": "~/$GONE"}},
+        ("data.folder is '~/$GONE'", UNSET),
+    ),
+    "an unset variable in a GGUF file's name": (
+        {"model": {"name": "./m", "gguf_file": "$GONE.gguf"}},
+        ("model.gguf_file is '$GONE.gguf'", UNSET),
+    ),
+    "an unset variable in the path of vectors": (
+        {"steering": {"directions": ["file"], "vector_file": "$GONE/{layer}.gguf"}},
+        ("steering.vector_file is '$GONE/{layer}.gguf'", UNSET),
+    ),
+    "an unset variable in the ledger's path": (
+        {"evaluation": {"ledger": "$GONE/reads"}},
+        ("evaluation.ledger is '$GONE/reads'", UNSET),
+    ),
+    "the home of nobody": (
+        {"results": "~nobody-of-this-name/r"},
+        ("results is '~nobody-of-this-name/r'", "no user of that name"),
     ),
     "results in a file": ({"results": f"{__file__}/x"}, ("is not a folder", "another folder")),
     "results that are a file": ({"results": __file__}, ("is not a folder", "another folder")),
@@ -80,8 +108,52 @@ def test_layers_out_of_range(name: str):
     assert error.value.remedy
 
 
+def test_home_and_variables_are_written_out_in_every_path(monkeypatch, tmp_path):
+    """So they are recorded: what a variable says elsewhere changes no record."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DATA", "/data sets")
+    config = load_config(
+        {
+            "results": "~/runs/${DATA}",
+            "model": {"name": "$HOME/m", "gguf_file": "$DATA.gguf"},
+            "data": {"source": "folder", "folder": "$DATA/gsm8k"},
+            "steering": {"directions": ["file"], "vector_file": "${DATA}/{layer}.gguf"},
+            "evaluation": {"ledger": "~/reads"},
+        }
+    )
+    assert config.results == f"{tmp_path}/runs//data sets"
+    assert (config.model.name, config.model.gguf_file) == (f"{tmp_path}/m", "/data sets.gguf")
+    assert config.data.folder == "/data sets/gsm8k"
+    assert config.steering.vector_file == "/data sets/{layer}.gguf"
+    assert config.evaluation.ledger == f"{tmp_path}/reads"
+    assert load_config(config.model_dump()) == config
+
+
+def test_every_path_key_is_among_them():
+    """A string key whose description speaks of a folder, a file or a path has its rows above."""
+    written_out = {"results", "model.name", "model.gguf_file", "data.folder"}
+    written_out |= {"steering.vector_file", "evaluation.ledger"}
+    found = {
+        key if section is None else f"{section}.{key}"
+        for section, fields in _sections()
+        for key, field in fields.items()
+        if "str" in str(field.annotation)
+        and re.search(r"\b(folder|file|path)\b", (field.description or "").lower())
+    }
+    others = {"data.source", "steering.directions", "data.task", "data.question_fields"}
+    others |= {"data.answer_field"}  # fields of the source `folder`
+    assert found - others == written_out
+
+
+def _sections() -> Iterator[tuple[str | None, dict[str, Any]]]:
+    yield None, {key: f for key, f in Config.model_fields.items() if f.annotation is str}
+    for name, section in Config():
+        if isinstance(section, Section):
+            yield name, dict(type(section).model_fields)
+
+
 def test_paths_with_blanks_and_letters_of_other_scripts_are_fine(tmp_path: Path):
-    for name in ("a b", "Möbel", "数据", "a'b", 'a"b', "a#b", "a%b", "$HOME", "a;b", "-a"):
+    for name in ("a b", "Möbel", "数据", "a'b", 'a"b', "a#b", "a%b", "$(HOME)", "5$", "a;b", "-a"):
         assert load_config({"results": f"{tmp_path}/{name}"}).results == f"{tmp_path}/{name}"
 
 

@@ -244,15 +244,16 @@ class TestDevice:
 class TestBad:
     """Every one of these stops with a `UserError`."""
 
-    @pytest.mark.parametrize("name", ["/no/such/folder", "./no/such", "../nothing"])
+    @pytest.mark.parametrize("name", ["/no/such/folder", "./no/such", "../nothing", "a/b/c"])
     def test_missing_folder(self, name):
         for load in (describe_model, load_causal_lm, load_tokenizer):
             refused(lambda load=load: load(ModelConfig(name=name)), name, "no such folder")
 
-    @pytest.mark.parametrize("name", ["no/such-model", "nosuchmodel", "a/b/c"])
+    @pytest.mark.parametrize("name", ["no/such-model", "nosuchmodel"])
     def test_unknown_hub_id(self, name):
         for load in (load_config_of, load_causal_lm):
-            refused(lambda load=load: load(ModelConfig(name=name)), name, "model.name", "HF_HOME")
+            said = ("cannot be reached", "model.name", "HF_HOME")
+            refused(lambda load=load: load(ModelConfig(name=name)), name, *said)
 
     def test_wrong_num_layers(self, folder):
         refused(
@@ -338,7 +339,7 @@ class TestBad:
 
     def test_a_model_that_is_no_causal_lm(self, folder):
         edit(folder / "config.json", model_type="t5", num_layers=2)
-        refused(lambda: load_causal_lm(model_of(folder)), "AutoModelForCausalLM")
+        refused(lambda: load_causal_lm(model_of(folder)), "no causal language model")
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neo", "opt"])

@@ -100,9 +100,9 @@ def test_corrupt_json_is_named(tmp_path, content):
 
 
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"gone\.json does not exist"):
+    with pytest.raises(UserError, match=r"gone\.json cannot be read: it does not exist"):
         read_json(tmp_path / "gone.json")
-    with pytest.raises(UserError, match=r"gone\.jsonl does not exist"):
+    with pytest.raises(UserError, match=r"gone\.jsonl cannot be read: it does not exist"):
         read_jsonl(tmp_path / "gone.jsonl")
 
 

@@ -78,10 +78,27 @@ def test_out_of_memory_is_named_with_what_to_do(tmp_path, capsys, error):
         raise error
     assert caught.value.code == 1
     printed = capsys.readouterr().err
-    assert printed.startswith(f"error: Out of memory: {error}. ")
+    assert printed.startswith("error: Out of memory (")
+    assert str(error) in printed
     assert "engine.slots" in printed
-    assert "Traceback" in path.read_text()
-    assert "Out of memory" in path.read_text()
+    assert "Out of memory" in (log := path.read_text())
+    # Snakemake shows the log: the traceback is beside it.
+    assert "Traceback" not in log
+    assert str(path.with_suffix(".traceback")) in log
+    assert "Traceback" in path.with_suffix(".traceback").read_text()
+
+
+def test_what_a_library_raised_is_kept_in_full_beside_the_log_of_that_run(tmp_path, capsys):
+    path = tmp_path / "rule.log"
+    with pytest.raises(SystemExit), script_log(path):
+        raise UserError("The file holds no weight", "Make it anew.") from KeyError("weight")
+    assert capsys.readouterr().err == "error: The file holds no weight. Make it anew.\n"
+    kept = path.with_suffix(".traceback")
+    assert "KeyError: 'weight'" in kept.read_text()
+    assert "Traceback" not in path.read_text()
+    with script_log(path):
+        pass
+    assert not kept.exists()
 
 
 def test_a_real_allocation_failure_is_recognised(tmp_path, capsys):

@@ -136,6 +136,7 @@ def write_run(
         baseline,
         sorted((folder / "probes").glob("*.json")),
         seed=0,
+        n_trials=trials,
         rules=Rules(one_standard_error=gain == 0.0, max_t=True, level=0.05),
     )
     assert best["recommendation"] == ("steer" if gain > 0.1 else "leave alone")

@@ -87,5 +87,5 @@ def test_no_importance_of_noise():
 def test_a_missing_file_is_named(tmp_path):
     run = write_run(tmp_path / "run", trials=2)
     (tmp_path / "run" / "best_config.json").unlink()
-    with pytest.raises(UserError, match=r"best_config\.json does not exist"):
+    with pytest.raises(UserError, match=r"best_config\.json cannot be read: it does not exist"):
         read_evidence(**run.paths())

@@ -38,7 +38,7 @@ def files(tmp_path):
 
 def test_best_config_says_what_and_why(files):
     db, probes = files
-    found = best_config(db, answers_of(BASELINE), probes, seed=7, rules=RULES)
+    found = best_config(db, answers_of(BASELINE), probes, seed=7, n_trials=8, rules=RULES)
     assert found["best_trial_params"] == {
         "steering_method": "caa",
         "steering_direction": "caa",
@@ -69,17 +69,27 @@ def test_best_config_says_what_and_why(files):
 def test_what_is_not_recommended_is_tested_all_the_same(files, tmp_path):
     db, probes = files
     rules = Rules(one_standard_error=True, max_t=True, level=0.05)
-    found = best_config(db, answers_of(BASELINE), probes, 7, rules)
+    found = best_config(db, answers_of(BASELINE), probes, 7, 8, rules)
     # Five gains of twenty problems: 1/32 for one trial, and these two trials are one.
     assert found["recommendation"] == "steer"
     assert found["max_t_p"] == pytest.approx(1 / 32, abs=0.006)
     rules = Rules(one_standard_error=True, max_t=True, level=0.01)
-    found = best_config(db, answers_of(BASELINE), probes, 7, rules)
+    found = best_config(db, answers_of(BASELINE), probes, 7, 8, rules)
     assert (found["recommendation"], found["trial"]) == ("leave alone", 2)
     assert found["best_trial_params"]["steering_alpha"] == 2.0
     assert "corrected for 2 steered trials p = 0.03" in found["why"]
     lead = {"difference": 0.05, "standard_error": 0.05, "gained": 2, "lost": 1, "problems": 20}
     write_json(tmp_path / "confirmation.json", {"trial": 2, "lead": lead})
-    found = best_config(db, answers_of(BASELINE), probes, 7, RULES, tmp_path / "confirmation.json")
+    found = best_config(
+        db, answers_of(BASELINE), probes, 7, 8, RULES, tmp_path / "confirmation.json"
+    )
     assert (found["recommendation"], found["confirmation"]) == ("leave alone", lead)
     assert "on 20 others it has +5.0 points" in found["why"]
+
+
+def test_more_trials_than_asked_for_all_count_and_it_is_said(files):
+    db, probes = files
+    fewer, as_many = (best_config(db, answers_of(BASELINE), probes, 7, n, RULES) for n in (2, 3))
+    assert (fewer["trial"], fewer["trials"]) == (as_many["trial"], as_many["trials"])
+    more = " The study has 3 finished trials, and search.n_trials asks for 2: all 3 were compared."
+    assert fewer["why"] == as_many["why"] + more

@@ -95,6 +95,16 @@ def test_a_study_of_a_model(inputs, tmp_path):
     optuna.load_study(study_name=STUDY_NAME, storage=f"sqlite:///{tmp_path / 'a' / 'study.db'}")
 
 
+def test_a_study_that_has_more_trials_than_are_asked_for(inputs, tmp_path, caplog):
+    study = run(inputs, tmp_path / "a")
+    said = "The study has 4 finished trials, and search.n_trials asks for 3: all 4 were compared."
+    assert said not in caplog.text
+    fewer = dataclasses.replace(inputs, params=params(n_trials=3))
+    again = run(fewer, tmp_path / "a")
+    assert [trial.values for trial in again.trials] == [trial.values for trial in study.trials]
+    assert said in caplog.text
+
+
 def test_answers_that_do_not_compare_never_become_a_score(inputs, tmp_path):
     calls = []
 
