@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from snakesteer.config import GenerationConfig, Scope
+from snakesteer.config import GenerationConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine, Generation, Request
 from snakesteer.evaluation.answers import grade_generation
 from snakesteer.evaluation.solutions import drawn
+from snakesteer.steering.positions import Positions
 from snakesteer.vectors.training.lessons import Example
 from snakesteer.vectors.training.loop import steering_at
 from snakesteer.vectors.training.reinforce import Draw, Rollout
@@ -22,8 +23,7 @@ def drawing(
     generation: GenerationConfig,
     samples: int,
     layers: Sequence[int],
-    scope: Scope,
-    first_k: int | None,
+    positions: Positions,
 ) -> Draw:
     """A function that answers problems under the current vectors.
 
@@ -36,13 +36,12 @@ def drawing(
         generation: Limit on an answer.
         samples: Answers per problem.
         layers: 0-based blocks that the vectors belong to.
-        scope: Which positions are steered.
-        first_k: For scope ``first_k``.
+        positions: Which are steered.
     """
     by_id = {problem.id: problem for problem in problems}
 
     def draw(names: Sequence[str], vectors: Tensor, seed: int) -> list[Rollout]:
-        steering = steering_at(layers, vectors, scope, first_k) if bool(vectors.any()) else None
+        steering = steering_at(layers, vectors, positions) if bool(vectors.any()) else None
         seeded = generation.model_copy(update={"seed": seed})
         asked = [by_id[name] for name in names]
         found = []

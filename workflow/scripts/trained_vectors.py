@@ -10,6 +10,7 @@ from snakesteer.evaluation.trained import Task, train_vectors
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_jsonl, sha256_file
 from snakesteer.records.logs import script_log
+from snakesteer.steering.positions import Positions
 from snakesteer.steering.vector import write_vector
 from snakesteer.vectors.capture import source_of
 from snakesteer.vectors.training.steps import write_steps
@@ -28,8 +29,7 @@ with script_log(snakemake.log[0]):
             rest,
             read_jsonl(given.solutions) if given.solutions else [],
             layers,
-            params.scope,
-            params.first_k,
+            Positions(params.scope, params.first_k, params.window and tuple(params.window)),
         ),
         training,
         section(GenerationConfig, "generation", params),

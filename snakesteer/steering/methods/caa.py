@@ -31,6 +31,7 @@ def suggest(trial: Trial, space: Space) -> Candidate:
         candidate,
         scope=config.scope,
         first_k=config.first_k,
+        generated_window=config.generated_window,
         operator=_suggest_operator(trial, config),
     )
     return _in_shares(candidate, config) if candidate.operator == "ablate" else candidate

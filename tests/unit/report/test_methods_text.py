@@ -245,6 +245,21 @@ STEERED = [
         ["DAC", "direction and", HEADS],
     ),
     (
+        {"methods": ["caa"], "scope": "generated_window", "generated_window": [2, 6]},
+        ["at the generated tokens 2 to 5, counted from 0."],
+        ["first", "last prompt token"],
+    ),
+    (
+        {
+            "methods": ["caa"],
+            "scope": "outside_generated_window",
+            "generated_window": [2, 6],
+            "operators": ["ablate"],
+        },
+        ["of a block, at generated tokens other than 2 to 5, counted from 0, by removing"],
+        ["last prompt token"],
+    ),
+    (
         {"methods": ["dac"], "dac_kl": "per_token", "directions": ["caa", "pca"]},
         [
             "Direction, layer, entropy threshold, top-p mass, cap",

@@ -13,6 +13,7 @@ from snakesteer.errors import UserError
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import PARAM_NAMES, Candidate, candidate_from_params
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.positions import Positions
 from snakesteer.steering.space import suggest, trained_starts, unsteered_start
 from snakesteer.steering.vector import Vector
 from tests.tiny_models import HIDDEN
@@ -88,14 +89,26 @@ def test_the_probe_adds_the_same_whatever_the_vectors_length_and_sign(scale):
 
 
 @pytest.mark.parametrize("params", [CAA, DAC])
-@pytest.mark.parametrize("scope", [{}, {"scope": "first_k", "first_k": 4}])
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {},
+        {"scope": "first_k", "first_k": 4},
+        {"scope": "generated_window", "generated_window": (2, 6)},
+        {"scope": "outside_generated_window", "generated_window": (2, 6)},
+    ],
+)
 def test_params_and_back(params, scope):
     candidate = suggested(params, **scope)
     named = candidate.params()
     assert set(named) <= set(PARAM_NAMES)
     assert None not in named.values()
-    assert candidate_from_params(named) == candidate
+    assert candidate_from_params(json.loads(json.dumps(named))) == candidate
     if params is CAA:
+        steering = steering_of(candidate, VECTORS)
+        assert steering.positions == Positions(
+            candidate.scope, scope.get("first_k"), scope.get("generated_window")
+        )
         assert not {"entropy_threshold", "ptop", "max_alpha", "probe_alpha"} & set(named)
 
 
