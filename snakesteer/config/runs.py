@@ -6,10 +6,10 @@ from pydantic import Field, field_validator
 
 from snakesteer.config.section import Section
 
-Draw = Literal["data", "prompt", "pairs", "training", "search", "generation"]
+SeedName = Literal["data", "prompt", "pairs", "training", "search", "generation"]
 
 # The seed of what can be drawn anew.
-SEEDS: dict[Draw, tuple[str, str]] = {
+SEEDS: dict[SeedName, tuple[str, str]] = {
     "data": ("data", "seed"),
     "prompt": ("prompt", "shots_seed"),
     "pairs": ("pairs", "seed"),
@@ -28,7 +28,7 @@ class ReplicatesConfig(Section):
         description="Runs of each configuration; the first has the seeds of the config, each "
         "further one all of `vary` raised by one.",
     )
-    vary: list[Draw] = Field(
+    vary: list[SeedName] = Field(
         ["data", "prompt", "pairs", "training", "search"],
         description="What is drawn anew in each: problems and splits, few-shot examples, contrast "
         "pairs, trained vectors, the search, and sampled answers.",
@@ -36,7 +36,7 @@ class ReplicatesConfig(Section):
 
     @field_validator("vary")
     @classmethod
-    def _something_varies(cls, value: list[Draw]) -> list[Draw]:
+    def _something_varies(cls, value: list[SeedName]) -> list[SeedName]:
         if not value or len(set(value)) != len(value):
             raise ValueError(
                 f"replicates.vary is {value}: name what is drawn anew, each once. Replicates that "

@@ -9,6 +9,7 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine, Generation, Request
 from snakesteer.evaluation.answers import grade_generation
+from snakesteer.evaluation.chat_marks import chat_marks
 from snakesteer.evaluation.solutions import drawn
 from snakesteer.steering.positions import Positions
 from snakesteer.vectors.training.lessons import Example
@@ -38,6 +39,7 @@ def drawing(
         layers: 0-based blocks that the vectors belong to.
         positions: Which are steered.
     """
+    chat = chat_marks(prompter.tokenizer, prompter.text("A"))
     by_id = {problem.id: problem for problem in problems}
 
     def draw(names: Sequence[str], vectors: Tensor, seed: int) -> list[Rollout]:
@@ -46,7 +48,7 @@ def drawing(
         asked = [by_id[name] for name in names]
         found = []
         for problem, request, text in drawn(engine, prompter, asked, steering, seeded, samples):
-            reward = float(grade_generation(problem, request, text).correct)
+            reward = float(grade_generation(problem, request, text, chat).correct)
             found.append(Rollout(problem.id, _example(request, text), reward))
         return found
 

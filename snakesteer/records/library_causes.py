@@ -74,10 +74,10 @@ READ_ONLY = Cause(
 )
 LOCKED = Cause(
     "It is locked: another program has it open, or its file system has no locks",
-    "The file is whole: keep it. Close what else has it open (another run, a viewer, "
-    "optuna-dashboard) and run snakemake again. On a network file system without locks set the "
-    "environment variable HDF5_USE_FILE_LOCKING=FALSE, for HDF5; a database in SQLite belongs on a "
-    "local disk.",
+    "Keep the file: a lock says nothing against it. Close what else has it open (another run, a "
+    "viewer, optuna-dashboard) and run snakemake again. On a network file system without locks set "
+    "the environment variable HDF5_USE_FILE_LOCKING=FALSE, for HDF5; a database in SQLite belongs "
+    "on a local disk.",
     words=("unable to lock file", "database is locked", "table is locked", "locking protocol"),
 )
 NO_LOCKS = Cause(

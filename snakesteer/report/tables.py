@@ -9,8 +9,10 @@ RATE_LABELS = (
     ("Numeric match (the measure)", "accuracy"),
     ("lm-evaluation-harness, strict-match", "strict_match"),
     ("lm-evaluation-harness, flexible-extract", "flexible_extract"),
-    ("Without any number", "invalid_rate"),
+    ("Judged as math-verify judges", "math_verify_agreement"),
+    ("Without a final number", "invalid_rate"),
     ("Cut off at the length limit", "truncated_rate"),
+    ("Cut off before a final number", "unfinished_rate"),
     ("Repeating itself", "repetition_rate"),
 )
 

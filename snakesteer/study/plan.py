@@ -14,6 +14,7 @@ from snakesteer.config.load import check_config, overlaid
 from snakesteer.config.runs import SEEDS, set_key
 from snakesteer.errors import UserError
 from snakesteer.models.copies import gguf_copy_name
+from snakesteer.records.paths import expanded
 from snakesteer.study.settled import Settled, settle
 from snakesteer.study.shared import (
     EMBEDDED_RULES,
@@ -103,7 +104,7 @@ def plan_study(values: Mapping[str, Any]) -> Study:
     if checked is None and (bad := [text for key, text in wrong.items() if _of_study(key)]):
         refuse(bad)
     replicates = checked.replicates if checked else _replicates(values)
-    results = str(values.get("results") or Config().results)
+    results = expanded(str(values.get("results") or Config().results), "results")
     runs = values.get("runs")
     rows = [Row("the config", "run", {}, {})] if runs is None else read_table(runs)
     problems: list[str] = []
@@ -172,8 +173,9 @@ def _laid_over(row: Row, common: Mapping[str, Any], problems: list[str]) -> dict
     path = row.cells.get(CONFIGFILE)
     if path is not None:
         try:
-            overlay = yaml.safe_load(Path(str(path)).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            text = Path(expanded(str(path), CONFIGFILE)).read_text(encoding="utf-8")
+            overlay = yaml.safe_load(text) or {}
+        except (UserError, OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             problems.append(f"{row.place}: {CONFIGFILE} {str(path)!r} cannot be read ({error})")
             return None
         if not isinstance(overlay, dict) or overlay.keys() & {"runs", "replicates"}:

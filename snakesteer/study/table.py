@@ -15,13 +15,14 @@ from pydantic import BaseModel
 
 from snakesteer.config import Config
 from snakesteer.errors import UserError
+from snakesteer.records.paths import expanded
 
-NAME = "name"
+NAME_COLUMN = "name"
 CONFIGFILE = "configfile"
 PREDICTS = "predicts"
 # Columns that are no keys of the config, and what they hold.
 COLUMNS = {
-    NAME: "the run's name",
+    NAME_COLUMN: "the run's name",
     CONFIGFILE: "a config file that is laid over the common config before the row's own cells",
     PREDICTS: "what a claim predicts for the run, shown beside what was found",
 }
@@ -62,7 +63,9 @@ def read_table(runs: str | Sequence[Mapping[str, Any]]) -> list[Row]:
         UserError: No table, an unknown column, a name that is missing, double or no name. Names
             line and column of all of them.
     """
-    rows = _rows_of_file(runs) if isinstance(runs, str) else _rows_of_list(runs)
+    rows = (
+        _rows_of_list(runs) if not isinstance(runs, str) else _rows_of_file(expanded(runs, "runs"))
+    )
     problems = [*_bad_names(rows)]
     if problems:
         refuse(problems)
@@ -89,7 +92,7 @@ def _rows_of_file(path: str) -> list[Row]:
     if not lines:
         raise UserError(
             f"{path} is empty",
-            f"Write a first line with the names of columns, {NAME} among them, and a line a run.",
+            "Write a first line with the names of columns, name among them, and a line a run.",
         )
     number, header = lines[0]
     problems = _bad_header(path, number, header)
@@ -113,7 +116,7 @@ def _rows_of_file(path: str) -> list[Row]:
                     problems.append(
                         f"{place}, column {columns[column]} ({column}): {text!r} is no YAML value"
                     )
-        rows.append(Row(place, str(values.pop(NAME, "")), values, columns))
+        rows.append(Row(place, str(values.pop(NAME_COLUMN, "")), values, columns))
     if problems:
         refuse(problems)
     if not rows:
@@ -167,8 +170,8 @@ def _bad_header(path: str, number: int, header: Sequence[str]) -> list[str]:
         for column in dict.fromkeys(header)
         if header.count(column) > 1
     ]
-    if NAME not in header:
-        problems.append(f"{place} has no column {NAME!r}")
+    if NAME_COLUMN not in header:
+        problems.append(f"{place} has no column {NAME_COLUMN!r}")
     return problems
 
 
@@ -180,7 +183,7 @@ def _rows_of_list(runs: Sequence[Mapping[str, Any]]) -> list[Row]:
         cells = _flat(given)
         place = f"runs, entry {number}"
         problems += [f"{place}: {_unknown(key)}" for key in cells if not _is_column(key)]
-        rows.append(Row(place, str(cells.pop(NAME, "")), cells, {}))
+        rows.append(Row(place, str(cells.pop(NAME_COLUMN, "")), cells, {}))
     if problems:
         refuse(problems)
     return rows

@@ -21,16 +21,11 @@ with script_log(snakemake.log[0]):
     loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
     prompter, rest = open_prompter(params, given.train, loaded.tokenizer)
     layers = list(params.layers)
+    solutions = read_jsonl(given.solutions) if given.solutions else []
+    positions = Positions(params.scope, params.first_k, params.window)
     source = source_of(given.info, loaded, prompter)
     vectors, learner, told = train_vectors(
-        Task(
-            loaded,
-            prompter,
-            rest,
-            read_jsonl(given.solutions) if given.solutions else [],
-            layers,
-            Positions(params.scope, params.first_k, params.window and tuple(params.window)),
-        ),
+        Task(loaded, prompter, rest, solutions, layers, positions),
         training,
         section(GenerationConfig, "generation", params),
         lambda: open_sampler(params, loaded, prompter, training.temperature),

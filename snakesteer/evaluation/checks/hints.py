@@ -8,6 +8,7 @@ from typing import Any
 from snakesteer.config import PromptConfig
 from snakesteer.data.thinking import closes_block, thinking
 from snakesteer.evaluation.answers import Answer
+from snakesteer.evaluation.chat_marks import chat_marks
 from snakesteer.evaluation.grading import runs_on
 
 # Marks of chat formats; a tokenizer that has such a mark reads it as one token.
@@ -200,6 +201,8 @@ def _of_answers(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
     correct = sum(answer.correct for answer in answers)
     unread = [answer for answer in answers if answer.extracted is None]
     truncated = [answer for answer in answers if answer.finish == "length"]
+    unfinished = [answer for answer in unread if answer.finish == "length"]
+    chat = chat_marks(prompt.tokenizer, prompt.text)
     empty = [answer for answer in answers if not answer.text.strip()]
     template = getattr(prompt.tokenizer, "chat_template", None) is not None
     if len(empty) == len(answers):
@@ -210,11 +213,20 @@ def _of_answers(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
                 "card; and at prompt.stop.",
             )
         )
+    elif len(unread) == len(answers) and any(re.search("[0-9]", a.text) for a in unfinished):
+        found.append(
+            Hint(
+                f"No answer comes to an end: {len(unfinished)} of {len(answers)} are cut at "
+                "generation.max_new_tokens before they state a result, maybe while the model is "
+                "still thinking. Half a calculation is not graded, so that accuracy is 0",
+                "Raise generation.max_new_tokens; a model that thinks first may need thousands.",
+            )
+        )
     elif len(unread) == len(answers):
         found.append(
             Hint(
-                "No answer holds a number, so that accuracy is 0: the model does not understand "
-                "that it is asked to solve a problem",
+                "No answer holds a final number, so that accuracy is 0: the model does not "
+                "understand that it is asked to solve a problem",
                 "Use the format that the model was trained on (prompt.template, prompt.chat), or "
                 "show it examples (prompt.shots).",
             )
@@ -227,7 +239,7 @@ def _of_answers(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
                 "Compare the texts with the gold solutions, and the prompt with the model's card.",
             )
         )
-    if sum(runs_on(answer.text) for answer in answers) * 2 > len(answers):
+    if sum(runs_on(answer.text, chat) for answer in answers) * 2 > len(answers):
         found.append(
             Hint(
                 "Answers run on into the next question, or into the next turn of a chat, and cost "
@@ -235,7 +247,7 @@ def _of_answers(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
                 "Add what the next question begins with to prompt.stop.",
             )
         )
-    elif len(truncated) == len(answers):
+    elif len(truncated) == len(answers) > len(unfinished):
         found.append(
             Hint(
                 "No answer ends by itself: all reach generation.max_new_tokens",

@@ -109,6 +109,8 @@ BAD_DATA: Knocks = {
     "a list as answer": (answer("[4]"), (LINE_4, "'answer' is missing", "text or a number")),
     "true as answer": (answer("true"), (LINE_4, "'answer' is missing", "text or a number")),
     "null as answer": (answer("null"), (LINE_4, "'answer' is missing", "text or a number")),
+    "no final mark": (answer('"It is seven."'), (LINE_4, "no #### in the answer")),
+    "a list in place of a row": (train("[1]"), (LINE_4, "a JSON list", "one JSON object")),
     "no number behind ####": (answer('"It is\\n#### many"'), (LINE_4, "no number after ####")),
     "other field names": (
         train('{"Body": "How many?", "Answer": 4}'),

@@ -104,7 +104,7 @@ GOOD: dict[str, tuple[Job, Job]] = {
     "study": (_database, lambda folder: read_db(folder / "file")),
 }
 ANEW = ("snakemake again",)
-LOCKED = ("is locked", "The file is whole", "Close what else has it open")
+LOCKED = ("is locked", "Keep the file", "Close what else has it open")
 BAD_FILES: dict[str, tuple[str, Harm, tuple[str, ...]]] = {
     "HDF5, truncated": ("HDF5", truncated("file"), ("not a readable activation file", *ANEW)),
     "HDF5, text": ("HDF5", written("file", "hello"), ("not a readable activation file", *ANEW)),

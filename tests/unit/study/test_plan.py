@@ -101,6 +101,8 @@ def test_copies_of_gguf_models_are_made_once(tmp_path):
         return {"name": name, "model": {"name": str(tmp_path), "gguf_file": file}}
 
     (tmp_path / "config.json").write_text('{"num_hidden_layers": 30}')
+    for file in ("x.gguf", "y.gguf"):
+        (tmp_path / file).touch()
     a, b, c = plan(
         row("a", "x.gguf"), {**row("b", "x.gguf"), "data.seed": 1}, row("c", "y.gguf")
     ).runs
@@ -150,3 +152,15 @@ def test_a_row_may_put_right_what_the_common_config_lacks():
 def test_bad_studies(values, told):
     with pytest.raises(UserError, match=told):
         plan_study(values)
+
+
+def test_paths_with_variables(tmp_path, monkeypatch):
+    monkeypatch.setenv("HERE", str(tmp_path))
+    (tmp_path / "chat.yaml").write_text("prompt: {shots: 2}\n")
+    (tmp_path / "runs.tsv").write_text("name\tconfigfile\na\t$HERE/chat.yaml\n")
+    study = plan_study({"runs": "$HERE/runs.tsv", "results": "${HERE}/out"})
+    assert study.results == f"{tmp_path}/out"
+    assert study.runs[0].results == f"{tmp_path}/out/runs/a"
+    assert study.runs[0].settled.config.prompt.shots == 2
+    with pytest.raises(UserError, match="'NOT_SET_ANYWHERE' is not set"):
+        plan_study({"runs": "$NOT_SET_ANYWHERE/runs.tsv"})

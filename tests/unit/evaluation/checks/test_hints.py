@@ -73,7 +73,7 @@ def test_nothing_is_said_of_what_is_right(add_bos: bool):
 
 def test_no_answer_can_be_read():
     text = said([answer("I like pens.", **INVALID)] * 3, prompt_of())
-    assert "No answer holds a number, so that accuracy is 0" in text
+    assert "No answer holds a final number, so that accuracy is 0" in text
     assert "prompt.template" in text
     assert "No answer" not in said([answer("I like pens.", **INVALID), answer()], prompt_of())
 
@@ -86,7 +86,7 @@ def test_numbers_that_are_all_wrong():
 def test_empty_answers():
     text = said([answer(" ", **INVALID)] * 3, prompt_of())
     assert "Every answer is empty" in text
-    assert "No answer holds a number" not in text
+    assert "No answer holds a final number" not in text
 
 
 @pytest.mark.parametrize("more", ["\n\nQuestion: And how", "\nQ: And", "<|im_start|>user"])
@@ -95,6 +95,25 @@ def test_run_on_texts(more: str):
     assert "run on into the next question" in text
     assert "prompt.stop" in text
     assert "No answer ends by itself" not in text
+
+
+@pytest.mark.parametrize("text", ["<think>7 + 11 = 18. So", "7 + 11 = 18. Then"])
+def test_answers_that_are_cut_before_they_say_a_result(text: str):
+    cut = said([answer(text, finish="length", **INVALID)] * 3, prompt_of())
+    assert "No answer comes to an end: 3 of 3 are cut at generation.max_new_tokens" in cut
+    assert "Raise generation.max_new_tokens" in cut
+    assert cut.count("generation.max_new_tokens") == 2  # said once
+    silent = said([answer("What?", finish="length", **INVALID)] * 3, prompt_of())
+    assert "No answer holds a final number" in silent
+    ended = said([answer(text, **INVALID)] * 3, prompt_of())
+    assert "comes to an end" not in ended
+
+
+def test_marks_of_the_tokenizer_end_an_answer():
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["~END~"]})
+    assert "run on" in said([answer("#### 2~END~And 5")], prompt_of(tokenizer))
+    assert "run on" not in said([answer("#### 2~END~And 5")], prompt_of())
 
 
 def test_all_answers_are_cut_off():
