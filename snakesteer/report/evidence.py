@@ -21,11 +21,8 @@ from snakesteer.records.tensors import read_tensors
 from snakesteer.search.database import read_db
 from snakesteer.vectors.training.steps import TrainingStep, read_steps
 
-# Controls by kind; those that are drawn keep their own labels.
-CONTROLS = {
-    "negative": "Opposite direction",
-    "prompt": "Prompt only",
-}
+# Controls by kind; others keep their own labels.
+CONTROLS = {"prompt": "Prompt only"}
 
 # With fewer finished trials the importances of four or more parameters are noise.
 MIN_TRIALS_FOR_IMPORTANCE = 20
@@ -331,7 +328,7 @@ def _read_csv(path: str | Path) -> list[dict[str, str]]:
 
 def _control(record: Record) -> Arm:
     return Arm(
-        label=CONTROLS.get(record["kind"], record["label"].capitalize()),
+        label=CONTROLS.get(record["kind"], record["label"].removeprefix("the ").capitalize()),
         kind=record["kind"],
         accuracy=record["accuracy"],
         accuracy_ci=_pair(record["accuracy_ci"]),

@@ -174,6 +174,8 @@ def _result(evidence: Evidence) -> list[str]:
         *_difference(evidence, confidence, interval),
     ]
     dose = "mean strength (no α_t of their own)" if evidence.dynamic else "dose"
+    if evidence.params.get("operator") == "ablate":
+        dose = "removed share (of each one's own component, which need not be as long)"
     kind = METHODS[evidence.params["steering_method"]].kind
     where = "heads" if kind == "heads" else "layer"
     where += "s" if "band_layers" in evidence.params else ""
