@@ -19,88 +19,43 @@ Everything lies under the results folder (config key `results`, here <results>):
                                      figures/sensitivity.{svg,png}
   export/                            the chosen vector for other tools (target export)
 What was read of a test split, over all runs, lies beside it (config key `evaluation.ledger`).
+
+A study of many runs (config keys `runs`, `replicates`) has in its results folder:
+  runs/{run}/                        the results of each, as above
+  shared/{stage}-{hash}/             what several of them have in common, made once
+  runs.csv, report.html, figures/    all runs and what they say together
 """
 
+from pathlib import Path
+
 from snakemake.utils import min_version
+
+from snakesteer.study.plan import is_study
 
 min_version("9.14.8")
 
 
-configfile: "config/config.yaml"
+# The working directory's own, as in a project that uses this workflow from elsewhere.
+OWN_CONFIG = Path("config", "config.yaml")
+
+
+configfile: OWN_CONFIG if OWN_CONFIG.is_file() else workflow.source_path(str(OWN_CONFIG))
 
 
 report: "workflow/report/workflow.rst"
 
 
-include: "workflow/rules/common.smk"
-include: "workflow/rules/data.smk"
-include: "workflow/rules/model.smk"
-include: "workflow/rules/vectors.smk"
-include: "workflow/rules/heads.smk"
-include: "workflow/rules/checks.smk"
-include: "workflow/rules/search.smk"
-include: "workflow/rules/test.smk"
-include: "workflow/rules/evidence.smk"
-include: "workflow/rules/provenance.smk"
-include: "workflow/rules/export.smk"
-include: "workflow/rules/report.smk"
+if is_study(config):
 
+    include: "workflow/study.smk"
 
-localrules:
-    all,
-    splits,
-    vectors,
-    study,
-    export,
+else:
+
+    include: "workflow/run.smk"
 
 
 rule all:
     default_target: True
     input:
-        "<results>/test_final.json",
-        "<results>/provenance.json",
-        "<results>/controls.json",
-        "<results>/report.html",
-        branch(
-            CONFIG.sensitivity.in_report,
-            then="<results>/figures/sensitivity.svg",
-            otherwise=[],
-        ),
-
-
-rule splits:
-    input:
-        "<results>/splits/manifest.json",
-
-
-rule vectors:
-    input:
-        VECTOR_FILES,
-        PROBE_METRICS,
-
-
-rule study:
-    input:
-        "<results>/best_config.json",
-
-
-rule export:
-    input:
-        "<results>/export/manifest.json",
-        exported_files,
-
-
-onstart:
-    check_folders()
-    started["at"] = time.time()
-    if not Path(CONFIG.results, "test_final.json").exists():
-        logger.info(planned_power())
-    if COMPILE_REFUSED:
-        logger.warning(
-            "engine.compile is always, but operators, bands and attention heads may round differently "
-            "in compiled code: nothing is compiled. Set engine.compile: auto."
-        )
-
-
-onsuccess:
-    print(final_summary(CONFIG.results, since=started["at"]))
+        WANTED,
+    localrule: True

@@ -106,7 +106,7 @@ class Bench:
 
     def sampler(self, temperature: float) -> Engine:
         """An engine for the model's own solutions."""
-        stop = tuple(self.prompter.config.stop)
+        stop = self.prompter.config.stops
         return self.engine(Decoding(temperature=temperature, stop=stop))
 
     def engine(self, decoding: Decoding) -> Engine:

@@ -3,7 +3,7 @@
 The library behind the workflow. Nothing here imports Snakemake; the rules in ``workflow/`` call
 these modules through thin scripts. From Python::
 
-    from snakesteer import GSM8KOptimizationPipeline, OptimizationConfig
+    from snakesteer import GSM8KOptimizationPipeline, GSM8KStudy, OptimizationConfig
     from snakesteer import generate, load_model, model_of, read_vector, steer, train_vector
 """
 
@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 # Imported when they are asked for, so that no script pays for what it does not use.
 _MODULES = {
     "GSM8KOptimizationPipeline": "api",
+    "GSM8KStudy": "api",
     "OptimizationConfig": "api",
     "UserError": "errors",
     "generate": "evaluation.steered_text",

@@ -17,13 +17,15 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
 import yaml
 
 from snakesteer.config import EMBEDDED_MODEL, Config, Device, Section
-from snakesteer.config.load import load_config
+from snakesteer.config.load import load_config, overlaid
 from snakesteer.errors import UserError
 from snakesteer.records.files import read_json, write_text
 from snakesteer.records.paths import expanded
+from snakesteer.study.table import read_table
 
 SNAKEFILE = Path(__file__).parents[1] / "Snakefile"
 
@@ -42,6 +44,9 @@ PRUNER_CLASSES = {
     "WilcoxonPruner": "wilcoxon",
     "NopPruner": "none",
 }
+
+# Keys of a config that a run of a study leaves to the study.
+_SAME_FOR_ALL = {"results", "runs", "replicates"}
 
 T = TypeVar("T")
 
@@ -161,16 +166,7 @@ class OptimizationConfig:
             if isinstance(section, Section):
                 seeds = [key for key in type(section).model_fields if key.endswith("seed")]
                 values.setdefault(name, {}).update(dict.fromkeys(seeds, self.seed))
-        return load_config(_merged({"results": self.output_dir, **values}, self.overrides))
-
-
-def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Values with others laid over them, section by section."""
-    merged = dict(values)
-    for key, value in overrides.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
+        return load_config(overlaid({"results": self.output_dir, **values}, self.overrides))
 
 
 class GSM8KOptimizationPipeline:
@@ -205,6 +201,59 @@ class GSM8KOptimizationPipeline:
         """
         results = run_workflow(self.config, folder=self.folder, cores=self.cores)
         return {**read_json(results / "test_final.json"), "output_dir": str(results)}
+
+
+class GSM8KStudy:
+    """Several configurations in one graph: what they have in common is made once.
+
+    Args:
+        configs: What to run; their output folders do not matter here.
+        names: Of the runs; ``run-1``, ``run-2``, … by default.
+        output_dir: Folder of the study.
+        replicates: The key ``replicates`` of the config, such as ``{"seeds": 5}``.
+        folder: Where to run, see `run_workflow`.
+        cores: See `run_workflow`.
+
+    Raises:
+        UserError: A config that the workflow refuses, or names that do not fit.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[OptimizationConfig | Config],
+        names: Sequence[str] | None = None,
+        output_dir: str = "results/study",
+        replicates: Mapping[str, Any] | None = None,
+        folder: str | Path = ".",
+        cores: int | None = None,
+    ) -> None:
+        whole = [c if isinstance(c, Config) else c.workflow_config() for c in configs]
+        names = names or [f"run-{number}" for number in range(1, len(whole) + 1)]
+        if len(names) != len(whole):
+            raise UserError(
+                f"{len(whole)} configs have {len(names)} names", "Name each of them, or none."
+            )
+        runs = [
+            {"name": name, **config.model_dump(mode="json", exclude=_SAME_FOR_ALL)}
+            for name, config in zip(names, whole, strict=True)
+        ]
+        read_table(runs)  # names that do not fit show before anything runs
+        values = {"results": output_dir, "runs": runs, "replicates": dict(replicates or {})}
+        self.config = load_config(values)
+        self.folder = Path(folder)
+        self.cores = cores
+
+    def run(self) -> pd.DataFrame:
+        """Run what is not done yet, and put the runs side by side.
+
+        Returns:
+            The content of runs.csv, one run a row.
+
+        Raises:
+            UserError: The workflow failed. What was finished stays, with a table of its own.
+        """
+        results = run_workflow(self.config, folder=self.folder, cores=self.cores)
+        return pd.read_csv(results / "runs.csv")
 
 
 def run_workflow(

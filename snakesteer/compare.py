@@ -13,10 +13,16 @@ import vl_convert
 
 from snakesteer.records.cli import path_argument, run_command
 from snakesteer.records.files import atomic_path, write_text
-from snakesteer.report.figures.runs import run_table_spec
 from snakesteer.report.figures.style import PNG_SCALE
-from snakesteer.report.runs import RunTable, adjusted_for, as_markdown, table_of_runs, write_csv
 from snakesteer.report.wording import points
+from snakesteer.study.comparison import (
+    RunTable,
+    adjusted_for,
+    as_markdown,
+    table_of_runs,
+    write_csv,
+)
+from snakesteer.study.comparison_figure import run_table_spec
 
 
 def compare_runs(folders: Sequence[str | Path], output: str | Path) -> RunTable:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import optuna
@@ -43,7 +43,9 @@ _context.set_forkserver_preload([__name__])
 class Tokens:
     """One token a byte."""
 
-    bos_token_id = eos_token_id = None
+    bos_token_id = eos_token_id = unk_token = mask_token = None
+    all_special_tokens: tuple[str, ...] = ()
+    added_tokens_decoder: ClassVar[dict[int, str]] = {}
 
     def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
         return {"input_ids": list(text.encode())}

@@ -7,6 +7,7 @@ every leaf can be a rule parameter of its own.
 """
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,6 +25,7 @@ from snakesteer.config.model import (
     ModelConfig,
 )
 from snakesteer.config.pairs import PairKind, PairsConfig, ReadPosition
+from snakesteer.config.runs import ReplicatesConfig
 from snakesteer.config.search import SearchConfig
 from snakesteer.config.section import Section, check_braces, written_out
 from snakesteer.config.steering import (
@@ -65,6 +67,7 @@ __all__ = [
     "PromptConfig",
     "Range",
     "ReadPosition",
+    "ReplicatesConfig",
     "Schedule",
     "Scope",
     "SearchConfig",
@@ -79,6 +82,12 @@ class Config(Section):
     """Everything a run depends on."""
 
     results: str = Field("results", min_length=1, description="Folder for all that is made.")
+    runs: str | list[dict[str, Any]] | None = Field(
+        None,
+        description="Table of runs that are made in one go, a TSV or CSV file with a column `name` "
+        "and any keys such as `model.name` as further columns; or the same as a list.",
+    )
+    replicates: ReplicatesConfig = ReplicatesConfig()
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     prompt: PromptConfig = PromptConfig()

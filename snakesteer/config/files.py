@@ -124,9 +124,13 @@ def _values(schema: Mapping[str, Any]) -> str:
         return " and ".join(_values(item) for item in schema["prefixItems"])
     if schema.get("type") == "array":
         return f"list of {_values(schema['items'])}" if schema.get("items") else "list"
-    kind = {"integer": "whole number", "null": "`null`", "boolean": "`true`, `false`"}.get(
-        schema.get("type", ""), schema.get("type", "anything")
-    )
+    kinds = {
+        "integer": "whole number",
+        "null": "`null`",
+        "boolean": "`true`, `false`",
+        "object": "keys with values",
+    }
+    kind = kinds.get(schema.get("type", ""), schema.get("type", "anything"))
     bounds = [
         f"{sign} {schema[name]}"
         for name, sign in (

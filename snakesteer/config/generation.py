@@ -1,10 +1,40 @@
 """From a problem to an answer: prompt, decoding, engine."""
 
-from typing import Literal
+import json
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from snakesteer.config.section import Section
+
+# What ends an answer: the turns of other formats, as lm-evaluation-harness has them, and outside a
+# chat the next question. In a chat nothing but the next turn follows, and an answer may well start
+# by saying the question again.
+_TURN_ENDS = ("</s>", "<|im_end|>")
+_NEXT_QUESTION = "Question:"
+
+# Parameters of transformers' `apply_chat_template`; what is not in it goes to the template.
+NOT_FOR_TEMPLATES = frozenset(
+    {
+        "conversation",
+        "conversations",
+        "messages",
+        "tools",
+        "documents",
+        "chat_template",
+        "add_generation_prompt",
+        "continue_final_message",
+        "tokenize",
+        "sanitize_control_tokens",
+        "padding",
+        "truncation",
+        "max_length",
+        "return_tensors",
+        "return_dict",
+        "return_assistant_tokens_mask",
+        "tokenizer_kwargs",
+    }
+)
 
 
 class PromptConfig(Section):
@@ -20,14 +50,39 @@ class PromptConfig(Section):
     shots: int = Field(4, ge=0, le=64, description="Few-shot examples, drawn from train.")
     shots_seed: int = Field(0, ge=0, description="Draws the few-shot examples.")
     chat: bool = Field(False, description="Use the chat template; examples are earlier turns.")
-    system: str | None = Field(None, description="System message, with `chat` only.")
+    system: str | None = Field(
+        None,
+        description="System message, with `chat` only; in front of the first question where the "
+        "template takes none.",
+    )
+    chat_template_kwargs: dict[str, bool | int | float | str] = Field(
+        {},
+        description="Switches of the chat template, such as {enable_thinking: false}; with `chat` "
+        "only.",
+    )
     bos: Literal["auto", "always", "never"] = Field(
         "auto", description="Beginning-of-sequence token; `auto` does what the tokenizer does."
     )
-    stop: list[str] = Field(
-        ["Question:", "</s>", "<|im_end|>"],
-        description="Generation ends where one of these begins (besides the end token).",
+    stop: list[str] | None = Field(
+        None,
+        description="Generation ends where one of these begins (besides the end token); null "
+        "takes `</s>`, `<|im_end|>` and, without `chat`, `Question:`.",
     )
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The strings at which generation ends."""
+        if self.stop is not None:
+            return tuple(self.stop)
+        return _TURN_ENDS if self.chat else (_NEXT_QUESTION, *_TURN_ENDS)
+
+    @field_validator("chat_template_kwargs", mode="before")
+    @classmethod
+    def _as_read_from_yaml(cls, value: Any) -> Any:
+        """From the command line every value is a text, and to a template the text false is true."""
+        if not isinstance(value, dict):
+            return value
+        return {key: _scalar(value[key]) for key in sorted(value, key=str)}  # in no order
 
     @model_validator(mode="after")
     def _placeholders(self) -> "PromptConfig":
@@ -46,9 +101,34 @@ class PromptConfig(Section):
                 "prompt.system is set but prompt.chat is false, so it would be ignored. Set "
                 "prompt.chat: true, or put the text into prompt.template"
             )
-        if "" in self.stop:
+        if self.chat_template_kwargs and not self.chat:
+            raise ValueError(
+                "prompt.chat_template_kwargs is set but prompt.chat is false, so it would be "
+                "ignored. Set prompt.chat: true, or remove it"
+            )
+        if own := NOT_FOR_TEMPLATES.intersection(self.chat_template_kwargs):
+            raise ValueError(
+                f"prompt.chat_template_kwargs holds {', '.join(sorted(own))}, which this program "
+                "sets itself. Name variables of the model's chat template, such as "
+                "enable_thinking"
+            )
+        if "" in self.stops:
             raise ValueError("prompt.stop contains an empty string, which stops at once. Remove it")
         return self
+
+
+def _scalar(value: Any) -> Any:
+    """A text that says a number, true or false, as that."""
+    if not isinstance(value, str):
+        return value
+    try:
+        read = json.loads(value.lower())
+    except ValueError:
+        return value
+    if isinstance(read, bool):
+        return read
+    # As a template writes it: 007 and 1.50 stay texts.
+    return read if isinstance(read, int | float) and str(read) == value else value
 
 
 class GenerationConfig(Section):

@@ -25,19 +25,13 @@ def load_config(values: Mapping[str, Any]) -> Config:
         UserError: Unknown keys, wrong types or values that do not go together; names every one. Or
             the results cannot lie where they should.
     """
-    try:
-        config = Config.model_validate(dict(values))
-    except ValidationError as error:
-        # One sentence a key: unions and lists report an error for every member.
-        problems: dict[str, str] = {}
-        for item in error.errors():
-            key, text = _describe(item, values)
-            problems.setdefault(key or text, text)
+    config, problems = check_config(values)
+    if config is None:
         raise UserError(
             "The configuration is not valid:\n"
             + "\n".join(f"  - {text}" for text in problems.values()),
             "Every key is explained in config/config.yaml.",
-        ) from None
+        )
     for path in (Path(config.results), *Path(config.results).parents):
         if path.exists() and not path.is_dir():
             raise UserError(
@@ -45,6 +39,31 @@ def load_config(values: Mapping[str, Any]) -> Config:
                 "Set results to another folder.",
             )
     return config
+
+
+def check_config(values: Mapping[str, Any]) -> tuple[Config | None, dict[str, str]]:
+    """The typed config, or by key what is wrong, in a sentence with key, value and remedy.
+
+    What is wrong between keys goes by its own sentence.
+    """
+    try:
+        return Config.model_validate(dict(values)), {}
+    except ValidationError as error:
+        # One sentence a key: unions and lists report an error for every member.
+        problems: dict[str, str] = {}
+        for item in error.errors():
+            key, text = _describe(item, values)
+            problems.setdefault(key or text, text)
+        return None, problems
+
+
+def overlaid(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with others laid over them, section by section, as Snakemake merges config files."""
+    merged = dict(values)
+    for key, value in others.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = overlaid(merged[key], value) if both else value
+    return merged
 
 
 def _describe(item: Any, values: Mapping[str, Any]) -> tuple[str, str]:

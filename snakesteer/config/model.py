@@ -9,6 +9,7 @@ from snakesteer.config.section import Section, check_braces, written_out
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
 Quantization = Literal["none", "int8", "nf4"]
+NearDuplicates = Literal["numbers", "names"]
 
 EMBEDDED_MODEL = "embedded"
 EMBEDDED_MODEL_LAYERS = 30  # SmolLM2-135M
@@ -44,6 +45,12 @@ class ModelConfig(Section):
         description="`auto` spreads a model over several GPUs (and the CPU); the reference engine "
         "runs it then.",
     )
+    gpus: int | None = Field(
+        None,
+        ge=1,
+        description="GPUs that a job with this model asks for; `null` is one. More than one with "
+        "`device_map: auto`, which then stays on as many; with `null`, it takes all it sees.",
+    )
     num_layers: int | None = Field(
         None,
         ge=1,
@@ -62,6 +69,15 @@ class ModelConfig(Section):
         return None if value is None else written_out("model.gguf_file", value)
 
     @model_validator(mode="after")
+    def _gpus_are_used(self) -> "ModelConfig":
+        if self.gpus is not None and self.gpus > 1 and self.device_map == "none":
+            raise ValueError(
+                f"model.gpus is {self.gpus}, but model.device_map is 'none', which uses one GPU. "
+                "Set model.device_map: auto, or model.gpus: null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _quantised_once(self) -> "ModelConfig":
         if self.gguf_file is not None and self.quantization != "none":
             raise ValueError(
@@ -76,8 +92,8 @@ class DataConfig(Section):
 
     source: Literal["embedded", "hub", "folder"] = Field(
         "embedded",
-        description="`embedded` generates word problems; `hub` is GSM8K from the hub; `folder` "
-        "reads train.jsonl and test.jsonl.",
+        description="`embedded` generates word problems; `hub` is GSM8K, or another set, from the "
+        "hub; `folder` reads train.jsonl and test.jsonl (or .json, .csv, .tsv, .parquet, .xml).",
     )
     hub_id: str = Field("openai/gsm8k", description="Dataset id for source `hub`.")
     hub_config: str = Field("main", description="Dataset configuration for source `hub`.")
@@ -86,6 +102,18 @@ class DataConfig(Section):
         description="Dataset commit for source `hub`; pinned, so that splits never move.",
     )
     folder: str | None = Field(None, description="Folder with train.jsonl and test.jsonl.")
+    train_part: str = Field(
+        "train",
+        pattern=r"^\w[\w.-]*$",
+        description="Part of the source that train problems are drawn from: a split of the hub's "
+        "set, or a file of the folder without its ending. The same as `test_part` where the set "
+        "has one part only: then all splits are drawn from it, and share no problem.",
+    )
+    test_part: str = Field(
+        "test",
+        pattern=r"^\w[\w.-]*$",
+        description="Part of the source that test problems are drawn from.",
+    )
     task: str = Field(
         "gsm8k",
         pattern=r"^[\w.-]+$",
@@ -103,6 +131,25 @@ class DataConfig(Section):
         description="Field with a solution that ends in `#### 18`, or with the bare number, for "
         "`hub` and `folder`.",
     )
+    unreadable_answers: Literal["refuse", "leave_out"] = Field(
+        "refuse",
+        description="What to do with rows whose answer is not one number (`1/2`, `None`): name "
+        "them and stop, or leave them out with a warning in the log.",
+    )
+    near_duplicates: NearDuplicates = Field(
+        "names",
+        description="What two questions may differ in and be the same problem all the same, which "
+        "never stands in two splits: `numbers`, or `names` of people and places as well. For `hub` "
+        "and `folder`; the `embedded` problems are made from few templates, so that it is always "
+        "`numbers` there.",
+    )
+    group_field: str | None = Field(
+        None,
+        min_length=1,
+        description="Field that is the same in all variations of one problem (`seed_question` of "
+        "GSM-Plus, `original_id` of GSM-Symbolic): problems that share it never stand in two "
+        "splits. Every row must have it. For `hub` and `folder`.",
+    )
     steps: Literal[1, 2] = Field(
         1, description="Reasoning steps of the `embedded` problems: 1, or a mix of 1 and 2."
     )
@@ -118,6 +165,20 @@ class DataConfig(Section):
     )
     test: int = Field(100, ge=1, description="Problems for the final evaluation.")
     seed: int = Field(0, ge=0, description="Draws the splits (and the `embedded` problems).")
+
+    @property
+    def near(self) -> NearDuplicates:
+        """What near duplicates may differ in, with this source."""
+        return "numbers" if self.source == "embedded" else self.near_duplicates
+
+    def part(self, use: Literal["train", "test"]) -> str:
+        """What hub or folder call the part that train or test problems are drawn from."""
+        return self.train_part if use == "train" else self.test_part
+
+    @property
+    def one_part(self) -> bool:
+        """Whether all splits are drawn from one part of the source."""
+        return self.source != "embedded" and self.train_part == self.test_part
 
     @field_validator("steps", mode="before")
     @classmethod

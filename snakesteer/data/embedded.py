@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal, TypeVar
 
-from snakesteer.data.splits import mask_numbers, normalise
+from snakesteer.data.duplicates import mask_numbers, normalise
 from snakesteer.data.templates import HOLDERS, ITEMS, NAMES, TEMPLATES, Template, between
 
 T = TypeVar("T")

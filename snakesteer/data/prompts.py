@@ -1,24 +1,23 @@
 """From problems to token ids: few-shot examples, chat templates, and where a response starts."""
 
 import json
+import logging
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
 from snakesteer.config import PromptConfig
 from snakesteer.config.params import Params, section
+from snakesteer.data.chat import Chat, find_chat
 from snakesteer.data.problem import Problem, read_problems, strip_calculator
+from snakesteer.data.thinking import closes_block, thinking
 from snakesteer.errors import UserError
 from snakesteer.records.files import sha256_text
 
-# Some chat templates print today's date (Llama 3, SmolLM3), which would change every prompt, and
-# with it the results, from day to day. The date is the one that Llama 3 falls back to. The empty
-# expression keeps Jinja from taking away a newline that the template starts with.
-_FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}{{ '' }}"
+logger = logging.getLogger(__name__)
 
 Ids = tuple[int, ...]  # of tokens
 
@@ -31,7 +30,7 @@ class Prompter:
         config: The prompt section of the config.
         examples: Few-shot examples, the same for every prompt.
         tokenizer: The model's tokenizer.
-        instruction: A part of its own in front of all others; in a chat, of the first message.
+        instruction: A part of its own in front of all others; in a chat, of the system message.
     """
 
     config: PromptConfig
@@ -40,36 +39,90 @@ class Prompter:
     instruction: str | None = None
 
     def text(self, question: str) -> str:
-        """The prompt for a question, as text."""
+        """The prompt for a question, as text.
+
+        Raises:
+            UserError: The chat template fails, or drops a part of the prompt.
+        """
         if self.config.chat:
-            return self._chat_text(question)
-        parts = [self._turn(e.question) + self.response(e.answer) for e in self.examples]
-        return self._instructed(self.config.separator.join([*parts, self._turn(question)]))
+            turns = [
+                turn
+                for e in self.examples
+                for turn in (self._turn(e.question), self._solution(e.answer))
+            ]
+            return self.chat.write(self._system, [*turns, self._turn(question)])
+        parts = [self._turn(e.question) + self._solution(e.answer) for e in self.examples]
+        if self.instruction is not None:
+            parts.insert(0, self.instruction)
+        return self.config.separator.join([*parts, self._turn(question)])
 
     def response(self, answer: str) -> str:
         """A solution as it follows the prompt, calculator annotations removed.
 
-        In a chat the template itself sets the reply apart, so blanks around it go.
+        In a chat `lead` comes first, unless the text is the model's own and holds such marks.
         """
-        response = self.config.answer_template.replace("{answer}", strip_calculator(answer))
-        return response.strip() if self.config.chat else response
+        solution = self._solution(answer)
+        thought = thinking("", solution) is not None or closes_block(solution)
+        own = thought or any(mark in solution for mark in self.lead.split())
+        return solution if own else self.lead + solution
 
     def end(self) -> str:
         """What follows a solution: as in a chat's earlier turns, or as between few-shot examples.
 
         Outside a chat that is the separator with the start of the next question, at which
         generation stops.
+
+        Raises:
+            UserError: The chat template refuses or drops a solution behind the question.
         """
         if not self.config.chat:
             return self.config.separator + self.config.template.partition("{question}")[0].rstrip()
-        mark = "\N{REPLACEMENT CHARACTER}"
-        reply = {"role": "assistant", "content": mark}
-        behind = self._rendered([*self._messages(""), reply], False).rpartition(mark)[2].rstrip()
+        behind = self.chat.end(self._system is not None, len(self.examples)).rstrip()
         return behind or self.tokenizer.eos_token or ""
+
+    @cached_property
+    def chat(self) -> Chat:
+        """The chat template, filled so that nothing is lost.
+
+        Raises:
+            UserError: It fails, or drops a part of the prompt.
+        """
+        return find_chat(
+            self.tokenizer,
+            self.config.chat_template_kwargs,
+            self.config.separator,
+            self._system is not None,
+            len(self.examples),
+        )
+
+    @cached_property
+    def lead(self) -> str:
+        """What stands between a prompt and a solution that is not the model's own.
+
+        In the chat of a model that thinks first this is an empty think block, or the end of the one
+        that the prompt opens.
+        """
+        if not self.config.chat:
+            return ""
+        return self.chat.lead(self._system is not None, len(self.examples))
 
     def ids(self, question: str, response: str = "") -> tuple[int, ...]:
         """Token ids of the prompt for a question, with a response behind it if given."""
         return self.encode(self.text(question) + response)
+
+    def with_response(self, question: str, response: str) -> tuple[Ids, int]:
+        """Token ids of prompt and response, and how many of them stand before the solution.
+
+        What `lead` says belongs to the prompt. A token that joins the prompt's end with the
+        solution's start belongs to the solution.
+
+        Args:
+            question: The question.
+            response: From `response`, or a text of the model's own.
+        """
+        whole = self.ids(question, response)
+        before = self.ids(question, self.lead if response.startswith(self.lead) else "")
+        return whole, len(common_prefix([before, whole]))
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of a text that the model is to go on with, special tokens included.
@@ -118,64 +171,25 @@ class Prompter:
         parts = [self.text(blank), self.response(blank), config.chat, config.bos]
         return sha256_text(json.dumps(parts))
 
+    def instructed(self, instruction: str) -> "Prompter":
+        """A prompter whose prompts start with an instruction: in the system message of a chat.
+
+        Where the chat template takes no system message, the first question's starts with it.
+        """
+        return replace(self, instruction=instruction)
+
+    @property
+    def _system(self) -> str | None:
+        given = [text for text in (self.config.system, self.instruction) if text is not None]
+        return "\n".join(filter(None, given)) if given else None
+
     def _turn(self, question: str) -> str:
         return self.config.template.replace("{question}", question)
 
-    def instructed(self, instruction: str) -> "Prompter":
-        """A prompter whose prompts start with an instruction: the system message in a chat.
-
-        Where the chat template knows no system message, the first message starts with it.
-        """
-        in_front = replace(self, instruction=instruction)
-        if not self.config.chat:
-            return in_front
-        system = "\n".join(filter(None, [self.config.system, instruction]))
-        as_system = replace(self, config=self.config.model_copy(update={"system": system}))
-        try:
-            as_system.text("")
-        except UserError:
-            return in_front
-        return as_system
-
-    def _instructed(self, text: str) -> str:
-        return text if self.instruction is None else self.instruction + self.config.separator + text
-
-    def _chat_text(self, question: str) -> str:
-        return self._rendered(self._messages(question), True)
-
-    def _messages(self, question: str) -> list[dict[str, str]]:
-        messages = []
-        if self.config.system is not None:
-            messages.append({"role": "system", "content": self.config.system})
-        for example in self.examples:
-            messages.append({"role": "user", "content": self._turn(example.question)})
-            messages.append({"role": "assistant", "content": self.response(example.answer)})
-        messages.append({"role": "user", "content": self._turn(question)})
-        first = next(message for message in messages if message["role"] == "user")
-        first["content"] = self._instructed(first["content"])
-        return messages
-
-    def _rendered(self, messages: list[dict[str, str]], to_be_answered: bool) -> str:
-        if getattr(self.tokenizer, "chat_template", None) is None:
-            raise UserError(
-                "prompt.chat is true, but the tokenizer has no chat template",
-                "Set prompt.chat: false and write the format into prompt.template.",
-            )
-        template = _FIXED_DATE + self.tokenizer.get_chat_template()
-        try:
-            text: str = self.tokenizer.apply_chat_template(
-                messages,
-                chat_template=template,
-                tokenize=False,
-                add_generation_prompt=to_be_answered,
-            )
-        except TemplateError as error:
-            raise UserError(
-                f"The tokenizer's chat template refuses the prompt ({error})",
-                "Some models know no system message: remove prompt.system. Otherwise set "
-                "prompt.chat: false and write the format into prompt.template.",
-            ) from error
-        return text
+    def _solution(self, answer: str) -> str:
+        # In a chat the template itself sets the reply apart, so blanks around it go.
+        solution = self.config.answer_template.replace("{answer}", strip_calculator(answer))
+        return solution.strip() if self.config.chat else solution
 
 
 def split_examples(
@@ -201,10 +215,20 @@ def split_examples(
 def open_prompter(
     params: Params, train: str | Path, tokenizer: Any
 ) -> tuple[Prompter, list[Problem]]:
-    """The prompter with its few-shot examples, and the train problems that are not among them."""
+    """The prompter with its few-shot examples, and the train problems that are not among them.
+
+    Raises:
+        UserError: The chat template fails, or drops a part of the prompt.
+    """
     prompt = section(PromptConfig, "prompt", params)
     examples, rest = split_examples(read_problems(train), prompt.shots, prompt.shots_seed)
-    return Prompter(prompt, examples, tokenizer), rest
+    prompter = Prompter(prompt, examples, tokenizer)
+    if prompt.chat and prompter.chat.system_in_front:
+        logger.warning(
+            "The chat template takes no system message: prompt.system stands in front of the first "
+            "question."
+        )
+    return prompter, rest
 
 
 def common_prefix(sequences: Iterable[Sequence[int]]) -> tuple[int, ...]:

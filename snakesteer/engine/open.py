@@ -24,7 +24,7 @@ def decoding_of(generation: GenerationConfig, prompt: PromptConfig) -> Decoding:
         temperature=generation.temperature if generation.do_sample else 0.0,
         top_p=generation.top_p,
         top_k=generation.top_k,
-        stop=tuple(prompt.stop),
+        stop=prompt.stops,
     )
 
 
@@ -53,7 +53,7 @@ def open_sampler(
 ) -> Engine:
     """The engine for the model's own solutions: it samples whatever the config says otherwise."""
     prompt = section(PromptConfig, "prompt", params)
-    decoding = Decoding(temperature=temperature, stop=tuple(prompt.stop))
+    decoding = Decoding(temperature=temperature, stop=prompt.stops)
     return _engine(params, loaded, prompter, decoding, {})
 
 

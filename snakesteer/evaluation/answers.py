@@ -11,8 +11,10 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine, Finish, Generation, Request, Session
 from snakesteer.errors import UserError
+from snakesteer.evaluation.chat_marks import chat_marks
 from snakesteer.evaluation.grading import grade
 from snakesteer.evaluation.repetition import is_degenerate
+from snakesteer.evaluation.shown_text import ChatMarks
 from snakesteer.records.files import read_jsonl, write_jsonl
 from snakesteer.steering.kinds import Steering
 
@@ -66,9 +68,11 @@ def make_request(
     return Request(prompter.ids(problem.question), generation.max_new_tokens, steering, seed)
 
 
-def grade_generation(problem: Problem, request: Request, generation: Generation) -> Answer:
-    """Grade one generation."""
-    marks = grade(generation.text, problem.gold, problem.answer)
+def grade_generation(
+    problem: Problem, request: Request, generation: Generation, chat: ChatMarks
+) -> Answer:
+    """Grade one generation, in the format that a chat's marks tell."""
+    marks = grade(generation.text, problem.gold, problem.answer, generation.finish, chat)
     return Answer(
         id=problem.id,
         correct=marks.numeric,
@@ -96,6 +100,7 @@ class AnswerQueue:
         self._session = session
         self._prompter = prompter
         self._generation = generation
+        self._chat = chat_marks(prompter.tokenizer, prompter.text("A"))
         self._waiting: dict[int, tuple[Problem, Request]] = {}
 
     def add(
@@ -130,7 +135,7 @@ class AnswerQueue:
         """Work until an answer ends; tickets and answers, none if nothing is left."""
         while found := self._session.ended():
             answers = [
-                (ticket, grade_generation(*self._waiting.pop(ticket), generation))
+                (ticket, grade_generation(*self._waiting.pop(ticket), generation, self._chat))
                 for ticket, generation in found
                 if ticket in self._waiting  # it may have ended while it was dropped
             ]
@@ -208,9 +213,9 @@ def accuracy(answers: Sequence[Answer]) -> float:
 def summary(answers: Sequence[Answer]) -> dict[str, float | int]:
     """Accuracy under all three graders, and what else changes when steering breaks a model.
 
-    Rates are shares of the answers: without a number (``invalid_rate``), cut at the limit
-    (``truncated_rate``), or mostly repetitions (``repetition_rate``, see
-    `snakesteer.evaluation.repetition`).
+    Rates are shares of the answers: without one number as their final answer (``invalid_rate``),
+    cut at the limit (``truncated_rate``), both (``unfinished_rate``), or mostly repetitions
+    (``repetition_rate``, see `snakesteer.evaluation.repetition`).
     """
     n = len(answers)
     return {
@@ -222,6 +227,7 @@ def summary(answers: Sequence[Answer]) -> dict[str, float | int]:
         "flexible_extract": sum(a.flexible for a in answers) / n,
         "invalid_rate": sum(a.extracted is None for a in answers) / n,
         "truncated_rate": sum(a.finish == "length" for a in answers) / n,
+        "unfinished_rate": sum(a.finish == "length" and a.extracted is None for a in answers) / n,
         "mean_new_tokens": sum(a.new_tokens for a in answers) / n,
         "repetition_rate": sum(is_degenerate(a.text) for a in answers) / n,
     }

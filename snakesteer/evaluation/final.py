@@ -12,6 +12,7 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.errors import UserError
+from snakesteer.evaluation.agreement import math_verify_agreement
 from snakesteer.evaluation.answers import Answer, answer_all
 from snakesteer.evaluation.by_steps import by_steps
 from snakesteer.evaluation.delivered import delivered_dose
@@ -148,8 +149,12 @@ def evaluate_test(
         "final", {configuration: ledger.words(params)}, problems, evaluation.samples
     )
     compared = compare_paired(baseline, steered, evaluation)
-    for name in ("baseline_benchmark_metrics", "steered_benchmark_metrics"):
-        compared[name]["task_name"] = task
+    for name, samples in (("baseline", baseline), ("steered", steered)):
+        every = [answer for sample in samples for answer in sample]
+        compared[f"{name}_benchmark_metrics"] |= {
+            "task_name": task,
+            "math_verify_agreement": math_verify_agreement(every, problems),
+        }
     on_validation = best.record["best_validation_score"] - best.record["baseline_validation_score"]
     results = {
         "best_trial_params": params,

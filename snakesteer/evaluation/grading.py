@@ -1,41 +1,30 @@
 """Is a generated solution right? Three answers: our numeric match and lm-evaluation-harness's two.
 
-The numeric match is the objective everywhere: it compares the value of the final answer, however it
-is written. ``strict`` and ``flexible`` are the filters of the task ``gsm8k`` (version 3.0) of
-EleutherAI/lm-evaluation-harness, reproduced to the letter with their quirks, so that results can be
-set beside published ones. The harness also stops generation at ``Question:``, ``</s>`` and
-``<|im_end|>``; a text cut elsewhere may be graded differently by its filters, not by ours.
+The numeric match is the objective everywhere: it compares the value of the final answer, wherever
+and however it is written (`snakesteer.evaluation.final_answer`). ``strict`` and ``flexible`` are
+the filters of the task ``gsm8k`` (version 3.0) of EleutherAI/lm-evaluation-harness, reproduced to
+the letter with their quirks, so that results can be set beside published ones. The harness also
+stops generation at ``Question:``, ``</s>`` and ``<|im_end|>``; a text cut elsewhere may be graded
+differently by its filters, not by ours.
 """
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
+from fractions import Fraction
 
-from snakesteer.data.problem import NUMBER, canonical, number_of
+from snakesteer.data.problem import canonical
+from snakesteer.engine.interface import Finish
+from snakesteer.evaluation.final_answer import final_answer
+from snakesteer.evaluation.shown_text import PLAIN, ChatMarks, shown_text
+
+_DIGITS = 400  # as many as any value has that is read
 
 # lm_eval/tasks/gsm8k/gsm8k.yaml
 _STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 _LAST_DOT = re.compile(r"\.$")
 _INVALID = "[invalid]"
-
-# What follows a finished answer when a model goes on: the next question, or the end of a chat turn.
-# "Question:" is the harness's stop string and counts anywhere, the other labels at a line's start.
-_RUN_ON = re.compile(
-    r"Question[ \t]*[0-9]*[ \t]*:|\[MATH_TASK\]|</s>|<\|[a-z_]+\|>"
-    r"|^[ \t*#>]*(?:Q|Problem|Exercise|Instruction|User|Human)[ \t]*[0-9]*[ \t]*:",
-    re.MULTILINE,
-)
-# What may stand before a number, in so few characters that "####" repeated takes no n² steps.
-_GAP = r"[^\w\n]{0,50}?"
-_MARKED = re.compile(rf"####{_GAP}{NUMBER}")
-# "The answer is 4*7 = 28" states 28; in "the answer is 4*7" no number is stated yet.
-_STATED = re.compile(
-    rf"\banswer\s+is\b{_GAP}(?:[0-9 .,$()+*/x×÷−-]+=)*{_GAP}"
-    rf"{NUMBER}(?![ \t]*[-+*/x×÷−=][ \t]*\$?[0-9])",
-    re.IGNORECASE,
-)
-_ANY = re.compile(NUMBER)
 
 
 @dataclass(frozen=True)
@@ -46,7 +35,7 @@ class Grade:
         numeric: The final answer equals the gold number. The objective.
         strict: The harness's strict-match.
         flexible: The harness's flexible-extract.
-        extracted: The final answer as the numeric match reads it, in canonical form, or None.
+        extracted: The final answer as the numeric match reads it (see `written`), or None.
     """
 
     numeric: bool
@@ -55,41 +44,42 @@ class Grade:
     extracted: str | None
 
 
-def grade(text: str, gold: str, answer: str) -> Grade:
+def grade(
+    text: str, gold: str, answer: str, finish: Finish = "eos", chat: ChatMarks = PLAIN
+) -> Grade:
     """Grade a generated solution.
 
     Args:
         text: What the model wrote after the prompt.
         gold: The gold number in canonical form (`Problem.gold`).
         answer: The full gold solution, which is the harness's reference (`Problem.answer`).
+        finish: Why the text ended (`Generation.finish`).
+        chat: What the model's format adds to a text.
     """
-    number = extract_number(text)
+    number = final_answer(text, finish, chat)
     return Grade(
-        numeric=number is not None and number == Decimal(gold),
+        numeric=number is not None and number == Fraction(gold),
         strict=_harness_match(harness_strict(text), answer),
         flexible=_harness_match(harness_flexible(text), answer),
-        extracted=None if number is None else canonical(number),
+        extracted=None if number is None else written(number),
     )
 
 
-def extract_number(text: str) -> Decimal | None:
-    """The final answer of a solution, or None.
-
-    It is the first number behind a ``####``; without one, the first behind "the answer is"; without
-    that, the last number. A run-on (the next question) is cut off first.
-    """
-    run_on = _RUN_ON.search(text)
-    solution = text[: run_on.start()] if run_on else text
-    match = _MARKED.search(solution) or _STATED.search(solution)
-    if match is None:
-        for match in _ANY.finditer(solution):  # noqa: B007 (the last one is wanted)
-            pass
-    return number_of(match) if match else None
+def written(number: Fraction) -> str:
+    """A number in canonical form if it is a decimal: ``4.5``; else as a fraction: ``1/3``."""
+    rest = number.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    if rest != 1:
+        return str(number)
+    with localcontext(prec=_DIGITS):
+        return canonical(Decimal(number.numerator) / Decimal(number.denominator))
 
 
-def runs_on(text: str) -> bool:
+def runs_on(text: str, chat: ChatMarks = PLAIN) -> bool:
     """Whether a text goes on with a next question, or with the next turn of a chat."""
-    return _RUN_ON.search(text) is not None
+    return shown_text(text, chat).runs_on
 
 
 def harness_strict(text: str) -> str:

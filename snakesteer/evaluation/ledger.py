@@ -61,7 +61,7 @@ class Ledger:
         decides = {
             "model": self.model,
             "prompt": prompter.fingerprint(),
-            "stop": prompter.config.stop,
+            "stop": list(prompter.config.stops),
             "generation": generation.model_dump(include={"max_new_tokens", *drawn}),
             "steering": _content(steering),
             "control": control,

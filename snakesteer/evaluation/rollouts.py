@@ -9,6 +9,7 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine, Generation, Request
 from snakesteer.evaluation.answers import grade_generation
+from snakesteer.evaluation.chat_marks import chat_marks
 from snakesteer.evaluation.solutions import drawn
 from snakesteer.vectors.training.lessons import Example
 from snakesteer.vectors.training.loop import steering_at
@@ -39,6 +40,7 @@ def drawing(
         scope: Which positions are steered.
         first_k: For scope ``first_k``.
     """
+    chat = chat_marks(prompter.tokenizer, prompter.text("A"))
     by_id = {problem.id: problem for problem in problems}
 
     def draw(names: Sequence[str], vectors: Tensor, seed: int) -> list[Rollout]:
@@ -47,7 +49,7 @@ def drawing(
         asked = [by_id[name] for name in names]
         found = []
         for problem, request, text in drawn(engine, prompter, asked, steering, seeded, samples):
-            reward = float(grade_generation(problem, request, text).correct)
+            reward = float(grade_generation(problem, request, text, chat).correct)
             found.append(Rollout(problem.id, _example(request, text), reward))
         return found
 

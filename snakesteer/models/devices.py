@@ -17,6 +17,8 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from snakesteer.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
@@ -24,26 +26,32 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Lease:
-    """A device that no other leasing job uses.
+    """Devices that no other leasing job uses.
 
     Attributes:
-        index: Position of the device among those that the process sees.
-        lock: Held until it is released or the process ends.
+        indices: Positions of the devices among those that the process sees.
+        locks: Held until they are released or the process ends.
     """
 
-    index: int
-    lock: FileLock
+    indices: tuple[int, ...]
+    locks: tuple[FileLock, ...]
 
     def release(self) -> None:
-        """Give the device back."""
-        self.lock.release()
+        """Give the devices back."""
+        for lock in self.locks:
+            lock.release()
 
 
-def lease_device(devices: Sequence[str], folder: str | Path | None = None) -> Lease:
-    """Take the first free device; waits until there is one.
+def lease_devices(
+    devices: Sequence[str], count: int = 1, folder: str | Path | None = None
+) -> Lease:
+    """Take the first free devices; waits until there are as many.
+
+    All or none are taken, so that two jobs that wait for several never hold what the other needs.
 
     Args:
         devices: Names that are the same in every process of the machine, such as UUIDs.
+        count: How many to take.
         folder: Of the lock files; the machine's temporary folder by default.
     """
     place = Path(tempfile.gettempdir()) / "snakesteer-devices" if folder is None else Path(folder)
@@ -52,28 +60,43 @@ def lease_device(devices: Sequence[str], folder: str | Path | None = None) -> Le
         place.chmod(0o1777)  # for every user of the machine, like the folder above it
     told = False
     while True:
+        taken: dict[int, FileLock] = {}
         for index, device in enumerate(devices):
             lock = FileLock(place / f"{device}.lock", timeout=0, mode=0o666)
-            try:
+            with suppress(Timeout):
                 lock.acquire()
-            except Timeout:
-                continue
-            logger.info("leased device %s", device)
-            return Lease(index, lock)
+                taken[index] = lock
+            if len(taken) == count:
+                logger.info("leased devices %s", ", ".join(devices[i] for i in taken))
+                return Lease(tuple(taken), tuple(taken.values()))
+        for lock in taken.values():
+            lock.release()
         if not told:
-            logger.info("all %d devices are in use: waiting", len(devices))
+            logger.info("fewer than %d of %d devices are free: waiting", count, len(devices))
             told = True
         time.sleep(POLL_SECONDS)
 
 
-def lease_gpu() -> Lease | None:
-    """Take one of the GPUs that this process sees, for as long as it lives.
+def lease_gpus(count: int = 1) -> Lease | None:
+    """Take some of the GPUs that this process sees, for as long as it lives.
+
+    Args:
+        count: How many.
 
     Returns:
         None where there is nothing to choose.
+
+    Raises:
+        UserError: There are fewer.
     """
-    count = torch.cuda.device_count()
-    if count < 2:
+    there = torch.cuda.device_count()
+    if 0 < there < count:
+        raise UserError(
+            f"model.gpus is {count}, but this job sees {there}",
+            "Lower model.gpus, or ask the cluster for as many GPUs on one node.",
+        )
+    if there < 2:
         return None
     # Processes may see different devices under the same index; the hardware's own name is one.
-    return lease_device([str(torch.cuda.get_device_properties(i).uuid) for i in range(count)])
+    names = [str(torch.cuda.get_device_properties(i).uuid) for i in range(there)]
+    return lease_devices(names, count)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 import transformers
 from accelerate.utils import align_module_device
@@ -45,7 +46,7 @@ class LoadedModel:
         eos_ids: Token ids that end a text.
         pad_id: A valid id for padding; what it stands for never matters, as padding is masked.
         context: Longest sequence the positions allow, None where the config states none.
-        lease: Keeps other jobs of the workflow off the model's GPU.
+        lease: Keeps other jobs of the workflow off the model's GPUs.
     """
 
     model: Any
@@ -138,7 +139,7 @@ def load_causal_lm(
         model: The model section, with the name resolved to a hub id or folder.
         gpus: GPUs that the workflow granted.
         threads: CPU threads for torch, capped at the cores there are; None leaves torch's choice.
-        lease: The GPU to use where there are several; kept as long as the model.
+        lease: The GPUs to use where there are several; kept as long as the model.
 
     Raises:
         UserError: The model cannot be read, is incomplete, or holds or computes numbers that are
@@ -149,7 +150,7 @@ def load_causal_lm(
         torch.set_num_threads(max(1, min(threads, cores())))
     device = resolve_device(model.device, gpus)
     if lease is not None:
-        device = torch.device(device.type, lease.index)
+        device = torch.device(device.type, lease.indices[0])
         torch.cuda.set_device(device)  # graphs and streams go to the current device
     dtype = resolve_dtype(model.dtype, device)
     config = load_config_of(model)
@@ -161,6 +162,9 @@ def load_causal_lm(
     arguments |= quantization_arguments(model, device, dtype)
     if model.device_map == "auto":
         arguments["device_map"] = "auto"
+        if lease is not None and model.gpus is not None:  # and not on those of other jobs
+            free = {index: torch.cuda.mem_get_info(index)[0] for index in lease.indices}
+            arguments["max_memory"] = {**free, "cpu": psutil.virtual_memory().available}
     with explained(model.name):
         network, report = AutoModelForCausalLM.from_pretrained(
             model.name, dtype=dtype, output_loading_info=True, **arguments

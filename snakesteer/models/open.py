@@ -7,7 +7,7 @@ from typing import Any
 from snakesteer.config import EMBEDDED_MODEL, ModelConfig
 from snakesteer.config.params import Params, section
 from snakesteer.models.copies import SOURCE
-from snakesteer.models.devices import lease_gpu
+from snakesteer.models.devices import lease_gpus
 from snakesteer.models.loading import (
     LoadedModel,
     describe_model,
@@ -71,5 +71,5 @@ def open_model(params: Params, info: str | Path, gpus: int, threads: int) -> Loa
     else:
         commit = found["commit"] or model.revision
         pinned = model.model_copy(update={"name": found["name"], "revision": commit})
-    lease = lease_gpu() if gpus > 0 and model.device in ("auto", "cuda") else None
+    lease = lease_gpus(model.gpus or 1) if gpus > 0 and model.device in ("auto", "cuda") else None
     return load_causal_lm(pinned, gpus, threads, lease)

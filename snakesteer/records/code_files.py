@@ -6,6 +6,7 @@ affects and nothing else. No rule lists its modules by hand.
 """
 
 import ast
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -42,19 +43,40 @@ def imported_files(
     Returns:
         Sorted paths, without `PLUMBING`.
     """
+    return [*_imported_files(Path(script), _frozen(chosen or {}))]
+
+
+@cache
+def from_here(path: Path) -> str:
+    """A file's path from the working directory, so that a project can be moved with its results.
+
+    What lies outside goes by its absolute path.
+    """
+    relative = os.path.relpath(path)
+    return str(path.resolve()) if relative.startswith("..") else relative
+
+
+def _frozen(chosen: Mapping[str, Sequence[str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple((package, tuple(names)) for package, names in sorted(chosen.items()))
+
+
+@cache  # a study asks for every run
+def _imported_files(
+    script: Path, chosen: tuple[tuple[str, tuple[str, ...]], ...]
+) -> tuple[Path, ...]:
     by_name = {
         f"snakesteer.{package}": [f"snakesteer.{package}.{name}" for name in names]
-        for package, names in (chosen or {}).items()
+        for package, names in chosen
     }
     found: set[str] = set()
-    waiting = [*_imports(Path(script))]
+    waiting = [*_imports(script)]
     while waiting:
         module = waiting.pop()
         if module not in found and not _is_plumbing(module):
             found.add(module)
             waiting += _imports(_file(module))
             waiting += [name for name in by_name.get(module, ()) if _file(name).exists()]
-    return sorted(_file(module) for module in found)
+    return tuple(sorted(_file(module) for module in found))
 
 
 def _is_plumbing(module: str) -> bool:

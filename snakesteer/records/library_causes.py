@@ -273,9 +273,16 @@ DATA = Stage(
     (
         Cause(
             "It is made by a script, which is not run",
-            "Take the hub's own copy of it (data.hub_revision: refs/convert/parquet), or write "
-            "train.jsonl and test.jsonl yourself and set data.source: folder.",
+            "Set data.hub_revision to the hub's own conversion, 'refs/convert/parquet' (or its "
+            "commit, which is pinned), if the set has that branch; or name a copy of the set "
+            "without a script; or download its files and set data.source: folder.",
             words=("dataset scripts are no longer supported",),
+        ),
+        Cause(
+            "It has no part of that name",
+            "Set data.train_part and data.test_part to parts that the set has. Where it has only "
+            "one, name it in both: all splits are then drawn from it, and share no problem.",
+            words=("should be one of", "available splits"),
         ),
         *HUB[:1],
         _NO_PACKAGE,

@@ -14,6 +14,7 @@ def provenance(
     model: Mapping[str, Any],
     final: Mapping[str, Any],
     paths: Iterable[str | Path],
+    folders: Iterable[str | Path],
     checkout: str | Path,
 ) -> dict[str, Any]:
     """The record of a run, complete enough to do it again and compare.
@@ -23,16 +24,20 @@ def provenance(
         model: model/info.json.
         final: test_final.json; it says which machine and engine made it.
         paths: Everything that was read or made; folders stand for the files in them.
+        folders: The run's own, and those of stages that it shares with other runs.
         checkout: Folder of the Snakefile.
 
     Returns:
         The content of provenance.json. ``sha256`` has the bytes of every file by path;
-        ``content_sha256`` what must be the same when the run is repeated, by path in the results
-        folder.
+        ``content_sha256`` what must be the same when the run is repeated, by path in these folders.
     """
     files = _files(paths)
-    folder = Path(config["results"])
-    made = {path.relative_to(folder).as_posix(): path for path in files if folder in path.parents}
+    made = {
+        path.relative_to(folder).as_posix(): path
+        for folder in map(Path, folders)
+        for path in files
+        if folder in path.parents
+    }
     return {
         "created": timestamp(),
         "config": config,

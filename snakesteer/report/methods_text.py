@@ -1,5 +1,6 @@
 """The methods paragraph of a run, and BibTeX of what the run used."""
 
+import json
 import re
 from pathlib import Path
 
@@ -72,22 +73,43 @@ def _setting(evidence: Evidence) -> list[str]:
     source = data_name(config["data"])
     if source == "GSM8K":
         source += f" [@cobbe2021gsm8k] (commit {config['data']['hub_revision'][:12]})"
-    of_test_part = "test"
-    if config["data"]["validation_from"] == "test":
-        of_test_part = "validation and test"
+    switches = prompt["chat_template_kwargs"]
+    chat = "in its chat template " if prompt["chat"] else ""
+    if switches:
+        chat += f"({', '.join(f'{key}: {json.dumps(value)}' for key, value in switches.items())}) "
     return [
         f"We asked whether activation steering changes the accuracy of "
         f"{model_name(config['model'])}"
         f"{f' (revision {revision[:12]})' if revision else ''} on {source}.",
         f"{splits['train']['size']} train, {splits['val']['size']} validation and "
         f"{splits['test']['size']} test problems were drawn with seed "
-        f"{config['data']['seed']}, the {of_test_part} problems from the source's own test part; "
-        "no two splits share a question, not even one that differs in its numbers alone.",
+        f"{config['data']['seed']}, {_parts(config['data'])}; no two splits share a question, not "
+        f"even one that differs in its {_masked(evidence.manifest)} alone"
+        f"{_groups(config['data'])}.",
         f"The model read {shots or 'no'} worked example{'' if shots == 1 else 's'} from train "
-        f"{'in its chat template ' if prompt['chat'] else ''}and answered {decoding} with at most "
+        f"{chat}and answered {decoding} with at most "
         f"{generation['max_new_tokens']} tokens ({run['dtype']}, {run['device']}).",
         "An answer was right if its final number equalled the gold number.",
     ]
+
+
+def _parts(data: Record) -> str:
+    """Which part of the source the splits are from."""
+    if data["source"] != "embedded" and data["train_part"] == data["test_part"]:
+        return f"all from the source's part {data['test_part']}"
+    which = "validation and test" if data["validation_from"] == "test" else "test"
+    return f"the {which} problems from the source's own test part"
+
+
+def _masked(manifest: Record) -> str:
+    """What near duplicates may differ in."""
+    return "numbers and names" if manifest["near_duplicates"] == "names" else "numbers"
+
+
+def _groups(data: Record) -> str:
+    """What else splits do not share."""
+    field = data["group_field"]
+    return f", and no {field}" if field and data["source"] != "embedded" else ""
 
 
 def _steering(evidence: Evidence) -> list[str]:

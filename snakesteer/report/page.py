@@ -43,8 +43,40 @@ def render_page(
         methods: The methods paragraph.
         references: BibTeX entries of what it cites.
     """
+    return fill_page(
+        "page.html.jinja",
+        figures,
+        evidence=evidence,
+        test=evidence.test,
+        model=wording.model_name(evidence.config["model"]),
+        data=wording.data_name(evidence.config["data"]),
+        chosen=wording.configuration(evidence.params),
+        delivered=wording.delivered_words(evidence.test),
+        verdict=read_verdict(evidence),
+        tables=make_tables(evidence),
+        luck=luck(evidence),
+        reads=reads_text(evidence),
+        origins=origins_text(evidence),
+        rounding=rounding(evidence),
+        gained_from=wording.gained_from(evidence.test),
+        examples=examples(evidence.generations, evidence.samples),
+        config_text=yaml.safe_dump(dict(evidence.config), sort_keys=False, allow_unicode=True),
+        methods=methods,
+        references=references,
+    )
+
+
+def fill_page(template: str, figures: Mapping[str, Figure], *folders: Path, **parts: object) -> str:
+    """A page of the report's kind: base.html.jinja with its style, scripts and figures inside.
+
+    Args:
+        template: Its name; it extends base.html.jinja.
+        figures: By name.
+        folders: Where it lies, if not in `ASSETS`.
+        parts: What it names besides.
+    """
     environment = Environment(
-        loader=FileSystemLoader(ASSETS),
+        loader=FileSystemLoader([*folders, ASSETS]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -55,21 +87,8 @@ def render_page(
     specs = {name: spec for name, figure in figures.items() if (spec := figure.spec())}
     libraries = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # the stub has no default
     scripts = [libraries, (ASSETS / "page.js").read_text(encoding="utf-8")]
-    return environment.get_template("page.html.jinja").render(
-        evidence=evidence,
-        test=evidence.test,
-        model=wording.model_name(evidence.config["model"]),
-        data=wording.data_name(evidence.config["data"]),
-        chosen=wording.configuration(evidence.params),
-        delivered=wording.delivered_words(evidence.test),
-        verdict=read_verdict(evidence),
+    return environment.get_template(template).render(
         figures=figures,
-        tables=make_tables(evidence),
-        luck=luck(evidence),
-        reads=reads_text(evidence),
-        origins=origins_text(evidence),
-        rounding=rounding(evidence),
-        gained_from=wording.gained_from(evidence.test),
         images={
             name: _image(figure) for name, figure in figures.items() if figure.chart is not None
         },
@@ -77,10 +96,7 @@ def render_page(
         css=Markup((ASSETS / "page.css").read_text(encoding="utf-8")),
         scripts=[Markup(script) for script in scripts],
         policy=_policy(scripts),
-        examples=examples(evidence.generations, evidence.samples),
-        config_text=yaml.safe_dump(dict(evidence.config), sort_keys=False, allow_unicode=True),
-        methods=methods,
-        references=references,
+        **parts,
     )
 
 

@@ -9,8 +9,10 @@ RATE_LABELS = (
     ("Numeric match (the measure)", "accuracy"),
     ("lm-evaluation-harness, strict-match", "strict_match"),
     ("lm-evaluation-harness, flexible-extract", "flexible_extract"),
-    ("Without any number", "invalid_rate"),
+    ("Judged as math-verify judges", "math_verify_agreement"),
+    ("Without a final number", "invalid_rate"),
     ("Cut off at the length limit", "truncated_rate"),
+    ("Cut off before a final number", "unfinished_rate"),
     ("Repeating itself", "repetition_rate"),
 )
 
@@ -38,9 +40,9 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
         ),
         "overlaps": Table(
             "Questions that two splits share",
-            ("Splits", "Word for word", "Up to their numbers"),
+            _overlap_columns(manifest),
             tuple(
-                (pair.replace("/", " and "), str(shared["exact"]), str(shared["near"]))
+                (pair.replace("/", " and "), *map(str, shared.values()))
                 for pair, shared in manifest["overlaps"].items()
             ),
         ),
@@ -49,6 +51,13 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
         "seeds": _pairs("Seeds", "Key", "Seed", record["seeds"]),
         "hashes": _pairs("SHA-256 of the files", "File", "SHA-256", record["sha256"]),
     }
+
+
+def _overlap_columns(manifest: Record) -> tuple[str, ...]:
+    """What `snakesteer.data.duplicates.overlaps` counts, in words."""
+    near = "numbers and names" if manifest["near_duplicates"] == "names" else "numbers"
+    columns = ("Splits", "Word for word", f"Up to their {near}", "Of one group")
+    return columns[: 1 + len(next(iter(manifest["overlaps"].values())))]
 
 
 def answers_table(evidence: Evidence) -> Table:

@@ -136,8 +136,8 @@ def _cautions(evidence: Evidence) -> Iterator[str]:
     baseline = evidence.test["baseline_benchmark_metrics"]
     if baseline["invalid_rate"] > 0.2:
         yield (
-            f"{percent(baseline['invalid_rate'])} of the unsteered answers hold no number. Check "
-            "the prompt template before reading anything into a difference."
+            f"{percent(baseline['invalid_rate'])} of the unsteered answers hold no final number. "
+            "Check the prompt template before reading anything into a difference."
         )
     if baseline["truncated_rate"] > 0.2:
         yield (

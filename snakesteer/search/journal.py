@@ -29,6 +29,7 @@ from snakesteer.records.paths import expanded
 logger = logging.getLogger(__name__)
 
 STUDY_NAME = "snakesteer"
+JOURNAL_NAME = "journal.log"  # beside the study's outputs
 FINGERPRINT = "fingerprint"
 SETTINGS = "settings"
 WORKER = "worker"

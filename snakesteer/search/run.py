@@ -37,7 +37,6 @@ NOT_IN_FINGERPRINT = (
     "search__workers",
     "search__one_standard_error",
     "search__max_t",
-    "journal",
     "record",
 )
 

@@ -149,24 +149,26 @@ def _texts_of_pair(prompter: Prompter, pair: Pair, position: ReadPosition) -> Pa
         prompts = ([prompter.instructed(t).ids(pair.question) for t in side] for side in sides)
         right, wrong = (tuple(map(_prompt, side)) for side in prompts)
         return PairTexts(pair.id, right, wrong)
-    prompt = prompter.ids(pair.question)
     responses = [[prompter.response(text) for text in side] for side in sides]
-    ids = [[prompter.ids(pair.question, text) for text in side] for side in responses]
+    wholes = [[prompter.with_response(pair.question, text) for text in side] for side in responses]
     if position in ("last_token", "response_mean"):
-        read = _whole if position == "response_mean" else _last
-        right, wrong = (tuple(read(prompt, each) for each in side) for side in ids)
+        text_of = _whole if position == "response_mean" else _last
+        right, wrong = (tuple(text_of(*each) for each in side) for side in wholes)
         return PairTexts(pair.id, right, wrong)
     # What is left are positions in two texts that differ in digits.
-    ([right_ids], [wrong_ids]), ([one], [other]) = ids, responses
-    starts = (
-        first_difference(right_ids, wrong_ids)
+    [right_whole], [wrong_whole] = wholes
+    [one], [other] = responses
+    reads = (
+        first_difference(right_whole[0], wrong_whole[0])
         if position == "first_difference"
         else before_last_number(prompter, pair.question, one, other)
     )
-    if starts is None:
+    if reads is None:
         return None
-    at = zip((right_ids, wrong_ids), starts, strict=True)
-    right, wrong = ((_read_at(prompt, each, start),) for each, start in at)
+    right, wrong = (
+        (_read_at(*each, read),)
+        for each, read in zip((right_whole, wrong_whole), reads, strict=True)
+    )
     return PairTexts(pair.id, right, wrong)
 
 
@@ -176,18 +178,17 @@ def _prompt(ids: Ids) -> Text:
     return Text(ids, last, last)
 
 
-def _last(prompt: Ids, ids: Ids) -> Text:
-    return _read_at(prompt, ids, len(ids) - 1)
+def _last(ids: Ids, response: int) -> Text:
+    return _read_at(ids, response, len(ids) - 1)
 
 
-def _read_at(prompt: Ids, ids: Ids, start: int) -> Text:
+def _read_at(ids: Ids, response: int, position: int) -> Text:
     """A text that is read at one token."""
-    return replace(_whole(prompt, ids), read=(start, start + 1))
+    return replace(_whole(ids, response), read=(position, position + 1))
 
 
-def _whole(prompt: Ids, ids: Ids) -> Text:
-    """A text whose response is read."""
+def _whole(ids: Ids, response: int) -> Text:
+    """A text whose response is read, from its first token on."""
     end = len(ids)
-    # A tokenizer may join the prompt's end with the response's start; what is shared is the prompt.
-    response = min(len(common_prefix([prompt, ids])), end - 1)
+    response = min(response, end - 1)
     return Text(ids, (response, end), (max(response - 1, 0), end))

@@ -11,11 +11,13 @@ from snakesteer import api
 from snakesteer.api import (
     NOT_HERE,
     GSM8KOptimizationPipeline,
+    GSM8KStudy,
     OptimizationConfig,
     run_workflow,
 )
 from snakesteer.config import Config, Section
 from snakesteer.errors import UserError
+from snakesteer.study.plan import plan_study
 
 SAID = """\
 rule search:
@@ -211,3 +213,40 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "results").touch()
     with pytest.raises(UserError, match="cannot be written"):
         run_workflow(Config(), folder=tmp_path)
+
+
+def test_a_study_is_a_table_of_configs(monkeypatch, tmp_path):
+    def run(config, folder, cores):
+        assert (folder, cores) == (tmp_path, 2)
+        plan = plan_study(config.model_dump(mode="json"))
+        rows = [f"{run.name},{run.settled.config.model.name}" for run in plan.runs]
+        (tmp_path / "runs.csv").write_text("\n".join(["name,model", *rows]))
+        return tmp_path
+
+    monkeypatch.setattr(api, "run_workflow", run)
+    configs = [
+        OptimizationConfig(model_name=name, layer_search_range=(6, 8))
+        for name in ("org/a", "org/b")
+    ]
+    study = GSM8KStudy(
+        [configs[0], configs[1].workflow_config()],
+        names=["first", "second"],
+        replicates={"seeds": 2},
+        folder=tmp_path,
+        cores=2,
+    )
+    assert study.config.results == "results/study"
+    table = study.run()
+    assert table["name"].tolist() == ["first-0", "first-1", "second-0", "second-1"]
+    assert table["model"].tolist() == ["org/a"] * 2 + ["org/b"] * 2
+    assert [run["name"] for run in GSM8KStudy(configs).config.runs] == ["run-1", "run-2"]
+
+
+def test_names_of_a_study_are_checked_at_once():
+    configs = [OptimizationConfig(), OptimizationConfig(seed=1)]
+    with pytest.raises(UserError, match="2 configs have 1 names"):
+        GSM8KStudy(configs, names=["a"])
+    with pytest.raises(UserError, match="'a' is that of runs, entry 1"):
+        GSM8KStudy(configs, names=["a", "a"])
+    with pytest.raises(UserError, match=r"replicates\.seeds"):
+        GSM8KStudy(configs, replicates={"seeds": 0})

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from snakesteer.compare import compare_runs
-from snakesteer.report.figures.runs import run_table_spec
 from snakesteer.report.figures.style import BLUE, GREEN, VERMILION
-from snakesteer.report.runs import table_of_runs
-from tests.unit.report.test_runs import write_run
+from snakesteer.study.comparison import table_of_runs
+from snakesteer.study.comparison_figure import run_table_spec
+from tests.unit.study.test_comparison import write_run
 
 CHECKOUT = Path(__file__).parents[2]
 PNG = b"\x89PNG\r\n\x1a\n"

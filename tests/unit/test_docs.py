@@ -1,11 +1,13 @@
 """The documentation holds together: links lead somewhere, the site has every page."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.cli import get_argument_parser
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -38,6 +40,53 @@ def test_links_lead_to_files_and_headings(path: Path):
             assert found.parent == ROOT / "docs", f"{target} is no part of the site"
         if heading:
             assert heading in headings(found), f"{path.name} links to {target}"
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_say_what_they_mean(path: Path):
+    """`--configfile` and `--config` take every word behind them, targets as well."""
+    for command in commands(path.read_text(encoding="utf-8")):
+        said = get_argument_parser().parse_args(shlex.split(command)[1:])
+        assert [str(file) for file in said.configfile if file.suffix != ".yaml"] == [], command
+        assert [one for one in said.config or [] if "=" not in one] == [], command
+
+
+def commands(text: str) -> list[str]:
+    """Command lines of Snakemake in a page: in blocks of shell code and within the text."""
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S)).replace("\\\n", " ")
+    lines = [line.partition(" #")[0].strip() for line in blocks.splitlines()]
+    inline = re.findall(r"`(snakemake [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.S))
+    return [line for line in [*lines, *inline] if line.startswith("snakemake ")]
+
+
+def test_commands_are_found_in_pages():
+    page = "`snakemake a`\n```sh\nb\nsnakemake c \\\n  -n  # dry\n```\n`python`"
+    assert [command.split() for command in commands(page)] == [
+        ["snakemake", "c", "-n"],
+        ["snakemake", "a"],
+    ]
+    assert sum(len(commands(path.read_text(encoding="utf-8"))) for path in TEXTS) > 30
+
+
+def test_no_target_stands_behind_a_config_file_anywhere():
+    """In comments and messages as well, which no parser reads."""
+    rules = "\n".join(path.read_text("utf-8") for path in ROOT.glob("workflow/rules/*.smk"))
+    targets = set(re.findall(r"^(?:rule|checkpoint) (\w+):", rules, re.M))
+    assert "model_check" in targets
+    behind = re.compile(
+        rf"--config(?:file)?(?:s)?[ =](?:(?!--|#)\S+ +)+?(?:results/|(?:{'|'.join(targets)})\b)"
+    )
+    assert behind.search("snakemake --configfile x.yaml model_check")
+    assert not behind.search("snakemake model_check --configfile x.yaml")
+    folders = ("snakesteer", "workflow", "config", "profiles", "benchmarks", "tests/workflow")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    files = [path for path in files if path.suffix in (".py", ".smk", ".yaml", ".md")]
+    found = [
+        (path.name, match[0])
+        for path in [*files, ROOT / "Snakefile", *TEXTS]
+        if (match := behind.search(path.read_text(encoding="utf-8")))
+    ]
+    assert found == []
 
 
 def headings(path: Path) -> set[str]:

@@ -14,6 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Packages that conda calls by another name.
 CONDA_NAMES = {
     "huggingface_hub": "huggingface-hub",
+    "latex2sympy2_extended": "latex2sympy2-extended",
     "pytorch": "torch",
     "snakemake-minimal": "snakemake",
 }
@@ -39,9 +40,10 @@ def pins(name: str) -> dict[str, str]:
 def conda_pins() -> dict[str, str]:
     environment = yaml.safe_load((ROOT / "envs" / "snakesteer.yaml").read_text())
     found = {}
-    for entry in environment["dependencies"]:
+    *entries, of_pip = environment["dependencies"]
+    for entry in (*entries, *of_pip["pip"]):
         package, _, pin = entry.partition(" =")
-        found[CONDA_NAMES.get(package, package)] = pin
+        found[CONDA_NAMES.get(package, package)] = pin.removeprefix("=")
     return found
 
 

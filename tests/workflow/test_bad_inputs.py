@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.hard_knocks import test_configs
 from tests.workflow.conftest import Finished
-from tests.workflow.project import Project, Run, problem_rows
+from tests.workflow.project import CHECKOUT, Project, Run, problem_rows
 
 pytestmark = pytest.mark.workflow
 
@@ -44,6 +44,17 @@ def test_bad_configs_stop_before_anything_is_done(fresh: Project, name: str):
     overlay, words = (BAD_CONFIGS | test_configs.BAD_CONFIGS)[name]
     check_refusal(fresh.snakemake("-n", overlay=overlay), *words)
     assert not fresh.results.exists()
+
+
+@pytest.mark.parametrize("option", ["--configfile", "--config"])
+def test_a_target_behind_a_config_is_said_as_in_the_page(fresh: Project, option: str):
+    page = (CHECKOUT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    given = "config/config.yaml" if option == "--configfile" else "results=there"
+    run = fresh.snakemake("-n", option, given, "model_check")
+    said = run.text.strip().splitlines()[-1]
+    assert run.code != 0
+    assert "model_check" in said
+    assert f"`{said.removeprefix('ValueError: Invalid config definition: ')}`" in page
 
 
 def test_another_folder_that_is_not_there_is_refused_where_all_is_finished(finished: Finished):

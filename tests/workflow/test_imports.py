@@ -27,7 +27,7 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ("head_token_means", "imported_vector", "iti", "probe", "token_means", "vector"): LEARN,
     ("best_config", "trials"): STUDY | {"torch", "scipy", "pandas"},
     # Optuna's importances come from scikit-learn.
-    ("report",): STUDY | LEARN | {"altair", "statsmodels"},
+    ("report", "study_summary"): STUDY | LEARN | {"altair", "statsmodels"},
     (
         *("activations", "baseline", "dac_heads", "embedded_model", "export", "export_manifest"),
         *("gguf_file", "gguf_model", "head_activations", "model_check", "model_info"),

@@ -65,6 +65,8 @@ TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "data.train": (11, SPLITS),
     "data.val": (7, VALIDATION),
     "data.validation_from": ("test", VALIDATION),
+    "data.near_duplicates": ("names", SPLITS),
+    "data.unreadable_answers": ("leave_out", Counter(official_data=2) + SPLITS),
     "data.seed": (1, ALL - Counter(model_info=1)),
     "evaluation.bootstrap_resamples": (300, TEST),
     "evaluation.random_controls": (1, CONTROLS),

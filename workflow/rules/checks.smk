@@ -10,11 +10,11 @@ what looks wrong with model, tokenizer and prompt.
 
 rule zero_steering:
     input:
-        problems="<results>/splits/val.jsonl",
-        train="<results>/splits/train.jsonl",
-        baseline_summary="<results>/baseline/val.json",
+        problems="<problems>/splits/val.jsonl",
+        train="<problems>/splits/train.jsonl",
+        baseline_summary="<unsteered>/baseline/val.json",
         vectors=VECTOR_FILES,
-        info="<results>/model/info.json",
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("zero_steering"),
     output:
@@ -27,7 +27,7 @@ rule zero_steering:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,
@@ -44,9 +44,9 @@ rule zero_steering:
 
 rule model_check:
     input:
-        problems="<results>/splits/val.jsonl",
-        train="<results>/splits/train.jsonl",
-        info="<results>/model/info.json",
+        problems="<problems>/splits/val.jsonl",
+        train="<problems>/splits/train.jsonl",
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("model_check"),
     output:
@@ -57,7 +57,7 @@ rule model_check:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,

@@ -5,6 +5,7 @@ Inputs: the merged config. Outputs: none. Steps: validate, resolve the layers, n
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -20,50 +21,44 @@ from snakesteer.config.catalogue import (
     users,
 )
 from snakesteer.config.pairs import SAMPLED
-from snakesteer.config.load import load_config
+from snakesteer.data.part_files import part_file
 from snakesteer.errors import UserError
 from snakesteer.records.files import check_writable
 from snakesteer.report.exports.files import FILES as EXPORTS
 from snakesteer.records.files import read_json
-from snakesteer.config.layers import settled_layers
 from snakesteer.models.copies import GGUF_FOLDER, gguf_copy_name, gguf_inputs
-from snakesteer.models.depth import depth_before_download, local_files
+from snakesteer.models.depth import local_files
 from snakesteer.config.params import leaves
-from snakesteer.search.grid import check_sampler
 from snakesteer.report.summary import final_summary
+from snakesteer.study.settled import settle
 
 EMBEDDED_MODEL_FOLDER = "resources/smollm2-135m-instruct"
 
 try:
-    CONFIG = load_config(config)
-    STEERING, LAYERS = settled_layers(
-        CONFIG.steering, depth_before_download(CONFIG.model)
-    )
-    CONFIG = CONFIG.model_copy(update={"steering": STEERING})
-    check_sampler(CONFIG.search, CONFIG.steering, LAYERS)
+    RUN = settle(config)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-
+CONFIG, LAYERS, ENGINE = RUN.config, RUN.layers, RUN.engine
+GPUS = CONFIG.model.gpus or 1
 METHODS = CONFIG.steering.methods
 # What the sensitivity grid imports by name: its methods need not be the search's.
 GRID_METHODS = {
     "steering.methods": [*dict.fromkeys([*METHODS, *CONFIG.sensitivity.methods])]
 }
-# Compiled code may round differently where it has operators, bands or attention heads to compute.
-ADDS_ONCE = (CONFIG.steering.operators, CONFIG.steering.band) == (["add"], 1)
-PLAIN = ADDS_ONCE and not of_kind("heads", METHODS)
-NOT_COMPILED = CONFIG.model.device != "cpu" and not PLAIN
-COMPILE_REFUSED = NOT_COMPILED and CONFIG.engine.compile == "always"
-# The engine of all answers that are compared: one for the whole run.
-ENGINE = CONFIG.engine.model_copy(update={"compile": "never"} if NOT_COMPILED else {})
-
 # When this run began, for `onsuccess`.
 started = {}
 
 
+# All of a run lies in one folder. In a study, the stages that runs have in common lie in folders of
+# their own (workflow/study.smk).
 pathvars:
     results=CONFIG.results,
+    problems=CONFIG.results,
+    depth=CONFIG.results,
+    directions=CONFIG.results,
+    training=CONFIG.results,
+    unsteered=CONFIG.results,
 
 
 wildcard_constraints:
@@ -72,7 +67,8 @@ wildcard_constraints:
     direction="|".join(CONFIG.steering.directions),
     layer=r"\d+",
     worker=r"\d+",
-    gguf=r"[\w.-]+",
+    # Without one, nothing: an empty constraint would be none at all.
+    gguf=(re.escape(gguf_copy_name(CONFIG.model)) if CONFIG.model.gguf_file else "(?!)"),
 
 
 def check_folders():
@@ -113,10 +109,12 @@ def code_of(script, **chosen):
     Of packages whose modules are found by name, those count that this run takes: its methods, and
     what else is given.
     """
-    path = Path(workflow.basedir, "workflow", "scripts", f"{script}.py")
+    path = Path(code_files.PACKAGE.parent, "workflow", "scripts", f"{script}.py")
+    if not path.exists():  # rules from a remote repository, and an installed library
+        path = workflow.source_path(f"../scripts/{script}.py")
     by_name = {"steering.methods": METHODS, "report.methods": METHODS, **chosen}
     files = code_files.imported_files(path, by_name)
-    return [os.path.relpath(file) for file in files]
+    return [local(code_files.from_here(file)) for file in files]
 
 
 def planned_power():
@@ -138,31 +136,39 @@ def planned_power():
 
 def source_file(wildcards):
     """The file of the data folder that an official part is read from."""
-    if CONFIG.data.source != "folder":
-        return []
-    path = f"{CONFIG.data.folder}/{wildcards.official}.jsonl"
-    check_source(path)
-    return path
+    return [] if CONFIG.data.source != "folder" else folder_file(wildcards.official)
 
 
-def check_source(path):
-    if not Path(path).is_file():
-        raise WorkflowError(
-            f"data.folder is {CONFIG.data.folder!r}, but {path} is not a file. Put train.jsonl "
-            "and test.jsonl there, or correct data.folder."
-        )
+def folder_file(official):
+    try:
+        return local(str(part_file(CONFIG.data.folder, CONFIG.data.part(official))))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 # Where a file is there already, Snakemake drops what an input function has to say.
 if CONFIG.data.source == "folder":
     for official in ("train", "test"):
         if Path(f"{CONFIG.results}/data/{official}.jsonl").exists():
-            check_source(f"{CONFIG.data.folder}/{official}.jsonl")
+            folder_file(official)
 
 
 def estimator_code(wildcards):
     """What a vector depends on: its own direction's estimator, and no other."""
     return code_of("vector", **{"vectors.directions": [wildcards.direction]})
+
+
+def vector_files(directions):
+    """The vectors of some directions at all layers."""
+    return [
+        file
+        for direction in directions
+        for file in expand(
+            f"<{'training' if direction == TRAINED else 'directions'}>/vectors/{direction}"
+            "/layer_{layer}.safetensors",
+            layer=LAYERS,
+        )
+    ]
 
 
 def user_vector_file(layer):
@@ -176,7 +182,7 @@ def user_vector_file(layer):
             f"steering.vector_file is {CONFIG.steering.vector_file!r}, but {path} is not a file. "
             "Correct the path; relative ones start in the working directory."
         )
-    return path
+    return local(path)
 
 
 def exported_files(wildcards):
@@ -196,10 +202,7 @@ if CONFIG.model.gguf_file:
 elif CONFIG.model.name == EMBEDDED_MODEL:
     MODEL_INPUT = [f"{EMBEDDED_MODEL_FOLDER}/model.safetensors"]
 else:
-    MODEL_INPUT = local_files(CONFIG.model.name)
-PLANNED_TOKENS = CONFIG.generation.max_new_tokens * (
-    CONFIG.search.n_trials * CONFIG.data.val + 2 * CONFIG.data.test
-)
+    MODEL_INPUT = [local(file) for file in local_files(CONFIG.model.name)]
 USER_VECTORS = (
     {str(layer): user_vector_file(layer) for layer in LAYERS}
     if CONFIG.steering.vector_file
@@ -216,31 +219,24 @@ DRAWS_ANSWERS = CONFIG.training.objective == "reinforce"
 # Methods of the residual stream share the directions' vectors; the others have vectors of their own.
 SEARCHED = CONFIG.steering.directions if of_kind("residual", METHODS) else []
 TRAINING_LOGS = (
-    expand(f"<results>/training/{TRAINING_NAME}.csv", layer=LAYERS)
+    expand(f"<training>/training/{TRAINING_NAME}.csv", layer=LAYERS)
     if TRAINED in SEARCHED
     else []
 )
-VECTOR_FILES = expand(
-    "<results>/vectors/{direction}/layer_{layer}.safetensors",
-    direction=SEARCHED + of_kind("prompt_start", METHODS),
-    layer=LAYERS,
-) + expand(
-    "<results>/heads/{method}.safetensors",
+VECTOR_FILES = vector_files(SEARCHED + of_kind("prompt_start", METHODS)) + expand(
+    "<directions>/heads/{method}.safetensors",
     method=of_kind("heads", METHODS),
 )
 # What probes and directions are made from: activations as read, or without what tokens predict.
 ADJUSTED = CONFIG.pairs.remove_token_means
-ACTIVATIONS = "<results>/without_token_means" if ADJUSTED else "<results>/activations"
+ACTIVATIONS = (
+    "<directions>/without_token_means" if ADJUSTED else "<directions>/activations"
+)
 TOKEN_EFFECTS = (
-    expand("<results>/token_effects/layer_{layer}.safetensors", layer=LAYERS)
+    expand("<directions>/token_effects/layer_{layer}.safetensors", layer=LAYERS)
     if ADJUSTED
     else []
 )
 # Those vectors that pairs were set beside, with what was found.
-DIAGNOSED = expand(
-    "<results>/vectors/{direction}/layer_{layer}.safetensors",
-    direction=SEARCHED,
-    layer=LAYERS,
-)
-JOURNAL = f"{CONFIG.results}/study/journal.log"
-PROBE_METRICS = expand("<results>/probes/layer_{layer}.json", layer=LAYERS)
+DIAGNOSED = vector_files(SEARCHED)
+PROBE_METRICS = expand("<directions>/probes/layer_{layer}.json", layer=LAYERS)

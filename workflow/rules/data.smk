@@ -1,10 +1,11 @@
 """Problems and splits.
 
-Inputs: the data source (generator, hub, or a folder with train.jsonl and test.jsonl).
+Inputs: the data source (generator, hub, or a folder with a file for each part).
 Outputs: data/{official}.jsonl, splits/{train,val,test}.jsonl, splits/manifest.json.
 Steps: read each official part by itself; draw the train split from the official train part, the
 validation split from the same or (data.validation_from) from the official test part, and the test split
-from the official test part, leaving out what duplicates train or validation.
+from the official test part, leaving out what duplicates train or validation. Of a source with one part,
+which is official train and test part both, what is left.
 The test part meets the others only in `test_split`, which nothing before the final test reads, and,
 where it holds validation, in `val_split`, which writes the validation problems alone.
 """
@@ -15,34 +16,43 @@ rule official_data:
         folder=source_file,
         code=code_of("official_data"),
     output:
-        "<results>/data/{official}.jsonl",
+        "<problems>/data/{official}.jsonl",
     log:
-        "<results>/logs/official_data_{official}.log",
+        "<problems>/logs/official_data_{official}.log",
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        **named(**section_params("data", "train", "val", "validation_from", "test")),
+        **named(
+            **section_params(
+                "data", "train", "val", "validation_from", "test", "near_duplicates"
+            )
+        ),
     script:
         "../scripts/official_data.py"
 
 
 rule train_split:
     input:
-        problems="<results>/data/train.jsonl",
+        problems="<problems>/data/train.jsonl",
         code=code_of("train_split"),
     output:
-        "<results>/splits/train.jsonl",
+        "<problems>/splits/train.jsonl",
     log:
-        "<results>/logs/train_split.log",
+        "<problems>/logs/train_split.log",
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"
     params:
-        **named(train=CONFIG.data.train, seed=CONFIG.data.seed),
-        # Only to say early that both do not fit; `input` keeps it out of the rerun triggers.
+        **named(train=CONFIG.data.train, seed=CONFIG.data.seed, near=CONFIG.data.near),
+        # Only to say early that all do not fit; `input` keeps them out of the rerun triggers.
         val=lambda wildcards, input: (
             CONFIG.data.val if CONFIG.data.validation_from == "train" else 0
+        ),
+        test=lambda wildcards, input: (
+            CONFIG.data.test
+            if CONFIG.data.one_part and CONFIG.data.validation_from == "train"
+            else 0
         ),
     script:
         "../scripts/train_split.py"
@@ -50,13 +60,13 @@ rule train_split:
 
 rule val_split:
     input:
-        problems=f"<results>/data/{CONFIG.data.validation_from}.jsonl",
-        train="<results>/splits/train.jsonl",
+        problems=f"<problems>/data/{CONFIG.data.validation_from}.jsonl",
+        train="<problems>/splits/train.jsonl",
         code=code_of("val_split"),
     output:
-        "<results>/splits/val.jsonl",
+        "<problems>/splits/val.jsonl",
     log:
-        "<results>/logs/val_split.log",
+        "<problems>/logs/val_split.log",
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"
@@ -65,6 +75,7 @@ rule val_split:
             validation_from=CONFIG.data.validation_from,
             val=CONFIG.data.val,
             seed=CONFIG.data.seed,
+            near=CONFIG.data.near,
         ),
         # As above.
         test=lambda wildcards, input: CONFIG.data.test,
@@ -74,16 +85,16 @@ rule val_split:
 
 rule test_split:
     input:
-        official_train="<results>/data/train.jsonl",
-        official_test="<results>/data/test.jsonl",
-        train="<results>/splits/train.jsonl",
-        val="<results>/splits/val.jsonl",
+        official_train="<problems>/data/train.jsonl",
+        official_test="<problems>/data/test.jsonl",
+        train="<problems>/splits/train.jsonl",
+        val="<problems>/splits/val.jsonl",
         code=code_of("test_split"),
     output:
-        test="<results>/splits/test.jsonl",
-        manifest="<results>/splits/manifest.json",
+        test="<problems>/splits/test.jsonl",
+        manifest="<problems>/splits/manifest.json",
     log:
-        "<results>/logs/test_split.log",
+        "<problems>/logs/test_split.log",
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"
@@ -92,6 +103,7 @@ rule test_split:
             validation_from=CONFIG.data.validation_from,
             test=CONFIG.data.test,
             seed=CONFIG.data.seed,
+            near=CONFIG.data.near,
         ),
     script:
         "../scripts/test_split.py"

@@ -13,15 +13,15 @@ of strengths.
 
 rule controls:
     input:
-        problems="<results>/splits/test.jsonl",
-        train="<results>/splits/train.jsonl",
+        problems="<problems>/splits/test.jsonl",
+        train="<problems>/splits/train.jsonl",
         best="<results>/best_config.json",
         results="<results>/test_final.json",
         generations="<results>/test_generations.jsonl",
         activations=expand(f"{ACTIVATIONS}/train/layer_{{layer}}.h5", layer=LAYERS),
         vectors=VECTOR_FILES,
-        probes=expand("<results>/probes/layer_{layer}.safetensors", layer=LAYERS),
-        info="<results>/model/info.json",
+        probes=expand("<directions>/probes/layer_{layer}.safetensors", layer=LAYERS),
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("controls"),
     output:
@@ -35,7 +35,7 @@ rule controls:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,
@@ -52,16 +52,12 @@ rule controls:
 
 rule sensitivity_grid:
     input:
-        problems="<results>/splits/val.jsonl",
-        train="<results>/splits/train.jsonl",
-        baseline="<results>/baseline/val.jsonl",
-        baseline_summary="<results>/baseline/val.json",
-        vectors=expand(
-            "<results>/vectors/{direction}/layer_{layer}.safetensors",
-            direction=CONFIG.steering.directions,
-            layer=LAYERS,
-        ),
-        info="<results>/model/info.json",
+        problems="<problems>/splits/val.jsonl",
+        train="<problems>/splits/train.jsonl",
+        baseline="<unsteered>/baseline/val.jsonl",
+        baseline_summary="<unsteered>/baseline/val.json",
+        vectors=vector_files(CONFIG.steering.directions),
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("sensitivity_grid", **GRID_METHODS),
     output:
@@ -74,7 +70,7 @@ rule sensitivity_grid:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,

@@ -28,8 +28,8 @@ rule export_canonical:
     input:
         best="<results>/best_config.json",
         results="<results>/test_final.json",
-        info="<results>/model/info.json",
-        pairs="<results>/pairs/train.jsonl",
+        info="<depth>/model/info.json",
+        pairs="<directions>/pairs/train.jsonl",
         vectors=VECTOR_FILES,
         model=MODEL_INPUT,
         code=code_of("export"),

@@ -12,21 +12,21 @@ rank the probes.
 
 rule dac_heads:
     input:
-        pairs="<results>/pairs/train.jsonl",
-        info="<results>/model/info.json",
+        pairs="<directions>/pairs/train.jsonl",
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("dac_heads"),
     output:
-        "<results>/heads/dac_heads.safetensors",
+        "<directions>/heads/dac_heads.safetensors",
     log:
-        "<results>/logs/dac_heads.log",
+        "<directions>/logs/dac_heads.log",
     benchmark:
-        "<results>/benchmarks/dac_heads.tsv"
+        "<directions>/benchmarks/dac_heads.tsv"
     conda:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,
@@ -40,23 +40,23 @@ rule dac_heads:
 
 rule head_activations:
     input:
-        pairs="<results>/pairs/{split}.jsonl",
-        train="<results>/splits/train.jsonl",
-        info="<results>/model/info.json",
+        pairs="<directions>/pairs/{split}.jsonl",
+        train="<problems>/splits/train.jsonl",
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("head_activations"),
     output:
         # All layers of the model, however many.
-        directory("<results>/heads/activations/{split}"),
+        directory("<directions>/heads/activations/{split}"),
     log:
-        "<results>/logs/head_activations_{split}.log",
+        "<directions>/logs/head_activations_{split}.log",
     benchmark:
-        "<results>/benchmarks/head_activations_{split}.tsv"
+        "<directions>/benchmarks/head_activations_{split}.tsv"
     conda:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,
@@ -70,14 +70,14 @@ rule head_activations:
 
 rule head_token_means:
     input:
-        train="<results>/heads/activations/train",
-        val="<results>/heads/activations/val",
+        train="<directions>/heads/activations/train",
+        val="<directions>/heads/activations/val",
         code=code_of("head_token_means"),
     output:
-        train=directory("<results>/heads/without_token_means/train"),
-        val=directory("<results>/heads/without_token_means/val"),
+        train=directory("<directions>/heads/without_token_means/train"),
+        val=directory("<directions>/heads/without_token_means/val"),
     log:
-        "<results>/logs/head_token_means.log",
+        "<directions>/logs/head_token_means.log",
     conda:
         "../../envs/snakesteer.yaml"
     script:
@@ -86,13 +86,13 @@ rule head_token_means:
 
 rule iti:
     input:
-        train=f"<results>/heads/{Path(ACTIVATIONS).name}/train",
-        val=f"<results>/heads/{Path(ACTIVATIONS).name}/val",
+        train=f"<directions>/heads/{Path(ACTIVATIONS).name}/train",
+        val=f"<directions>/heads/{Path(ACTIVATIONS).name}/val",
         code=code_of("iti"),
     output:
-        "<results>/heads/iti.safetensors",
+        "<directions>/heads/iti.safetensors",
     log:
-        "<results>/logs/iti.log",
+        "<directions>/logs/iti.log",
     conda:
         "../../envs/snakesteer.yaml"
     params:

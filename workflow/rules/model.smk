@@ -41,7 +41,9 @@ rule embedded_model:
 rule gguf_file:
     input:
         files=branch(
-            CONFIG.model.gguf_file, then=gguf_inputs(CONFIG.model), otherwise=[]
+            CONFIG.model.gguf_file,
+            then=[local(file) for file in gguf_inputs(CONFIG.model)],
+            otherwise=[],
         ),
         code=code_of("gguf_file"),
     output:
@@ -82,9 +84,9 @@ rule model_info:
         model=MODEL_INPUT,
         code=code_of("model_info"),
     output:
-        "<results>/model/info.json",
+        "<depth>/model/info.json",
     log:
-        "<results>/logs/model_info.log",
+        "<depth>/logs/model_info.log",
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"

@@ -15,25 +15,27 @@ rule provenance:
         results="<results>/test_final.json",
         generations="<results>/test_generations.jsonl",
         best="<results>/best_config.json",
-        info="<results>/model/info.json",
-        manifest="<results>/splits/manifest.json",
-        data=expand("<results>/data/{official}.jsonl", official=["train", "test"]),
-        splits=expand("<results>/splits/{split}.jsonl", split=["train", "val", "test"]),
+        info="<depth>/model/info.json",
+        manifest="<problems>/splits/manifest.json",
+        data=expand("<problems>/data/{official}.jsonl", official=["train", "test"]),
+        splits=expand("<problems>/splits/{split}.jsonl", split=["train", "val", "test"]),
         solutions=branch(
             CONFIG.pairs.kind in SAMPLED,
-            then=expand("<results>/solutions/{split}.jsonl", split=["train", "val"]),
+            then=expand(
+                "<directions>/solutions/{split}.jsonl", split=["train", "val"]
+            ),
             otherwise=[],
         ),
-        pairs=expand("<results>/pairs/{split}.jsonl", split=["train", "val"]),
+        pairs=expand("<directions>/pairs/{split}.jsonl", split=["train", "val"]),
         activations=expand(
-            "<results>/activations/{split}/layer_{layer}.h5",
+            "<directions>/activations/{split}/layer_{layer}.h5",
             split=["train", "val"],
             layer=LAYERS,
         ),
         without_token_means=branch(
             ADJUSTED,
             then=expand(
-                "<results>/without_token_means/{split}/layer_{layer}.h5",
+                "<directions>/without_token_means/{split}/layer_{layer}.h5",
                 split=["train", "val"],
                 layer=LAYERS,
             ),
@@ -41,7 +43,7 @@ rule provenance:
         ),
         token_effects=TOKEN_EFFECTS,
         probes=expand(
-            "<results>/probes/layer_{layer}.{kind}",
+            "<directions>/probes/layer_{layer}.{kind}",
             layer=LAYERS,
             kind=["json", "safetensors"],
         ),
@@ -49,7 +51,7 @@ rule provenance:
         head_activations=branch(
             users("heads.iti_heads", METHODS),
             then=expand(
-                "<results>/heads/{kind}/{split}",
+                "<directions>/heads/{kind}/{split}",
                 kind=["activations", *(["without_token_means"] if ADJUSTED else [])],
                 split=["train", "val"],
             ),
@@ -57,12 +59,12 @@ rule provenance:
         ),
         training=TRAINING_LOGS
         + (
-            ["<results>/training/solutions.jsonl"]
+            ["<training>/training/solutions.jsonl"]
             if TRAINING_LOGS and LEARNS_FROM_SAMPLES
             else []
         ),
         vectors=VECTOR_FILES,
-        baseline=expand("<results>/baseline/val.{kind}", kind=["json", "jsonl"]),
+        baseline=expand("<unsteered>/baseline/val.{kind}", kind=["json", "jsonl"]),
         study=expand("<results>/study/{file}", file=["study.db", "trials.csv"]),
         checks="<results>/checks/zero_steering.json",
         controls=["<results>/controls.json", "<results>/control_generations.jsonl"],

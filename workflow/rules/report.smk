@@ -7,7 +7,7 @@ Steps: read the files of the run, draw the figures, put the numbers into words.
 """
 
 REPORT_ASSETS = [
-    os.path.relpath(path)
+    local(code_files.from_here(path))
     for path in sorted(code_files.PACKAGE.joinpath("report", "assets").iterdir())
 ]
 
@@ -17,13 +17,13 @@ rule report:
         test="<results>/test_final.json",
         generations="<results>/test_generations.jsonl",
         best="<results>/best_config.json",
-        baseline="<results>/baseline/val.json",
+        baseline="<unsteered>/baseline/val.json",
         trials="<results>/study/trials.csv",
         db="<results>/study/study.db",
         probes=PROBE_METRICS,
         vectors=DIAGNOSED,
-        model="<results>/model/info.json",
-        manifest="<results>/splits/manifest.json",
+        model="<depth>/model/info.json",
+        manifest="<problems>/splits/manifest.json",
         provenance="<results>/provenance.json",
         zero_steering="<results>/checks/zero_steering.json",
         controls="<results>/controls.json",

@@ -19,23 +19,23 @@ SELECTION = {
 
 rule baseline:
     input:
-        problems="<results>/splits/val.jsonl",
-        train="<results>/splits/train.jsonl",
-        info="<results>/model/info.json",
+        problems="<problems>/splits/val.jsonl",
+        train="<problems>/splits/train.jsonl",
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("baseline"),
     output:
-        answers="<results>/baseline/val.jsonl",
-        summary="<results>/baseline/val.json",
+        answers="<unsteered>/baseline/val.jsonl",
+        summary="<unsteered>/baseline/val.json",
     log:
-        "<results>/logs/baseline.log",
+        "<unsteered>/logs/baseline.log",
     benchmark:
-        "<results>/benchmarks/baseline.tsv"
+        "<unsteered>/benchmarks/baseline.tsv"
     conda:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,
@@ -45,20 +45,20 @@ rule baseline:
             chunk_size=CONFIG.search.chunk_size,
         ),
         # Taking `input` keeps it out of the rerun triggers: more trials change no baseline.
-        planned_tokens=lambda wildcards, input: PLANNED_TOKENS,
+        planned_tokens=lambda wildcards, input: RUN.planned_tokens,
     script:
         "../scripts/baseline.py"
 
 
 rule search:
     input:
-        problems="<results>/splits/val.jsonl",
-        train="<results>/splits/train.jsonl",
-        baseline="<results>/baseline/val.jsonl",
-        baseline_summary="<results>/baseline/val.json",
+        problems="<problems>/splits/val.jsonl",
+        train="<problems>/splits/train.jsonl",
+        baseline="<unsteered>/baseline/val.jsonl",
+        baseline_summary="<unsteered>/baseline/val.json",
         vectors=VECTOR_FILES,
         gate="<results>/checks/zero_steering.json",
-        info="<results>/model/info.json",
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("search"),
     output:
@@ -71,7 +71,7 @@ rule search:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,
@@ -82,7 +82,6 @@ rule search:
             **section_params("search", "one_standard_error", "max_t"),
             layer_list=LAYERS,
         ),
-        journal=JOURNAL,
     script:
         "../scripts/search.py"
 
@@ -108,20 +107,19 @@ rule trials:
         "../../envs/snakesteer.yaml"
     params:
         n_trials=CONFIG.search.n_trials,
-        journal=JOURNAL,
     script:
         "../scripts/trials.py"
 
 
 rule confirmation:
     input:
-        problems="<results>/splits/val.jsonl",
-        train="<results>/splits/train.jsonl",
+        problems="<problems>/splits/val.jsonl",
+        train="<problems>/splits/train.jsonl",
         db="<results>/study/study.db",
-        baseline="<results>/baseline/val.jsonl",
-        baseline_summary="<results>/baseline/val.json",
+        baseline="<unsteered>/baseline/val.jsonl",
+        baseline_summary="<unsteered>/baseline/val.json",
         vectors=VECTOR_FILES,
-        info="<results>/model/info.json",
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("confirmation"),
     output:
@@ -132,7 +130,7 @@ rule confirmation:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,
@@ -150,7 +148,7 @@ rule confirmation:
 rule best_config:
     input:
         db="<results>/study/study.db",
-        baseline="<results>/baseline/val.jsonl",
+        baseline="<unsteered>/baseline/val.jsonl",
         confirmation=branch(
             CONFIG.search.confirm > 0.0,
             then="<results>/study/confirmation.json",

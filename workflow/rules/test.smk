@@ -10,14 +10,14 @@ Steps: answer the test split unsteered and with the best configuration; compare 
 
 rule test_final:
     input:
-        problems="<results>/splits/test.jsonl",
-        train="<results>/splits/train.jsonl",
+        problems="<problems>/splits/test.jsonl",
+        train="<problems>/splits/train.jsonl",
         best="<results>/best_config.json",
-        baseline_summary="<results>/baseline/val.json",
+        baseline_summary="<unsteered>/baseline/val.json",
         vectors=VECTOR_FILES,
-        probes=expand("<results>/probes/layer_{layer}.safetensors", layer=LAYERS),
+        probes=expand("<directions>/probes/layer_{layer}.safetensors", layer=LAYERS),
         token_effects=TOKEN_EFFECTS,
-        info="<results>/model/info.json",
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("test_final"),
     output:
@@ -31,7 +31,7 @@ rule test_final:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,
@@ -48,7 +48,10 @@ rule test_final:
                 "prompt_control",
                 "ledger",
             ),
-            validation_from=CONFIG.data.validation_from,
+            # Of one part that is all there is, a model knows either all problems or none.
+            validation_from=(
+                "test" if CONFIG.data.one_part else CONFIG.data.validation_from
+            ),
             # Generated problems are called so whatever data.task says.
             task="embedded" if CONFIG.data.source == "embedded" else CONFIG.data.task,
         ),

@@ -16,20 +16,20 @@ tokens are made from train; validation pairs only score the probes.
 
 rule own_solutions:
     input:
-        problems="<results>/splits/{split}.jsonl",
-        train="<results>/splits/train.jsonl",
-        info="<results>/model/info.json",
+        problems="<problems>/splits/{split}.jsonl",
+        train="<problems>/splits/train.jsonl",
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("own_solutions"),
     output:
-        "<results>/solutions/{split}.jsonl",
+        "<directions>/solutions/{split}.jsonl",
     log:
-        "<results>/logs/own_solutions_{split}.log",
+        "<directions>/logs/own_solutions_{split}.log",
     conda:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,
@@ -46,17 +46,17 @@ rule own_solutions:
 
 rule contrast_pairs:
     input:
-        problems="<results>/splits/{split}.jsonl",
+        problems="<problems>/splits/{split}.jsonl",
         solutions=branch(
             CONFIG.pairs.kind in SAMPLED,
-            then="<results>/solutions/{split}.jsonl",
+            then="<directions>/solutions/{split}.jsonl",
             otherwise=[],
         ),
         code=code_of("contrast_pairs"),
     output:
-        "<results>/pairs/{split}.jsonl",
+        "<directions>/pairs/{split}.jsonl",
     log:
-        "<results>/logs/contrast_pairs_{split}.log",
+        "<directions>/logs/contrast_pairs_{split}.log",
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"
@@ -75,22 +75,22 @@ rule contrast_pairs:
 
 rule activations:
     input:
-        pairs="<results>/pairs/{split}.jsonl",
-        train="<results>/splits/train.jsonl",
-        info="<results>/model/info.json",
+        pairs="<directions>/pairs/{split}.jsonl",
+        train="<problems>/splits/train.jsonl",
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("activations"),
     output:
-        expand("<results>/activations/{{split}}/layer_{layer}.h5", layer=LAYERS),
+        expand("<directions>/activations/{{split}}/layer_{layer}.h5", layer=LAYERS),
     log:
-        "<results>/logs/activations_{split}.log",
+        "<directions>/logs/activations_{split}.log",
     benchmark:
-        "<results>/benchmarks/activations_{split}.tsv"
+        "<directions>/benchmarks/activations_{split}.tsv"
     conda:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,
@@ -105,15 +105,15 @@ rule activations:
 
 rule token_means:
     input:
-        train="<results>/activations/train/layer_{layer}.h5",
-        val="<results>/activations/val/layer_{layer}.h5",
+        train="<directions>/activations/train/layer_{layer}.h5",
+        val="<directions>/activations/val/layer_{layer}.h5",
         code=code_of("token_means"),
     output:
-        train="<results>/without_token_means/train/layer_{layer}.h5",
-        val="<results>/without_token_means/val/layer_{layer}.h5",
-        effects="<results>/token_effects/layer_{layer}.safetensors",
+        train="<directions>/without_token_means/train/layer_{layer}.h5",
+        val="<directions>/without_token_means/val/layer_{layer}.h5",
+        effects="<directions>/token_effects/layer_{layer}.safetensors",
     log:
-        "<results>/logs/token_means_{layer}.log",
+        "<directions>/logs/token_means_{layer}.log",
     conda:
         "../../envs/snakesteer.yaml"
     script:
@@ -126,10 +126,10 @@ rule probe:
         val=f"{ACTIVATIONS}/val/layer_{{layer}}.h5",
         code=code_of("probe"),
     output:
-        probe="<results>/probes/layer_{layer}.safetensors",
-        metrics="<results>/probes/layer_{layer}.json",
+        probe="<directions>/probes/layer_{layer}.safetensors",
+        metrics="<directions>/probes/layer_{layer}.json",
     log:
-        "<results>/logs/probe_{layer}.log",
+        "<directions>/logs/probe_{layer}.log",
     conda:
         "../../envs/snakesteer.yaml"
     params:
@@ -141,12 +141,12 @@ rule probe:
 rule vector:
     input:
         activations=f"{ACTIVATIONS}/train/layer_{{layer}}.h5",
-        probe="<results>/probes/layer_{layer}.safetensors",
+        probe="<directions>/probes/layer_{layer}.safetensors",
         code=estimator_code,
     output:
-        "<results>/vectors/{direction}/layer_{layer}.safetensors",
+        "<directions>/vectors/{direction}/layer_{layer}.safetensors",
     log:
-        "<results>/logs/vector_{direction}_{layer}.log",
+        "<directions>/logs/vector_{direction}_{layer}.log",
     wildcard_constraints:
         # Without one, nothing: an empty constraint would be none at all.
         direction="|".join(ESTIMATED) or "(?!)",
@@ -162,9 +162,9 @@ rule imported_vector:
         activations=f"{ACTIVATIONS}/train/layer_{{layer}}.h5",
         code=code_of("imported_vector"),
     output:
-        f"<results>/vectors/{IMPORTED}/layer_{{layer}}.safetensors",
+        f"<directions>/vectors/{IMPORTED}/layer_{{layer}}.safetensors",
     log:
-        "<results>/logs/imported_vector_{layer}.log",
+        "<directions>/logs/imported_vector_{layer}.log",
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"
@@ -174,20 +174,22 @@ rule imported_vector:
 
 rule actadd_vectors:
     input:
-        activations=expand("<results>/activations/train/layer_{layer}.h5", layer=LAYERS),
-        train="<results>/splits/train.jsonl",
-        info="<results>/model/info.json",
+        activations=expand(
+            "<directions>/activations/train/layer_{layer}.h5", layer=LAYERS
+        ),
+        train="<problems>/splits/train.jsonl",
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("actadd_vectors"),
     output:
-        expand("<results>/vectors/actadd/layer_{layer}.safetensors", layer=LAYERS),
+        expand("<directions>/vectors/actadd/layer_{layer}.safetensors", layer=LAYERS),
     log:
-        "<results>/logs/actadd_vectors.log",
+        "<directions>/logs/actadd_vectors.log",
     conda:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,
@@ -201,20 +203,20 @@ rule actadd_vectors:
 
 rule training_solutions:
     input:
-        problems="<results>/splits/train.jsonl",
-        train="<results>/splits/train.jsonl",
-        info="<results>/model/info.json",
+        problems="<problems>/splits/train.jsonl",
+        train="<problems>/splits/train.jsonl",
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("own_solutions"),
     output:
-        "<results>/training/solutions.jsonl",
+        "<training>/training/solutions.jsonl",
     log:
-        "<results>/logs/training_solutions.log",
+        "<training>/logs/training_solutions.log",
     conda:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,
@@ -231,34 +233,34 @@ rule training_solutions:
 
 rule trained_vectors:
     input:
-        train="<results>/splits/train.jsonl",
+        train="<problems>/splits/train.jsonl",
         solutions=branch(
             LEARNS_FROM_SAMPLES,
-            then="<results>/training/solutions.jsonl",
+            then="<training>/training/solutions.jsonl",
             otherwise=[],
         ),
-        info="<results>/model/info.json",
+        info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("trained_vectors"),
     output:
         vectors=(
             expand(
-                f"<results>/vectors/{TRAINED}/layer_{{layer}}.safetensors",
+                f"<training>/vectors/{TRAINED}/layer_{{layer}}.safetensors",
                 layer=LAYERS,
             )
             if TOGETHER
-            else f"<results>/vectors/{TRAINED}/layer_{{layer}}.safetensors"
+            else f"<training>/vectors/{TRAINED}/layer_{{layer}}.safetensors"
         ),
-        log=f"<results>/training/{TRAINING_NAME}.csv",
+        log=f"<training>/training/{TRAINING_NAME}.csv",
     log:
-        f"<results>/logs/trained_vectors_{TRAINING_NAME}.log",
+        f"<training>/logs/trained_vectors_{TRAINING_NAME}.log",
     benchmark:
-        f"<results>/benchmarks/trained_vectors_{TRAINING_NAME}.tsv"
+        f"<training>/benchmarks/trained_vectors_{TRAINING_NAME}.tsv"
     conda:
         "../../envs/snakesteer.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         **named(
             **MODEL,
@@ -274,6 +276,5 @@ rule trained_vectors:
             first_k=CONFIG.steering.first_k,
         ),
         layers=lambda wildcards: LAYERS if TOGETHER else [int(wildcards.layer)],
-        checkpoint=f"{CONFIG.results}/training/{TRAINING_NAME}.checkpoint",
     script:
         "../scripts/trained_vectors.py"

@@ -7,6 +7,7 @@ from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
 from snakesteer.engine.open import open_engine, prepare, run_record, settled
+from snakesteer.evaluation.agreement import math_verify_agreement
 from snakesteer.evaluation.answers import (
     answer_in_chunks,
     make_request,
@@ -29,6 +30,8 @@ with script_log(snakemake.log[0]):
     answer = partial(answer_in_chunks, engine, prompter, generation, params.chunk_size)
     answers = settled(engine, lambda: answer(problems))
     write_answers(snakemake.output.answers, answers)
-    record = {**summary(answers), **run_record(engine, loaded)}
+    agreement = math_verify_agreement(answers, problems)
+    record = {**summary(answers), "math_verify_agreement": agreement}
+    record |= run_record(engine, loaded)
     floor = noise_floor(engine, answers, lambda: answer(problems[:AGAIN_AT_MOST]))
     write_json(snakemake.output.summary, {**record, "noise_floor": floor})

@@ -24,7 +24,7 @@ with script_log(snakemake.log[0]) as log:
         heads.examples,
         heads.seed,
     )
-    answer = greedy_answers(loaded, prompt.stop, heads.steps, params.batch_size)
+    answer = greedy_answers(loaded, prompt.stops, heads.steps, params.batch_size)
     right, wrong = (
         step_means(loaded, kind, answer, heads.steps, params.batch_size, progress=True)
         for kind in zip(*prompts, strict=True)

@@ -1,10 +1,13 @@
 """The Optuna study on the validation split."""
 
+from pathlib import Path
+
 from snakesteer.data.prompts import open_prompter
 from snakesteer.engine.open import check_same_run, open_engine, run_record
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json
 from snakesteer.records.logs import script_log
+from snakesteer.search.journal import JOURNAL_NAME
 from snakesteer.search.run import SearchInputs, search
 
 with script_log(snakemake.log[0]):
@@ -28,7 +31,7 @@ with script_log(snakemake.log[0]):
         prompter,
         engine,
         rows=run.get("slots") or run["batch_size"],
-        journal=params.journal,
+        journal=Path(snakemake.output[0]).with_name(JOURNAL_NAME),
         worker=int(snakemake.wildcards.worker),
         output=snakemake.output[0],
         check=lambda: check_same_run(record, run_record(engine, loaded), summary),

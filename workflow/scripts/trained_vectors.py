@@ -1,5 +1,7 @@
 """Steering vectors that learn: of one layer, or of several together."""
 
+from pathlib import Path
+
 from snakesteer.config import GenerationConfig, TrainingConfig
 from snakesteer.config.params import section
 from snakesteer.data.prompts import open_prompter
@@ -18,21 +20,14 @@ with script_log(snakemake.log[0]):
     loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
     prompter, rest = open_prompter(params, given.train, loaded.tokenizer)
     layers = list(params.layers)
+    solutions = read_jsonl(given.solutions) if given.solutions else []
     source = source_of(given.info, loaded, prompter)
     vectors, learner, told = train_vectors(
-        Task(
-            loaded,
-            prompter,
-            rest,
-            read_jsonl(given.solutions) if given.solutions else [],
-            layers,
-            params.scope,
-            params.first_k,
-        ),
+        Task(loaded, prompter, rest, solutions, layers, params.scope, params.first_k),
         training,
         section(GenerationConfig, "generation", params),
         lambda: open_sampler(params, loaded, prompter, training.temperature),
-        params.checkpoint,
+        Path(snakemake.output.log).with_suffix(".checkpoint"),
         {**source, "code": [sha256_file(path) for path in given.code]},
     )
     for path, vector in zip(snakemake.output[: len(layers)], vectors, strict=True):

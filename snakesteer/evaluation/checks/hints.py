@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from snakesteer.config import PromptConfig
+from snakesteer.data.thinking import closes_block, thinking
 from snakesteer.evaluation.answers import Answer
+from snakesteer.evaluation.chat_marks import chat_marks
 from snakesteer.evaluation.grading import runs_on
 
 # Marks of chat formats; a tokenizer that has such a mark reads it as one token.
@@ -36,6 +38,9 @@ class PromptTokens:
         config: How it was made.
         tokenizer: What tokenised it.
         end_ids: Token ids that end an answer.
+        questions: Of the problems that were asked.
+        lead: What stands between the prompt and a gold solution (`Prompter.lead`).
+        system_in_front: The chat template takes no system message.
     """
 
     text: str
@@ -43,6 +48,9 @@ class PromptTokens:
     config: PromptConfig
     tokenizer: Any
     end_ids: frozenset[int]
+    questions: tuple[str, ...] = ()
+    lead: str = ""
+    system_in_front: bool = False
 
 
 def hints(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
@@ -52,7 +60,13 @@ def hints(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
         answers: To a few problems, with prompts like this one.
         prompt: One of them.
     """
-    return [*_of_tokens(prompt), *_of_answers(answers, prompt)]
+    return [
+        *_of_tokens(prompt),
+        *_of_questions(prompt),
+        *_of_chat(prompt),
+        *_of_thinking(answers, prompt),
+        *_of_answers(answers, prompt),
+    ]
 
 
 def _of_tokens(prompt: PromptTokens) -> list[Hint]:
@@ -113,11 +127,87 @@ def _of_tokens(prompt: PromptTokens) -> list[Hint]:
     return found
 
 
+def _of_questions(prompt: PromptTokens) -> list[Hint]:
+    in_front = prompt.config.template.partition("{question}")[0].strip()
+    label = in_front.splitlines()[-1].strip().lower() if in_front else ""
+    doubled = [q for q in prompt.questions if label and q.strip().lower().startswith(label)]
+    if not doubled:
+        return []
+    return [
+        Hint(
+            f"{len(doubled)} of {len(prompt.questions)} questions begin with what prompt.template "
+            f"writes in front of them, {in_front!r}, so that the model reads it twice",
+            "Take it out of prompt.template or out of the data.",
+        )
+    ]
+
+
+def _of_chat(prompt: PromptTokens) -> list[Hint]:
+    if not prompt.config.chat:
+        return []
+    found = []
+    unread = [key for key in prompt.config.chat_template_kwargs if not _reads(prompt, key)]
+    if unread:
+        found.append(
+            Hint(
+                f"The chat template does not read {', '.join(map(repr, unread))}, which "
+                "prompt.chat_template_kwargs sets: it changes nothing",
+                "Correct the name, or remove it.",
+            )
+        )
+    if prompt.system_in_front:
+        found.append(
+            Hint(
+                "The chat template takes no system message: prompt.system stands in front of the "
+                "first question",
+                "Remove prompt.system if that is not what the model's card says.",
+            )
+        )
+    return found
+
+
+def _of_thinking(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
+    found = []
+    off = (
+        "set prompt.chat_template_kwargs: {enable_thinking: false}"
+        if prompt.config.chat and _reads(prompt, "enable_thinking")
+        else "take a model that does not think first"
+    )
+    if closes_block(prompt.lead):
+        found.append(
+            Hint(
+                "The chat template has the model think before it answers. Gold solutions (contrast "
+                f"pairs, training) hold no thoughts: they stand behind {prompt.lead!r}; the "
+                "model's own answers think, and generation.max_new_tokens must hold that, too",
+                f"If it is not wanted, {off}.",
+            )
+        )
+    endless = [answer.new_tokens for answer in answers if _still_thinks(answer, prompt)]
+    if endless:
+        found.append(
+            Hint(
+                f"{len(endless)} of {len(answers)} answers are still thinking when they end, after "
+                f"up to {max(endless)} tokens: they hold no answer",
+                "Raise generation.max_new_tokens (many models think for thousands of tokens), or "
+                f"{off}.",
+            )
+        )
+    return found
+
+
+def _still_thinks(answer: Answer, prompt: PromptTokens) -> bool:
+    block = thinking(prompt.text, answer.text)
+    return block is not None and not block.closed
+
+
 def _of_answers(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
     found = []
     correct = sum(answer.correct for answer in answers)
     unread = [answer for answer in answers if answer.extracted is None]
     truncated = [answer for answer in answers if answer.finish == "length"]
+    unfinished = [answer for answer in unread if answer.finish == "length"]
+    thoughts = sum(_still_thinks(answer, prompt) for answer in answers)  # told already
+    chat = chat_marks(prompt.tokenizer, prompt.text)
     empty = [answer for answer in answers if not answer.text.strip()]
     template = getattr(prompt.tokenizer, "chat_template", None) is not None
     if len(empty) == len(answers):
@@ -128,11 +218,22 @@ def _of_answers(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
                 "card; and at prompt.stop.",
             )
         )
+    elif thoughts == len(answers):
+        pass
+    elif len(unread) == len(answers) and any(re.search("[0-9]", a.text) for a in unfinished):
+        found.append(
+            Hint(
+                f"No answer comes to an end: {len(unfinished)} of {len(answers)} are cut at "
+                "generation.max_new_tokens before they state a result. Half a calculation is not "
+                "graded, so that accuracy is 0",
+                "Raise generation.max_new_tokens; a model that thinks first may need thousands.",
+            )
+        )
     elif len(unread) == len(answers):
         found.append(
             Hint(
-                "No answer holds a number, so that accuracy is 0: the model does not understand "
-                "that it is asked to solve a problem",
+                "No answer holds a final number, so that accuracy is 0: the model does not "
+                "understand that it is asked to solve a problem",
                 "Use the format that the model was trained on (prompt.template, prompt.chat), or "
                 "show it examples (prompt.shots).",
             )
@@ -145,7 +246,7 @@ def _of_answers(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
                 "Compare the texts with the gold solutions, and the prompt with the model's card.",
             )
         )
-    if sum(runs_on(answer.text) for answer in answers) * 2 > len(answers):
+    if sum(runs_on(answer.text, chat) for answer in answers) * 2 > len(answers):
         found.append(
             Hint(
                 "Answers run on into the next question, or into the next turn of a chat, and cost "
@@ -153,7 +254,7 @@ def _of_answers(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
                 "Add what the next question begins with to prompt.stop.",
             )
         )
-    elif len(truncated) == len(answers):
+    elif len(truncated) == len(answers) > len(unfinished):
         found.append(
             Hint(
                 "No answer ends by itself: all reach generation.max_new_tokens",
@@ -177,6 +278,11 @@ def _of_answers(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
 def _adds_bos(tokenizer: Any) -> bool:
     """Whether the tokenizer puts its beginning-of-sequence token in front of a plain text."""
     return list(tokenizer("1")["input_ids"][:1]) == [tokenizer.bos_token_id]
+
+
+def _reads(prompt: PromptTokens, name: str) -> bool:
+    """Whether the chat template has a word of this name."""
+    return re.search(rf"\b{re.escape(name)}\b", prompt.tokenizer.get_chat_template()) is not None
 
 
 def _plain_ids(tokenizer: Any, text: str) -> list[int]:

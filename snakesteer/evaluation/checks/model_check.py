@@ -12,8 +12,9 @@ import torch
 from snakesteer.config import GenerationConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
+from snakesteer.data.thinking import thinking
 from snakesteer.engine.interface import Engine
-from snakesteer.evaluation.answers import answer_all, summary
+from snakesteer.evaluation.answers import Answer, answer_all, summary
 from snakesteer.evaluation.checks.hints import PromptTokens, hints
 from snakesteer.models.loading import LoadedModel
 
@@ -48,7 +49,16 @@ def check_model(
     ids = prompter.ids(question)
     tokenizer = loaded.tokenizer
     pieces = [tokenizer.decode([token], skip_special_tokens=False) for token in ids]
-    prompt = PromptTokens(prompter.text(question), ids, prompter.config, tokenizer, loaded.eos_ids)
+    prompt = PromptTokens(
+        prompter.text(question),
+        ids,
+        prompter.config,
+        tokenizer,
+        loaded.eos_ids,
+        questions=tuple(problem.question for problem in problems),
+        lead=prompter.lead,
+        system_in_front=prompter.config.chat and prompter.chat.system_in_front,
+    )
     return {
         "layers": len(loaded.blocks),
         "context": loaded.context,
@@ -70,6 +80,7 @@ def check_model(
                 "correct": answer.correct,
                 "finish": answer.finish,
                 "new_tokens": answer.new_tokens,
+                "thinking_tokens": thinking_tokens(prompt, answer),
             }
             for problem, answer in zip(problems, answers, strict=True)
         ],
@@ -78,6 +89,16 @@ def check_model(
         "memory_bytes": _memory(loaded.device),
         "hints": [dataclasses.asdict(hint) for hint in hints(answers, prompt)],
     }
+
+
+def thinking_tokens(prompt: PromptTokens, answer: Answer) -> int | None:
+    """How many of an answer's tokens are its think block; None without one."""
+    block = thinking(prompt.text, answer.text)
+    if block is None:
+        return None
+    if not block.closed:
+        return answer.new_tokens
+    return len(prompt.tokenizer(block.text, add_special_tokens=False)["input_ids"])
 
 
 def _memory(device: torch.device) -> int:
@@ -108,7 +129,8 @@ def page(record: dict[str, Any]) -> str:
         mark = "right" if answer["correct"] else "wrong"
         lines += [
             f"{answer['id']}: {mark}, read {answer['extracted']}, gold {answer['gold']}, "
-            f"ended by {answer['finish']} after {answer['new_tokens']} tokens",
+            f"ended by {answer['finish']} after {answer['new_tokens']} tokens"
+            + (f", {answer['thinking_tokens']} of them thinking" * bool(answer["thinking_tokens"])),
             *(f"    {line}" for line in answer["text"].strip().splitlines()),
         ]
     lines += [

@@ -10,6 +10,7 @@ from snakesteer.report.figures.figure import dashed_line, layered
 from snakesteer.report.figures.style import BLUE
 
 _ROW = 36  # pixels
+_DOT, _LARGE = 95, 190  # square pixels
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Estimate:
         high: Where its interval ends.
         colour: Of dot and interval.
         shape: Of the dot.
+        wide: Ends of a second, thin interval that holds the first, around a larger dot; None
+            without one.
     """
 
     label: str
@@ -31,6 +34,7 @@ class Estimate:
     high: float
     colour: str = BLUE
     shape: Literal["circle", "diamond"] = "circle"
+    wide: tuple[float, float] | None = None
 
 
 def forest(
@@ -62,6 +66,8 @@ def forest(
             "high": each.high,
             "colour": each.colour,
             "shape": each.shape,
+            **({"from": each.wide[0], "to": each.wide[1]} if each.wide else {}),
+            "size": _LARGE if each.wide else _DOT,
         }
         for each in estimates
     ]
@@ -85,8 +91,13 @@ def forest(
     intervals = base.mark_rule(strokeWidth=2.5, strokeCap="round").encode(
         x=alt.X("low:Q", title=title, axis=axis, scale=scale), x2="high:Q"
     )
-    dots = base.mark_point(size=95, filled=True, opacity=1).encode(
-        x=alt.X("value:Q", scale=scale), shape=alt.Shape("shape:N", legend=None, scale=None)
+    thin = base.mark_rule(strokeWidth=1).encode(x=alt.X("from:Q", scale=scale), x2="to:Q")
+    dots = base.mark_point(filled=True, opacity=1).encode(
+        x=alt.X("value:Q", scale=scale),
+        shape=alt.Shape("shape:N", legend=None, scale=None),
+        size=alt.Size("size:Q", legend=None, scale=None),
     )
     line_there = dashed_line(scale, x=line)
-    return layered(line_there, intervals, dots, height=_ROW * len(estimates))
+    # A row without a thin interval has no ends for it, and none is drawn.
+    below = [line_there, thin] if any(each.wide for each in estimates) else [line_there]
+    return layered(*below, intervals, dots, height=_ROW * len(estimates))

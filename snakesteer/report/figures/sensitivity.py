@@ -34,9 +34,9 @@ def sensitivity_figure(rows: Sequence[Mapping[str, Any]], confidence: float) -> 
         title="What strength does to the answers",
         caption=(
             "Answers to the validation split on a grid of doses. Bands are "
-            f"{confidence:.0%} Wilson intervals of accuracy. Where answers hold no number, are cut "
-            "off at the length limit, repeat themselves or change in length, steering breaks the "
-            f"model. {words}"
+            f"{confidence:.0%} Wilson intervals of accuracy. Where answers hold no final number, "
+            "are cut off at the length limit, repeat themselves or change in length, steering "
+            f"breaks the model. {words}"
         ),
         alt="Accuracy, shares of answers without a number, cut off and repeating themselves, and "
         f"mean length in tokens against dose. {words}",

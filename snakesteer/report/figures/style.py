@@ -8,6 +8,8 @@ from typing import Any
 INK, MUTED, LINE = "#1d2733", "#5a6572", "#dde2e8"
 BLUE, VERMILION, GREEN, PINK = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 SERIES = [BLUE, VERMILION, GREEN, PINK, "#56b4e9", "#e69f00", "#000000"]
+# What a verdict is drawn in; an inconclusive one is grey.
+VERDICT_COLOURS = {"helps": BLUE, "hurts": VERMILION, "equivalent": GREEN}
 # From worse than unsteered to better; both ends differ in lightness from the middle.
 DIVERGING = [VERMILION, "#f0b48a", "#f4f5f6", "#8cc0de", BLUE]
 # What a file's text is measured with is as wide as Arial.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snakesteer.data.problem import Problem
-from snakesteer.data.prompts import Ids, Prompter, common_prefix
+from snakesteer.data.prompts import Ids, Prompter
 from snakesteer.errors import UserError
 
 
@@ -43,10 +43,7 @@ class Lesson:
 
 def example(prompter: Prompter, question: str, response: str) -> Example:
     """A response as it follows the prompt, the end of the answer included."""
-    prompt = prompter.ids(question)
-    whole = prompter.ids(question, response.rstrip() + prompter.end())
-    # A tokenizer may join the prompt's end with the response's start.
-    return Example(whole, len(common_prefix([prompt, whole])))
+    return Example(*prompter.with_response(question, response.rstrip() + prompter.end()))
 
 
 def gold_lessons(prompter: Prompter, problems: Sequence[Problem]) -> list[Lesson]:

@@ -42,6 +42,14 @@ WRONG_TYPES = [
     ({"data": {"val": -1}}, ["data.val = -1"]),
     ({"model": {"dtype": "int8"}}, ["model.dtype", "bfloat16"]),
     ({"model": {"trust_remote_code": "well"}}, ["model.trust_remote_code", "boolean"]),
+    (
+        {"prompt": {"chat": True, "chat_template_kwargs": ["enable_thinking"]}},
+        ["prompt.chat_template_kwargs = ", "dictionary", "Default: {}"],
+    ),
+    (
+        {"prompt": {"chat": True, "chat_template_kwargs": {"enable_thinking": None}}},
+        ['prompt.chat_template_kwargs = {"enable_thinking": null}'],
+    ),
     ({"prompt": {"stop": "Question:"}}, ['prompt.stop = "Question:"', "list"]),
     ({"generation": {"temperature": 3}}, ["generation.temperature = 3", "equal to 2"]),
     ({"generation": {"temperature": "nan"}}, ["generation.temperature", "finite"]),
@@ -68,6 +76,14 @@ IMPOSSIBLE = [
     ({"prompt": {"template": "{question}{question}"}}, ["{question} exactly once"]),
     ({"prompt": {"answer_template": ""}}, ["prompt.answer_template is ''", "{answer}"]),
     ({"prompt": {"system": "Be brief."}}, ["prompt.system", "prompt.chat: true"]),
+    (
+        {"prompt": {"chat_template_kwargs": {"enable_thinking": False}}},
+        ["prompt.chat_template_kwargs", "prompt.chat: true"],
+    ),
+    (
+        {"prompt": {"chat": True, "chat_template_kwargs": {"tokenize": True, "messages": "Hi"}}},
+        ["prompt.chat_template_kwargs holds messages, tokenize", "such as enable_thinking"],
+    ),
     ({"prompt": {"stop": [""]}}, ["prompt.stop contains an empty string", "Remove it"]),
     ({"generation": {"do_sample": True}}, ["temperature is 0", "do_sample: false"]),
     ({"generation": {"temperature": 0.7}}, ["temperature is 0.7", "do_sample: true"]),
@@ -246,6 +262,7 @@ def test_a_config_cannot_be_changed():
     [
         (DataConfig, {"train": 20, "source": "folder", "folder": "there"}),
         (PromptConfig, {"stop": ["a", "b"], "shots": 0}),
+        (PromptConfig, {"chat": True, "chat_template_kwargs": {"thinking": False, "budget": 0}}),
         (GenerationConfig, {"do_sample": True, "temperature": 1.0}),
         (SteeringConfig, {"layers": "8-12", "strength": (0, 1), "methods": ["dac"]}),
         (SteeringConfig, {}),
@@ -262,3 +279,27 @@ def test_leaves_do_not_depend_on_how_the_yaml_was_written():
     other = load_config({"steering": {"unit": "alpha", "strength": [0.0, "1"]}})
     assert repr(leaves("steering", one.steering)) == repr(leaves("steering", other.steering))
     assert list(leaves("probe", one.probe)) == ["probe__c"]
+
+
+def test_switches_of_a_template_are_what_yaml_and_the_command_line_say():
+    """From the command line all are texts, and the text false would switch thinking on."""
+
+    def switches(**given):
+        prompt = load_config({"prompt": {"chat": True, "chat_template_kwargs": given}}).prompt
+        return prompt.chat_template_kwargs
+
+    from_yaml = switches(enable_thinking=False, budget=512, share=0.5, effort="low")
+    texts = switches(effort="low", share="0.5", budget="512", enable_thinking="False")
+    assert repr(list(texts.items())) == repr(list(from_yaml.items()))
+    assert texts["enable_thinking"] is False
+    for text in ("26 Jul 2024", "007", "1.50", "[1]", "null", ""):
+        assert switches(text=text) == {"text": text}
+
+
+def test_stop_strings_go_with_the_format():
+    plain, chat = PromptConfig(), PromptConfig(chat=True)
+    assert plain.stops == ("Question:", "</s>", "<|im_end|>")
+    assert chat.stops == ("</s>", "<|im_end|>")
+    for given in ([], ["Question:"]):
+        assert PromptConfig(chat=True, stop=given).stops == tuple(given)
+        assert PromptConfig(stop=given).stops == tuple(given)

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
+from snakesteer.data.duplicates import mask_numbers, normalise
 from snakesteer.data.embedded import generate_problems
-from snakesteer.data.problem import parse_gold
-from snakesteer.data.splits import mask_numbers, normalise
+from snakesteer.data.gold import parse_gold
 
 COUNT = 3000
 CALCULATION = re.compile(r"(\d+)([-+*/])(\d+) = <<(\d+[-+*/]\d+)=(\d+)>>(\d+) ")

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
 from snakesteer.config import PromptConfig
-from snakesteer.data.problem import Problem
-from snakesteer.data.prompts import Prompter, common_prefix, split_examples
+from snakesteer.config.params import leaves
+from snakesteer.data.problem import Problem, write_problems
+from snakesteer.data.prompts import Prompter, common_prefix, open_prompter, split_examples
 from snakesteer.errors import UserError
 from tests.tiny_models import BOS, EOS, tiny_tokenizer
 
@@ -117,9 +118,9 @@ class TestChat:
             "{% if messages[0].role == 'system' %}"
             "{{ raise_exception('System role not supported') }}{% endif %}" + CHAT_TEMPLATE
         )
-        assert prompter(tokenizer=chat_tokenizer(refusing), chat=True).text("x")
-        with pytest.raises(UserError, match=r"System role not supported.*prompt\.system"):
-            prompter(tokenizer=chat_tokenizer(refusing), chat=True, system="Hi").text("x")
+        plain = prompter(tokenizer=chat_tokenizer(refusing), chat=True).text("x")
+        told = prompter(tokenizer=chat_tokenizer(refusing), chat=True, system="Hi").text("x")
+        assert told == plain.replace("<|user|>", "<|user|>Hi\n\n", 1)
 
 
 class TestIds:
@@ -217,6 +218,26 @@ class TestFingerprint:
     def test_nothing_else_does(self, changed):
         """Shots and their seed count through the examples that they draw."""
         assert prompter(**changed).fingerprint() == prompter().fingerprint()
+
+
+class TestOpenPrompter:
+    def opened(self, tmp_path, template, **prompt):
+        write_problems(tmp_path / "train.jsonl", EXAMPLES)
+        params = leaves("prompt", PromptConfig(shots=1, chat=True, **prompt))
+        return open_prompter(params, tmp_path / "train.jsonl", chat_tokenizer(template))
+
+    def test_a_system_text_in_front_of_the_question_is_told(self, tmp_path, caplog):
+        refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+        self.opened(tmp_path, refuses + CHAT_TEMPLATE)
+        self.opened(tmp_path, CHAT_TEMPLATE, system="Hi")
+        assert caplog.text == ""
+        opened, rest = self.opened(tmp_path, refuses + CHAT_TEMPLATE, system="Hi")
+        assert len(opened.examples) == len(rest) == 1
+        assert "takes no system message" in caplog.text
+
+    def test_a_dropped_piece_stops_before_any_prompt(self, tmp_path):
+        with pytest.raises(UserError, match="drops the question"):
+            self.opened(tmp_path, "Hello!")
 
 
 class TestSplitExamples:

@@ -5,9 +5,10 @@ import datasets
 import pytest
 
 from snakesteer.config import DataConfig
+from snakesteer.data.duplicates import check_disjoint
 from snakesteer.data.problem import Problem
 from snakesteer.data.sources import EMBEDDED_TEST, EMBEDDED_TRAIN, load_official
-from snakesteer.data.splits import carve_train_val, check_disjoint
+from snakesteer.data.splits import carve_train_val
 from snakesteer.errors import UserError
 
 
@@ -66,7 +67,7 @@ def test_another_task_in_a_folder(folder):
     assert load_official(data, "train")[1] == Problem(
         "svamp-train-00001", "Ann has 4 pens. How many?", "#### 4", "4"
     )
-    with pytest.raises(UserError, match=r"test\.jsonl, line 1: 'Body' is missing"):
+    with pytest.raises(UserError, match=r"test\.jsonl, lines 1, 2: 'Body' is missing"):
         load_official(data, "test")
 
 
@@ -124,11 +125,60 @@ def test_hub_failure_names_the_way_out(monkeypatch, error):
     assert "data.source: embedded" in caught.value.remedy
 
 
+def test_a_set_that_is_a_script_names_the_way_out(tmp_path):
+    """The real loader, and a data set of before version 4 of `datasets`."""
+    (tmp_path / "mgsm").mkdir()
+    (tmp_path / "mgsm" / "mgsm.py").write_text("raise SystemExit('never run')\n")
+    data = DataConfig(source="hub", hub_id=str(tmp_path / "mgsm"), hub_config="en")
+    with pytest.raises(UserError) as caught:
+        load_official(data, "test")
+    assert "scripts are no longer supported, but found mgsm.py" in caught.value.problem
+    for word in ("refs/convert/parquet", "a copy of the set", "data.source: folder"):
+        assert word in caught.value.remedy
+
+
+def test_a_set_with_a_test_part_only(folder, tmp_path, monkeypatch):
+    """Through the real loader: a paragraph first, then the way that it names."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (folder / "train.jsonl").unlink()
+    hub = {"source": "hub", "hub_id": str(folder), "hub_config": "default"}
+    with pytest.raises(UserError) as caught:
+        load_official(DataConfig(**hub), "train")
+    assert "the train part of" in caught.value.problem
+    assert "['test']" in caught.value.problem
+    assert "data.train_part and data.test_part" in caught.value.remedy
+    for source in (hub, {"source": "folder", "folder": str(folder)}):
+        data = DataConfig(**source, train_part="test")
+        assert data.one_part
+        assert load_official(data, "train") == load_official(data, "test")
+        assert load_official(data, "train")[1].id == "gsm8k-test-00001"
+    assert not DataConfig(train_part="test").one_part  # the embedded source has two
+
+
+def test_groups_and_answers_that_are_left_out(folder, caplog):
+    rows = [row(n) | {"seed": n // 2} for n in range(4)]
+    rows[2]["answer"] = "None"
+    (folder / "train.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    data = {"source": "folder", "folder": str(folder), "group_field": "seed"}
+    with pytest.raises(UserError, match=r"line 3: no #### in the answer.*leave_out"):
+        load_official(DataConfig(**data), "train")
+    problems = load_official(DataConfig(**data, unreadable_answers="leave_out"), "train")
+    assert [(each.id[-1], each.group) for each in problems] == [("0", "0"), ("1", "0"), ("3", "1")]
+    with pytest.raises(UserError, match=r"lines 1, 2: 'seed' is missing.*data\.group_field"):
+        load_official(DataConfig(**data), "test")
+
+
+@pytest.mark.parametrize("part", ["", "test[:10]", "../test", "-test", "a b"])
+def test_names_of_parts(part):
+    with pytest.raises(ValueError, match="test_part"):
+        DataConfig(test_part=part)
+
+
 def test_hub_row_error_names_data_set_and_row(monkeypatch):
     monkeypatch.setattr(
         datasets, "load_dataset", lambda *args, **kwargs: [row(4), {"question": "q"}]
     )
-    with pytest.raises(UserError, match="openai/gsm8k train part, line 2: 'answer' is missing"):
+    with pytest.raises(UserError, match="openai/gsm8k train part, row 2: 'answer' is missing"):
         load_official(DataConfig(source="hub"), "train")
 
 

@@ -4,20 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from snakesteer.data.duplicates import check_disjoint, exact_key, group_key, near_keys
 from snakesteer.data.problem import Problem
-from snakesteer.data.splits import (
-    carve_test,
-    carve_train_val,
-    carve_val_test,
-    check_disjoint,
-    duplicate_groups,
-    exact_key,
-    mask_numbers,
-    near_key,
-    normalise,
-    overlaps,
-    splits_manifest,
-)
+from snakesteer.data.splits import carve_test, carve_train_val, carve_val_test, splits_manifest
 from snakesteer.errors import UserError
 
 WORDS = [
@@ -36,50 +25,13 @@ WORDS = [
 ]
 
 
-def problem(name: str, question: str) -> Problem:
-    return Problem(name, question, "#### 1", "1")
+def problem(name: str, question: str, group: str | None = None) -> Problem:
+    return Problem(name, question, "#### 1", "1", group)
 
 
 def distinct(count: int, part: str = "train") -> list[Problem]:
     words = [f"{one} {two}" for one in WORDS for two in WORDS]
     return [problem(f"{part}-{i}", f"{part}: has 3 {words[i]}?") for i in range(count)]
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("How many  pens?", "how many pens"),
-        ("Tom's pen – 5!", "TOM’S PEN - 5"),
-        ("ﬁve ２ Straße", "five 2 STRASSE"),
-        ("a\n\tb", "a b"),
-    ],
-)
-def test_exact_duplicates_differ_in_form_only(one, other):
-    assert normalise(one) == normalise(other)
-    assert exact_key(problem("a", one)) == exact_key(problem("b", other))
-
-
-def test_normal_form_and_hash_are_fixed():
-    text = "tom s 1 080 pens cost 3 5 each"
-    question = "Tom's 1,080 pens cost $3.5 each?"
-    assert normalise(question) == text
-    assert mask_numbers(text) == "tom s 0 pens cost 0 each"
-    assert exact_key(problem("a", question)) == hashlib.sha256(text.encode()).hexdigest()
-
-
-def test_near_duplicates_differ_in_numbers_too():
-    one, other = problem("a", "Tom has 1,080.50 pens."), problem("b", "Tom has 7 pens")
-    assert exact_key(one) != exact_key(other)
-    assert near_key(one) == near_key(other)
-    assert near_key(one) != near_key(problem("c", "Tom has 7 books"))
-    assert near_key(one) != near_key(problem("d", "Tom has some pens"))
-
-
-@given(st.text(), st.text())
-def test_exact_duplicates_are_near_duplicates(one, other):
-    assert normalise(normalise(one)) == normalise(one)
-    if normalise(one) == normalise(other):
-        assert near_key(problem("a", one)) == near_key(problem("b", other))
 
 
 def test_train_and_val_are_disjoint_draws():
@@ -124,7 +76,7 @@ def test_near_duplicates_never_cross_train_and_val():
     for seed in range(20):
         train, val = carve_train_val(problems, 5, 5, seed)
         drawn = train + val
-        assert len({near_key(each) for each in drawn}) == 10
+        assert len({key for each in drawn for key in near_keys(each, "numbers")}) == 10
         assert all(each.id.startswith("train-0-") for each in drawn)
 
 
@@ -206,7 +158,7 @@ def test_near_duplicates_never_cross_validation_and_test():
     for seed in range(20):
         val, test, left_out = carve_val_test(problems, 4, 5, seed, train)
         check_disjoint({"train": train, "val": val, "test": test})
-        assert len({near_key(each) for each in val + test}) == 9
+        assert len({key for each in val + test for key in near_keys(each, "numbers")}) == 9
         assert {each.id[:7] for each in val + test} == {"test-0-"}
         # Three of each of nine groups, and all four of the one that train has.
         assert len(left_out) == 31
@@ -250,30 +202,6 @@ def test_test_side_gives_way_to_train_and_val():
         carve_test(problems, 9, 0, train, val)
 
 
-def test_overlaps_are_counted_and_refused():
-    one = [problem("a", "Tom has 3 pens."), problem("b", "Eva has 3 pens.")]
-    other = [problem("c", "TOM has 3 pens"), problem("d", "Eva has 4 pens.")]
-    third = [problem("e", "Ben has 3 pens.")]
-    splits = {"train": one, "val": other, "test": third}
-    assert overlaps(splits) == {
-        "train/val": {"exact": 1, "near": 2},
-        "train/test": {"exact": 0, "near": 0},
-        "val/test": {"exact": 0, "near": 0},
-    }
-    with pytest.raises(UserError, match=r"train/val share 2 questions \(1 word for word"):
-        check_disjoint(splits)
-    check_disjoint({"train": one, "test": third})
-
-
-def test_duplicate_groups_are_listed_in_source_order():
-    problems = [
-        problem("a", "Tom has 3 pens."),
-        problem("b", "Eva has 3 pens."),
-        problem("c", "Tom has 4 pens."),
-    ]
-    assert duplicate_groups(problems) == [["a", "c"]]
-
-
 def test_manifest():
     train, val = carve_train_val(distinct(10), 2, 1, seed=0)
     test = distinct(2, "test")
@@ -291,5 +219,117 @@ def test_manifest():
     assert set(document["overlaps"]) == {"train/val", "train/test", "val/test"}
     assert document["left_out_of_test"] == {"count": 1, "ids": ["test-5"]}
     assert document["near_duplicates_in_sources"] == {"test": [["test-0", "test-9"]]}
+    assert document["near_duplicates"] == "numbers"
+    assert document["overlaps"]["train/val"] == {"exact": 0, "near": 0}
     with pytest.raises(UserError, match="share"):
         splits_manifest({"train": train, "val": train}, {}, [], hashes)
+
+
+NAMED = "Tom has 3 pens. How many pens has {name} now?"
+
+
+def test_names_count_where_they_are_asked_for():
+    others = [problem(f"train-{n}", NAMED.format(name=name)) for n, name in enumerate("ABCDEF")]
+    carve_train_val(others, 4, 2, seed=0)
+    with pytest.raises(UserError, match="has 1 problems, not counting 5 near duplicates"):
+        carve_train_val(others, 1, 1, 0, "names")
+    with pytest.raises(UserError, match=r"has 1 problems, not counting 5 that duplicate others"):
+        carve_val_test(others, 1, 1, 0, [], "names")
+    test = [problem("test-9", NAMED.format(name="Zoe")), *distinct(3, "test")]
+    assert carve_test(test, 3, 0, others, [], "names")[1] == ["test-9"]
+    assert carve_test(test, 4, 0, others, [])[1] == []
+    hashes = {"train": "1", "test": "2"}
+    splits = {"train": others[:1], "test": test[:1]}
+    assert splits_manifest(splits, {}, [], hashes)["overlaps"]["train/test"]["near"] == 0
+    with pytest.raises(UserError, match="up to their names"):
+        splits_manifest(splits, {}, [], hashes, "names")
+
+
+def grouped(groups: int, members: int, part: str = "test") -> list[Problem]:
+    """Problems that differ in all but their group, group behind group."""
+    texts = distinct(groups * members, part)
+    return [
+        problem(f"{part}-{n}", each.question, f"seed {n // members}")
+        for n, each in enumerate(texts)
+    ]
+
+
+def groups(problems: list[Problem]) -> set[str | None]:
+    return {each.group for each in problems}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 5), st.integers(1, 6), st.integers(1, 5), st.integers(1, 20))
+def test_groups_never_cross(seed, train_size, val_size, test_size):
+    """Train, validation and test of one part are of other groups each."""
+    problems = grouped(20, 4)
+    train, val = carve_train_val(problems, train_size, val_size, seed)
+    test, left_out = carve_test(problems, test_size, seed, train, val)
+    assert len(groups(train)) == train_size
+    assert len(groups(val)) == val_size
+    assert len(test) == test_size
+    assert groups(train).isdisjoint(groups(val))
+    assert groups(test).isdisjoint(groups(train) | groups(val))
+    assert len(left_out) == 4 * (train_size + val_size)
+    splits = {"train": train, "val": val, "test": test}
+    check_disjoint(splits)
+
+    val, test, _ = carve_val_test(problems, val_size, min(test_size, 9), seed, train)
+    assert len(groups([*train, *val, *test])) == len([*train, *val, *test])
+
+
+def test_members_of_a_group_have_equal_chances():
+    """Not the first of each: perturbations of a problem stand in a fixed order."""
+    train, val = carve_train_val(grouped(36, 4), 18, 18, seed=0)
+    places = [int(each.id.split("-")[1]) % 4 for each in [*train, *val]]
+    assert min(places.count(place) for place in range(4)) >= 3
+    assert train == carve_train_val(grouped(36, 4)[::-1], 18, 18, seed=0)[0]
+
+
+def test_test_has_one_of_each_group_before_a_second():
+    problems = grouped(10, 4)
+    for size, most in ((10, 1), (11, 2), (20, 2), (31, 4), (40, 4)):
+        test, _ = carve_test(problems, size, 0, [], [])
+        counts = [[each.group for each in test].count(group) for group in groups(problems)]
+        assert max(counts) == most
+        assert max(counts) - min(counts) <= 1
+    smaller, larger = (carve_test(problems, size, 3, [], [])[0] for size in (7, 23))
+    assert set(ids(smaller)) < set(ids(larger))
+
+
+def test_too_few_groups():
+    with pytest.raises(UserError) as caught:
+        carve_train_val(grouped(10, 4), 6, 5, seed=0)
+    assert "has 10 problems, not counting 30 near duplicates or others of a group" in str(
+        caught.value
+    )
+
+
+def test_the_manifest_holds_the_groups():
+    problems = grouped(6, 2)
+    train, val = carve_train_val(problems, 2, 2, seed=0)
+    test, left_out = carve_test(problems, 4, 0, train, val)
+    splits = {"train": train, "val": val, "test": test}
+    document = splits_manifest(splits, {"test": problems}, left_out, dict.fromkeys(splits, "x"))
+    assert document["overlaps"]["train/test"] == {"exact": 0, "near": 0, "group": 0}
+    for name, split in splits.items():
+        assert document["splits"][name]["group_sha256"] == [group_key(each) for each in split]
+    assert document["near_duplicates_in_sources"] == {"test": []}
+    bad = {**splits, "test": [*test, problems[ids(problems).index(train[0].id) ^ 1]]}
+    with pytest.raises(
+        UserError, match=r"train/test share groups of data\.group_field \(1 problems\)"
+    ):
+        splits_manifest(bad, {}, [], dict.fromkeys(splits, "x"))
+
+
+def test_one_part_gives_all_splits():
+    """Of a set with a test part only."""
+    problems = distinct(40, "test")
+    train, val = carve_train_val(problems, 10, 10, seed=0)
+    test, left_out = carve_test(problems, 20, 0, train, val)
+    assert sorted(ids(train + val + test)) == sorted(ids(problems))
+    assert sorted(left_out) == sorted(ids(train + val))
+    with pytest.raises(UserError, match=r"data\.test is 21, .* has 20 problems, not counting 20"):
+        carve_test(problems, 21, 0, train, val)
+    val, test, _ = carve_val_test(problems, 10, 20, 0, train)
+    assert sorted(ids(train + val + test)) == sorted(ids(problems))

@@ -19,6 +19,7 @@ from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.open import (
     busy_share,
     check_same_run,
+    decoding_of,
     open_engine,
     open_sampler,
     run_record,
@@ -26,11 +27,12 @@ from snakesteer.engine.open import (
 )
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.engine import SlotsEngine
+from snakesteer.engine.stopping import StopRule
 from snakesteer.errors import UserError
 from snakesteer.models.open import open_model
 from snakesteer.records.files import write_json
 from tests.loaded_models import loaded_model, prompt_ids
-from tests.tiny_models import tiny_tokenizer
+from tests.tiny_models import EOS, tiny_tokenizer
 from tests.unit.evaluation.test_final import PROBLEMS
 
 
@@ -65,6 +67,18 @@ def test_the_sampler_samples_from_the_whole_distribution(prompter):
     engine = open_sampler(params(), loaded_model("llama"), prompter, temperature=0.7)
     assert (engine.decoding.temperature, engine.decoding.top_k) == (0.7, 0)
     assert engine.decoding.stop == ("X",)
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_chat_may_say_the_question_again(chat):
+    """Outside a chat that is the next question."""
+    decoding = decoding_of(GenerationConfig(), PromptConfig(chat=chat))
+    rule = StopRule(tiny_tokenizer(), frozenset({EOS}), decoding.stop)
+    for text in ("Question: Ada has 7.\nAnswer: 7", "7, Question:"):
+        ids = rule.tokenizer.encode(text)
+        ends = [n for n in range(1, len(ids) + 1) if rule.finish(ids[:n], 99)]
+        assert bool(ends) == (not chat)
+        assert (rule.generation(ids, "length").text == text) == chat
 
 
 def test_the_slots_of_the_baseline_are_kept(prompter):

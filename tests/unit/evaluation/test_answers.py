@@ -163,6 +163,7 @@ def test_summary():
         "flexible_extract": 0.6,
         "invalid_rate": 0.2,
         "truncated_rate": 0.4,
+        "unfinished_rate": 0.2,
         "mean_new_tokens": 6.0,
         "repetition_rate": 0.2,
     }

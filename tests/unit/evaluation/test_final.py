@@ -12,6 +12,7 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.stopping import StopRule
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import summary
 from snakesteer.evaluation.final import (
@@ -45,6 +46,15 @@ PROBLEMS = [
     Problem(f"p{n}", f"{n}+2?", f"So {n}+2 = <<{n}+2={n + 2}>>{n + 2}\n#### {n + 2}", "7777")
     for n in range(3, 11)
 ]
+
+
+@pytest.fixture(autouse=True)
+def answers_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model never ends by itself, and an answer cut at the limit would be none."""
+    real = StopRule.generation
+    monkeypatch.setattr(
+        StopRule, "generation", lambda rule, ids, finish, *more: real(rule, ids, "stop", *more)
+    )
 
 
 @pytest.fixture
@@ -113,6 +123,7 @@ def test_steering_that_works_is_found(files, evaluated):
     assert results["steered_benchmark_metrics"]["accuracy"] == 1.0
     for name in ("baseline", "steered"):
         assert results[f"{name}_benchmark_metrics"]["task_name"] == "sums"
+        assert results[f"{name}_benchmark_metrics"]["math_verify_agreement"] == 1.0
     assert results["accuracy_improvement"] == 1.0
     assert results["mcnemar"] == {"gained": 8, "lost": 0, "p_value": pytest.approx(2 / 2**8)}
     # Too few problems for several groups; read from the marks, which the prompts do not show.
@@ -136,7 +147,7 @@ def test_steering_that_works_is_found(files, evaluated):
         assert row["prompt"] == f"Question: {problem.question}\nAnswer:"
         assert row["prompt_tokens"] == len(PROMPTER.ids(problem.question))
         assert (row["steered_text"], row["steered_extracted"]) == ("7777", "7777")
-        assert (row["steered_finish"], row["steered_new_tokens"]) == ("length", 4)
+        assert (row["steered_finish"], row["steered_new_tokens"]) == ("stop", 4)
         assert row["baseline_text"] != row["steered_text"]
         assert (row["baseline_correct"], row["steered_correct"]) == (False, True)
 

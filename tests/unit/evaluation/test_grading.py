@@ -1,20 +1,24 @@
 import re
-from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from snakesteer.data.embedded import generate_problems
-from snakesteer.data.problem import parse_gold, strip_calculator
+from snakesteer.data.gold import parse_gold
+from snakesteer.data.problem import canonical, strip_calculator
+from snakesteer.evaluation.final_answer import final_answer
 from snakesteer.evaluation.grading import (
     Grade,
     _without_ignored,
-    extract_number,
     grade,
     harness_flexible,
     harness_strict,
+    runs_on,
+    written,
 )
+from snakesteer.evaluation.shown_text import ChatMarks
 
 RUN_ONS = [
     "\n\nQuestion: Ben has 5 pens and 7 books. How many?\nAnswer: 12\n#### 12",
@@ -28,40 +32,8 @@ RUN_ONS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("4*7 = 28 pens.\n#### 28", "28"),
-        ("#### 18.", "18"),
-        ("#### 18.00", "18"),
-        ("####18", "18"),
-        ("####\n18", "18"),
-        ("#### $1,080.", "1080"),
-        ("#### **18**", "18"),
-        ("#### -5", "-5"),
-        ("#### 18\n#### 7", "18"),
-        ("#### 18\n\nThis took 3 steps. The answer is 4.", "18"),
-        ("3 steps. The answer is 18. 5 are left.", "18"),
-        ("the final answer is: **$18.50**", "18.5"),
-        ("The answer is 4*7 = 28 and 3 are left", "28"),
-        ("The answer is 4*7. That makes 28", "28"),
-        ("The answer is\n\n18 dollars", "18"),
-        ("so 20 - 5 = 15", "15"),
-        ("= 20-5", "5"),
-        ("it is -3 now", "-3"),
-        ("18 dollars...", "18"),
-        ("4*7 = <<4*7=28>>28 pens", "28"),
-        ("1,080 pens", "1080"),
-        ("a version of 0.5", "0.5"),
-    ],
-)
-def test_final_answer_is_found(text, number):
-    assert extract_number(text) == Decimal(number)
-
-
-@pytest.mark.parametrize("text", ["", "no number", "####", "Question: 5", "Q: 5\n#### 5", "$.,-"])
+@pytest.mark.parametrize("text", ["", "no number", "####", "$.,-", "<think>5", "#### 3:30"])
 def test_no_answer_is_none(text):
-    assert extract_number(text) is None
     result = grade(text, "5", "#### 5")
     assert result.numeric is False
     assert result.extracted is None
@@ -81,7 +53,7 @@ def test_the_three_verdicts_are_independent():
 )
 def test_how_a_number_is_written_changes_nothing(number, frame):
     gold, answer = str(number), f"#### {number}"
-    for written in (
+    for form in (
         f"{number}",
         f"{number:,}",
         f"{number}.",
@@ -91,35 +63,57 @@ def test_how_a_number_is_written_changes_nothing(number, frame):
         f"{number} dollars",
         f"**{number}**",
     ):
-        assert grade(frame.format(written), gold, answer).numeric, written
-        assert not grade(frame.format(written), str(number + 1), answer).numeric
-
-
-@given(st.text(), st.sampled_from(RUN_ONS))
-def test_a_run_on_changes_nothing(text, run_on):
-    assert extract_number(text + run_on) == extract_number(text)
+        assert grade(frame.format(form), gold, answer).numeric, form
+        assert not grade(frame.format(form), str(number + 1), answer).numeric
 
 
 @given(
     st.lists(
-        st.sampled_from(["####", " ", "\n", "1", "8", ",", ".", "-", "$", "answer is", "=", "Q:"])
+        st.sampled_from(["####", " ", "\n", "1", "8", ",", ".", "-", "$", "answer is", "=", "x"])
     ),
     st.sampled_from(RUN_ONS),
 )
-def test_a_run_on_changes_no_almost_answer(parts, run_on):
-    assert extract_number("".join(parts) + run_on) == extract_number("".join(parts))
+def test_a_run_on_changes_no_answer(parts, run_on):
+    text = "".join(parts) + " = 18."
+    assert grade(text + run_on, "5", "").extracted == grade(text, "5", "").extracted
+    assert runs_on(text + run_on)
+    assert not runs_on(text)
+
+
+@pytest.mark.parametrize("run_on", RUN_ONS)
+def test_behind_no_answer_nothing_is_cut_off(run_on):
+    assert not runs_on(run_on.replace("#### 12", "").replace("#### 99", "").partition("99")[0])
+    assert grade("Sure!" + run_on + "\n#### 18", "18", "").numeric
 
 
 @given(st.text(), st.text())
 def test_text_after_a_marked_answer_changes_nothing(before, after):
-    assume("#" not in before and extract_number(before + "\n#### 18 ") == 18)
-    assert extract_number(f"{before}\n#### 18 {after}") == 18
+    text = f"{before}\n#### 18 pens"
+    assume("#" not in before + after and "boxed" not in before + after and "<" not in after)
+    assume(grade(text, "18", "").numeric)
+    assert grade(f"{text}\n{after}", "18", "").numeric
 
 
 @given(st.text(), st.text())
 def test_grade_never_raises(text, answer):
     result = grade(text, "5", answer)
-    assert result.extracted is None or Decimal(result.extracted) == extract_number(text)
+    assert result.extracted is None or Fraction(result.extracted) == final_answer(text)
+
+
+@given(st.fractions())
+def test_a_number_is_written_as_what_it_is(number):
+    assert Fraction(written(number)) == number
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**9), max_value=10**9))
+def test_decimals_are_written_in_canonical_form(number):
+    assert written(Fraction(number)) == canonical(number)
+
+
+def test_why_a_text_ended_and_its_format_count():
+    assert grade("so 7 + 11 = 18", "18", "", "length").extracted is None
+    assert grade("so 7 + 11 = 18~ Bo has 5", "18", "", "eos", ChatMarks(("~",))).numeric
+    assert grade("so 18", "18", "", "eos", ChatMarks(thinking="think")).extracted is None
 
 
 @pytest.mark.parametrize("steps", [1, 2])

@@ -35,6 +35,16 @@ def replaced(content: bytes) -> Harm:
     return lambda folder: (folder / "train.jsonl").write_bytes(content)
 
 
+def instead(name: str, content: bytes) -> Harm:
+    """Another file in the place of train.jsonl."""
+
+    def harm(folder: Path) -> None:
+        (folder / "train.jsonl").unlink()
+        (folder / name).write_bytes(content)
+
+    return harm
+
+
 def as_folder(folder: Path) -> None:
     (folder / "train.jsonl").unlink()
     (folder / "train.jsonl").mkdir()
@@ -53,7 +63,7 @@ def read_data(folder: Path) -> None:
     """From the official parts to pairs, as the rules before the model do it."""
     config = DataConfig(source="folder", folder=str(folder))
     problems = load_official(config, "train")
-    chosen, val = carve_train_val(problems, 5, 3, seed=0)
+    chosen, val = carve_train_val(problems, 5, 3, 0, "numbers")
     write_pairs(folder / "out", gold_vs_corrupted([*chosen, *val], seed=0))
 
 
@@ -66,6 +76,36 @@ BAD_DATA: Knocks = {
     "the answer Infinity": (answer("-Infinity"), (LINE_4, "not a finite number")),
     "a fraction as answer": (answer('"1/2"'), (LINE_4, "not one number", "'1/2'")),
     "two numbers as answer": (answer('"3 or 4"'), (LINE_4, "not one number")),
+    **{
+        f"the answer {text}": (answer(f'"{text}"'), (LINE_4, "not one number", f"'{text}'"))
+        for text in (
+            *("1½", "3 ½ (miles)", "1.5 million", "$5m", "2 dozen", "5k", "3e5", "10³"),
+            *("3:30", "16-18", "0.333…", "1 080", "3万"),
+        )
+    },
+    "thirty bad rows": (
+        train(*['{"question": "How many?", "answer": "1/2"}'] * 30),
+        ("lines 4, 5, 6, 7, 8, 9, 10, 11, 12, 13: no ####", "and 20 more (30 of 38 rows)"),
+    ),
+    "bad rows of several kinds": (
+        train("{", '{"question": "How many?"}', '{"question": "?", "answer": "½"}'),
+        ("line 4: not JSON", "line 5: 'answer' is missing", "line 6: no ####", "(3 of 11 rows)"),
+    ),
+    "two files for one part": (
+        lambda folder: (folder / "train.csv").write_text("question,answer\n"),
+        ("holds train.jsonl and train.csv", "Remove all but one"),
+    ),
+    "a damaged Parquet file": (
+        instead("train.parquet", b"PAR1"),
+        (
+            "train.parquet: not a file of rows in the format .parquet",
+            "write its rows as JSON lines",
+        ),
+    ),
+    "a JSON file that is no list": (
+        instead("train.json", b'{"data": []}'),
+        ("train.json: not a file of rows in the format .json", "not a list of objects"),
+    ),
     "a list as answer": (answer("[4]"), (LINE_4, "'answer' is missing", "text or a number")),
     "true as answer": (answer("true"), (LINE_4, "'answer' is missing", "text or a number")),
     "null as answer": (answer("null"), (LINE_4, "'answer' is missing", "text or a number")),
@@ -91,11 +131,11 @@ BAD_DATA: Knocks = {
     "UTF-16": (replaced(ROWS.encode("utf-16")), ("line 1: not UTF-8", "Save the file as UTF-8")),
     "one JSON list over many lines": (
         replaced(json.dumps(problem_rows()[:8], indent=1).encode()),
-        ("line 1: not JSON", "Every line must be one JSON object"),
+        ("lines 1, 5, 9: not JSON", "Every line must be one JSON object; lists belong into"),
     ),
     "a table of comma-separated values": (
         replaced(b"question,answer\nHow many?,5\n"),
-        ("line 1: not JSON", "Every line must be one JSON object"),
+        ("lines 1, 2: not JSON", "tables into .csv"),
     ),
     "half a line at the end": (
         replaced(ROWS.encode()[:-20]),

@@ -7,20 +7,24 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from types import SimpleNamespace
 
+import pytest
 import torch
+from filelock import FileLock, Timeout
 
-from snakesteer.models.devices import lease_device, lease_gpu
+from snakesteer.errors import UserError
+from snakesteer.models.devices import POLL_SECONDS, lease_devices, lease_gpus
 
 HOLD = """
 import json, sys, time
-from snakesteer.models.devices import lease_device
-lease = lease_device(["a", "b"], sys.argv[1])
+from snakesteer.models.devices import lease_devices
+lease = lease_devices(["a", "b"], folder=sys.argv[1])
 start = time.monotonic()
 time.sleep(float(sys.argv[2]))
-print(json.dumps([lease.index, start, time.monotonic()]))
+print(json.dumps([lease.indices[0], start, time.monotonic()]))
 """
 
 
@@ -34,11 +38,11 @@ def hold(folder, seconds):
 
 
 def test_leases_differ(tmp_path):
-    first = lease_device(["a", "b"], tmp_path)
-    second = lease_device(["a", "b"], tmp_path)
-    assert {first.index, second.index} == {0, 1}
+    first = lease_devices(["a", "b"], folder=tmp_path)
+    second = lease_devices(["a", "b"], folder=tmp_path)
+    assert {first.indices[0], second.indices[0]} == {0, 1}
     second.release()
-    assert lease_device(["a", "b"], tmp_path).index == second.index
+    assert lease_devices(["a", "b"], folder=tmp_path).indices == second.indices
     first.release()
 
 
@@ -57,18 +61,50 @@ def test_a_killed_job_frees_its_device(tmp_path):
     while not list(tmp_path.glob("*.lock")):
         time.sleep(0.05)
     time.sleep(0.2)
-    other = lease_device(["a", "b"], tmp_path)  # the killed job holds the other one
+    other = lease_devices(["a", "b"], folder=tmp_path)  # the killed job holds the other one
     os.kill(job.pid, signal.SIGKILL)
     job.wait()
-    again = lease_device(["a", "b"], tmp_path)
-    assert {other.index, again.index} == {0, 1}
+    again = lease_devices(["a", "b"], folder=tmp_path)
+    assert {other.indices[0], again.indices[0]} == {0, 1}
     other.release()
     again.release()
 
 
+def test_several_are_taken_all_or_none(tmp_path):
+    first = lease_devices(["a", "b", "c"], 2, tmp_path)
+    assert first.indices == (0, 1)
+    waiting = threading.Thread(
+        target=lambda: found.append(lease_devices(["a", "b", "c"], 2, tmp_path)), daemon=True
+    )
+    found = []
+    waiting.start()
+    time.sleep(3 * POLL_SECONDS)
+    assert not found
+    while True:  # the job that waits for two does not keep the third from one that takes one
+        try:
+            third = FileLock(tmp_path / "c.lock", timeout=0)
+            third.acquire()
+            break
+        except Timeout:
+            time.sleep(0.01)
+    third.release()
+    first.release()
+    waiting.join(30)
+    assert found[0].indices == (0, 1)
+    found[0].release()
+
+
+def test_fewer_than_a_model_asks_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match=r"model\.gpus is 2, but this job sees 1"):
+        lease_gpus(2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert lease_gpus(2) is None  # on the CPU
+
+
 def test_nothing_to_choose(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert lease_gpu() is None
+    assert lease_gpus() is None
 
 
 def test_one_of_several(monkeypatch, tmp_path):
@@ -77,7 +113,7 @@ def test_one_of_several(monkeypatch, tmp_path):
     monkeypatch.setattr(
         torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"GPU-{index}")
     )
-    first, second = lease_gpu(), lease_gpu()
-    assert (first.index, second.index) == (0, 1)
+    first, second = lease_gpus(), lease_gpus()
+    assert (first.indices[0], second.indices[0]) == (0, 1)
     first.release()
     second.release()

@@ -120,7 +120,7 @@ def test_the_record_holds_all_files_and_the_content_of_results(tmp_path, monkeyp
     write_json("out/heads/train/layer_0.h5", [0])
     write_json("out/heads/train/.mark", [])
     paths = ["problems/train.json", "out/test_final.json", "out/study/study.db", "out/heads"]
-    record = provenance(config, {"commit": "c"}, final, paths, tmp_path)
+    record = provenance(config, {"commit": "c"}, final, paths, ["out"], tmp_path)
     files = [*paths[:3], "out/heads/train/layer_0.h5"]
     assert record["sha256"] == {path: sha256_file(path) for path in sorted(files)}
     assert record["content_sha256"].keys() == {"test_final.json", "heads/train/layer_0.h5"}

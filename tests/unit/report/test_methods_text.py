@@ -78,6 +78,32 @@ def test_where_validation_comes_from(report):
     assert "the validation and test problems from the source's own test part; no" in from_test
 
 
+def test_how_the_model_was_asked(report):
+    evidence = report("left alone").evidence
+
+    def text(**prompt):
+        changed = {**evidence.config, "prompt": {**evidence.config["prompt"], **prompt}}
+        record = {**evidence.provenance, "config": changed}
+        return methods_text(replace(evidence, provenance=record))
+
+    assert "from train and answered" in text()
+    assert "from train in its chat template and answered" in text(chat=True)
+    switched = text(chat=True, chat_template_kwargs={"enable_thinking": False, "effort": "low"})
+    assert 'in its chat template (enable_thinking: false, effort: "low") and answered' in switched
+
+
+def test_a_set_of_one_part_with_groups(report):
+    evidence = report("left alone").evidence
+    assert "not even one that differs in its numbers alone." in methods_text(evidence)
+    one_part = {"source": "hub", "train_part": "test", "group_field": "seed_question"}
+    data = {**evidence.config["data"], **one_part}
+    record = {**evidence.provenance, "config": {**evidence.config, "data": data}}
+    manifest = {**evidence.manifest, "near_duplicates": "names"}
+    text = methods_text(replace(evidence, provenance=record, manifest=manifest))
+    assert "with seed 0, all from the source's part test; no two splits" in text
+    assert "differs in its numbers and names alone, and no seed_question." in text
+
+
 def test_a_steered_result(report):
     evidence = report("helps").evidence
     text = methods_text(evidence)

@@ -39,6 +39,16 @@ def test_tables_of_a_steered_run(report):
     )
 
 
+def test_what_splits_share_is_named_as_it_was_masked(report):
+    evidence = report("helps").evidence
+    assert make_tables(evidence)["overlaps"].columns[1:] == ("Word for word", "Up to their numbers")
+    overlaps = {"train/val": {"exact": 0, "near": 0, "group": 0}}
+    manifest = {**evidence.manifest, "near_duplicates": "names", "overlaps": overlaps}
+    table = make_tables(replace(evidence, manifest=manifest))["overlaps"]
+    assert table.columns[2:] == ("Up to their numbers and names", "Of one group")
+    assert table.rows == (("train and val", "0", "0", "0"),)
+
+
 def test_controls_of_one_kind_are_counted(report):
     evidence = report("helps").evidence
     found = {

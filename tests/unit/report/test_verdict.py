@@ -175,7 +175,7 @@ def test_cautions_about_the_unsteered_answers(report):
 
     text = cautions(invalid_rate=0.5, truncated_rate=0.3, correct=0)
     for part in (
-        "50.0% of the unsteered answers hold no number",
+        "50.0% of the unsteered answers hold no final number",
         "30.0% of the unsteered answers hit the length limit",
         "nothing right",
     ):

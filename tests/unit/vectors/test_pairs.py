@@ -3,7 +3,8 @@ from typing import get_args
 import pytest
 
 from snakesteer.config import PairKind
-from snakesteer.data.problem import Problem, parse_gold
+from snakesteer.data.gold import parse_gold
+from snakesteer.data.problem import Problem
 from snakesteer.errors import UserError
 from snakesteer.vectors.pairs import (
     Pair,

@@ -10,11 +10,13 @@ from transformers import AutoTokenizer
 
 from snakesteer.config import PromptConfig
 from snakesteer.data.embedded import generate_problems
-from snakesteer.data.problem import Problem, problem_from_row
+from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
+from snakesteer.data.rows import problem_from_row
 from snakesteer.errors import UserError
 from snakesteer.vectors.pairs import Pair, gold_vs_corrupted
 from snakesteer.vectors.reads import readable_pairs, texts_of_pairs
+from tests.chat_templates import CHATML, DEEPSEEK_R1, QWEN_3
 from tests.tiny_models import tiny_tokenizer
 
 PROMPTER = Prompter(PromptConfig(shots=0), (), tiny_tokenizer())
@@ -51,6 +53,35 @@ def test_read_positions(position, right, wrong):
     # Steered where CAA steers: from the last prompt token on.
     assert shown(positive, positive.steered) == f": {RIGHT}"
     assert pair.texts == (positive, negative)
+
+
+@pytest.mark.parametrize("position", ["before_last_number", "response_mean", "last_token"])
+@pytest.mark.parametrize(
+    ("template", "closed"),
+    [(QWEN_3, "<think>\n\n</think>\n\n"), (DEEPSEEK_R1, "\n</think>\n\n"), (CHATML, "")],
+)
+def test_gold_solutions_are_read_behind_a_closed_think_block(template, closed, position):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = template
+    chat = Prompter(PromptConfig(shots=0, chat=True), (), tokenizer)
+    pair = texts((RIGHT,), (WRONG,), position, chat)
+    for text, solution in zip(pair.texts, (RIGHT, WRONG), strict=True):
+        prompt = chat.text("2+2?") + closed
+        assert DECODE(text.token_ids) == prompt + solution
+        # The block is the prompt's, not the solution's.
+        assert shown(text, text.steered) == prompt[-1] + solution
+        if position == "response_mean":
+            assert shown(text, text.read) == solution
+
+
+def test_an_own_solution_is_read_with_its_thoughts():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = DEEPSEEK_R1
+    chat = Prompter(PromptConfig(shots=0, chat=True), (), tokenizer)
+    pair = texts(("Hm.\n</think>\n\n4",), (WRONG,), "response_mean", chat)
+    ([own], [gold]) = pair.positive, pair.negative
+    assert shown(own, own.read) == "Hm.\n</think>\n\n4"
+    assert shown(gold, gold.read) == WRONG
 
 
 def test_the_read_before_the_last_number_is_at_the_same_token_behind_another_context():
@@ -131,7 +162,7 @@ def test_too_few_that_can_be_read_name_what_to_do():
 
 def generated_pairs(count, steps, seed):
     rows = generate_problems(count, steps, seed)
-    problems = [problem_from_row(row, "e", n, "rows", n) for n, row in enumerate(rows)]
+    problems = [problem_from_row(row, f"rows-{n}") for n, row in enumerate(rows)]
     return gold_vs_corrupted(problems, seed)
 
 

@@ -7,7 +7,10 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.reference.engine import ReferenceEngine
-from snakesteer.evaluation.checks.model_check import check_model, page
+from snakesteer.evaluation.answers import Answer
+from snakesteer.evaluation.checks.hints import PromptTokens
+from snakesteer.evaluation.checks.model_check import check_model, page, thinking_tokens
+from tests.chat_templates import DEEPSEEK_R1
 from tests.loaded_models import loaded_model
 from tests.tiny_models import NUM_LAYERS, tiny_tokenizer
 
@@ -21,8 +24,9 @@ def problems(count: int = 3) -> list[Problem]:
     ]
 
 
-def checked(**prompt):
+def checked(template=None, **prompt):
     loaded = dataclasses.replace(loaded_model("llama"), tokenizer=tiny_tokenizer(add_bos=True))
+    loaded.tokenizer.chat_template = template
     prompter = Prompter(PromptConfig(shots=0, **prompt), (), loaded.tokenizer)
     engine = ReferenceEngine(loaded, Decoding(), 2)
     generation = GenerationConfig(max_new_tokens=NEW_TOKENS)
@@ -59,3 +63,24 @@ def test_the_page_holds_it_all():
     assert "HINT     The prompt does not begin with <s>" in text
     assert "tokens/s" in text
     assert "Nothing looks wrong" not in text
+
+
+def test_how_long_the_model_thinks():
+    assert {a["thinking_tokens"] for a in checked()["answers"]} == {None}
+    record = checked(DEEPSEEK_R1, chat=True)  # its prompt opens a think block, random words go on
+    assert [a["thinking_tokens"] for a in record["answers"]] == [
+        a["new_tokens"] for a in record["answers"]
+    ]
+    text = page(record | {"name": "tiny", "dtype": "float32", "device": "cpu", "engine": "x"})
+    first = record["answers"][0]["new_tokens"]
+    assert f"after {first} tokens, {first} of them thinking" in text
+    assert "HINT     The chat template has the model think before it answers" in text
+    assert "HINT     3 of 3 answers are still thinking" in text
+
+
+def test_the_tokens_of_a_closed_think_block():
+    tokenizer = tiny_tokenizer()
+    prompt = PromptTokens("Q", (), PromptConfig(), tokenizer, frozenset())
+    thoughts = "<think>1+1 is 2.</think>"
+    answer = Answer("a", True, True, True, "2", thoughts + "\n2", "eos", 9, 99)
+    assert thinking_tokens(prompt, answer) == len(tokenizer.encode(thoughts))

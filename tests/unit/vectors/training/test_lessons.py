@@ -16,6 +16,7 @@ from snakesteer.vectors.training.lessons import (
     preference_lessons,
     split_lessons,
 )
+from tests.chat_templates import QWEN_3
 from tests.tiny_models import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -44,6 +45,19 @@ def test_gold_solutions_are_learned_with_their_end():
     prompt = TOKENIZER.decode(list(example.token_ids[: example.prompt_tokens]))
     assert prompt == PROMPTER.text("2+1?")
     assert learned(example) == " #### 3\n\nQuestion:"
+
+
+def test_gold_solutions_of_a_thinking_model_are_learned_without_the_think_block():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = QWEN_3
+    chat = Prompter(PromptConfig(shots=1, chat=True), (SHOT,), tokenizer)
+    [example] = gold_lessons(chat, PROBLEMS[2:3])[0].examples
+    prompt = TOKENIZER.decode(list(example.token_ids[: example.prompt_tokens]))
+    assert prompt == chat.text("2+1?") + "<think>\n\n</think>\n\n"
+    assert learned(example) == "#### 3<|im_end|>"
+    own = rows(p2=["+<think>\nHm.\n</think>\n\n3"])
+    [example] = own_lessons(chat, PROBLEMS, own)[0].examples
+    assert learned(example) == "<think>\nHm.\n</think>\n\n3<|im_end|>"
 
 
 def test_own_right_solutions_count_once_and_a_problem_weighs_one():

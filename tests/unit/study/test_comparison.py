@@ -8,7 +8,8 @@ import pytest
 from snakesteer.errors import UserError
 from snakesteer.records.files import write_json
 from snakesteer.records.ledger import append_reads
-from snakesteer.report.runs import RunRow, as_markdown, judged, table_of_runs, write_csv
+from snakesteer.study.comparison import as_markdown, table_of_runs, write_csv
+from snakesteer.study.rows import RunRow, judged
 from tests.unit.records.test_ledger import read
 
 
@@ -88,30 +89,32 @@ def row(p, difference=0.1, equivalence=1.0):
     """A row with p-values."""
     interval = (difference - 0.05, difference + 0.05)
     numbers = dict.fromkeys(RunRow.__dataclass_fields__, 0)
-    given = {"n": 50, "difference": difference, "low": interval[0], "high": interval[1]}
+    given = {"n": 50, "difference": difference, "low": interval[0], "high": interval[1]} | {
+        "confidence": 0.95
+    }
     return replace(RunRow(**numbers), **given, p_value=p, equivalence_p=equivalence)
 
 
 def test_holm_by_hand():
     # 3 tests: 0.01·3, 0.02·2, 0.04·1, and none below the one before it.
-    found = judged([row(0.04), row(0.01), row(0.02, -0.1)], 0.95, 3)
+    found = judged([row(0.04), row(0.01), row(0.02, -0.1)], 3)
     assert [each.p_holm for each in found] == pytest.approx([0.04, 0.03, 0.04])
     assert [each.verdict for each in found] == ["helps", "helps", "hurts"]
     # One alone would be called a help; of five it is not.
-    assert judged([row(0.03)], 0.95, 1)[0].verdict == "helps"
-    assert {each.verdict for each in judged([row(0.03)] * 5, 0.95, 5)} == {"inconclusive"}
+    assert judged([row(0.03)], 1)[0].verdict == "helps"
+    assert {each.verdict for each in judged([row(0.03)] * 5, 5)} == {"inconclusive"}
 
 
 def test_equivalence_is_a_test_of_each_run():
     rows = [row(0.8, 0.0, equivalence) for equivalence in (0.04, 0.06)]
-    assert [each.verdict for each in judged(rows, 0.95, 2)] == ["equivalent", "inconclusive"]
+    assert [each.verdict for each in judged(rows, 2)] == ["equivalent", "inconclusive"]
     # An effect within the margin is still an effect.
-    assert judged([row(0.01, 0.1, 0.01)], 0.95, 1)[0].verdict == "helps"
+    assert judged([row(0.01, 0.1, 0.01)], 1)[0].verdict == "helps"
 
 
 def test_what_was_tested_elsewhere_counts_too():
     # 4 comparisons, of which two are here: 0.01·4 and 0.02·3, not 0.01·2 and 0.02·1.
-    found = judged([row(0.02), row(0.01)], 0.95, 4)
+    found = judged([row(0.02), row(0.01)], 4)
     assert [each.p_holm for each in found] == [pytest.approx(0.06), pytest.approx(0.04)]
     assert [each.verdict for each in found] == ["inconclusive", "helps"]
 

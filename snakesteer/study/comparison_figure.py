@@ -8,11 +8,8 @@ import altair as alt
 
 from snakesteer.report.figures.figure import padded
 from snakesteer.report.figures.forest import Estimate, forest
-from snakesteer.report.figures.style import BLUE, CONFIG, GREEN, MUTED, VERMILION, WIDTH
-from snakesteer.report.runs import RunRow
-
-# `as_markdown` names them.
-VERDICT_COLOURS = {"helps": BLUE, "hurts": VERMILION, "equivalent": GREEN}
+from snakesteer.report.figures.style import CONFIG, MUTED, VERDICT_COLOURS, WIDTH
+from snakesteer.study.rows import RunRow
 
 
 def run_table_spec(rows: Sequence[RunRow], confidence: float) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Many runs in one graph, and what they say together."""

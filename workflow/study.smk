@@ -1,0 +1,165 @@
+"""A study: many runs in one graph, and what they say together.
+
+Inputs: the table of runs (config key `runs`), or replicates of the one config (`replicates`).
+Outputs: runs/{run}/, with the results of each; shared/, with what several have in common; runs.csv,
+report.html and figures/ of the study.
+Steps: plan all runs; take in the rules of each as a module, without those whose files another run
+makes; put the finished runs side by side and pool what are replicates of one another.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import snakemake.workflow
+
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
+from snakesteer.errors import UserError
+from snakesteer.records import code_files
+from snakesteer.records.files import check_writable
+from snakesteer.study.finish import final_words
+from snakesteer.study.plan import plan_study
+
+try:
+    STUDY = plan_study(config)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+
+def of_all_runs(said):
+    """What is said of a rule by name, said of the same rule in every run."""
+    return {
+        f"{run.rules}{rule}": value
+        for run in STUDY.runs
+        for rule, value in said.items()
+    }
+
+
+def parsed_once(parse):
+    """Snakemake's parser, which looks at a file once."""
+    known = {}
+
+    def parsed(path, workflow, linemap, rulecount=0):
+        key = str(path)
+        if key not in known:
+            lines = {}
+            known[key] = (*parse(path, workflow, lines), lines)
+        code, rules, lines = known[key]
+        linemap.update(lines)
+        return code, rulecount + rules
+
+    return parsed
+
+
+# What a profile says of a rule is said of each run's: its name with the run's in front.
+for said in (
+    workflow.resource_settings._parsed_overwrite_resources,
+    workflow.resource_settings._parsed_overwrite_threads,
+):
+    said.update(of_all_runs(said))
+workflow.group_settings.overwrite_groups = of_all_runs(
+    workflow.group_settings.overwrite_groups
+)
+
+# Snakemake parses a file anew in every module: most of the time that a hundred runs take to plan.
+snakemake.workflow.parse = parsed_once(snakemake.workflow.parse)
+
+for place, RUN in enumerate(STUDY.runs):
+    NAME = RUN.rules
+    earlier = {*workflow._rules}
+
+    module:
+        name: NAME
+        pathvars:
+            RUN.folders,
+        snakefile:
+            "run.smk"
+        config:
+            RUN.values
+
+    workflow.userule(["*"], NAME, RUN.without, f"{NAME}*")(lambda: None)
+    # Runs are finished in their order, not all of them at the end.
+    for rule_ in workflow.rules:
+        if rule_.name not in earlier:
+            rule_.priority = len(STUDY.runs) - place
+
+
+for rules_ in STUDY.takes_turns.values():
+    workflow.ruleorder(*rules_)
+
+
+pathvars:
+    results=STUDY.results,
+
+
+WANTED = ["<results>/runs.csv", "<results>/report.html"]
+
+
+# What the summary is told of each run.
+RUNS = [
+    {
+        "name": run.name,
+        "group": run.group,
+        "results": run.results,
+        "table": run.told,
+        "shared": [*run.folders.values()],
+    }
+    for run in STUDY.runs
+]
+
+
+rule study_summary:
+    input:
+        runs=expand(
+            "{results}/{file}",
+            results=[run.results for run in STUDY.runs],
+            file=[
+                "test_final.json",
+                "provenance.json",
+                "controls.json",
+                "report.html",
+            ],
+        ),
+        code=[
+            local(code_files.from_here(path))
+            for path in code_files.imported_files(
+                workflow.source_path("scripts/study_summary.py")
+            )
+        ],
+    output:
+        table="<results>/runs.csv",
+        report=report(
+            "<results>/report.html",
+            caption="report/study.rst",
+            category="Study",
+            labels={"shows": "all runs"},
+        ),
+        effects="<results>/figures/effects.svg",
+        png="<results>/figures/effects.png",
+    log:
+        "<results>/logs/study_summary.log",
+    localrule: True
+    conda:
+        "../envs/snakesteer.yaml"
+    params:
+        runs=json.dumps(RUNS),
+    script:
+        "scripts/study_summary.py"
+
+
+onstart:
+    try:
+        check_writable(STUDY.results)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+onsuccess:
+    print(final_words(RUNS, STUDY.results))
+
+
+# Runs that were finished beside those that failed are told of, too.
+onerror:
+    print(final_words(RUNS, STUDY.results, rewrite=True))
