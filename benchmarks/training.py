@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from benchmarks import common
-from snakesteer.config import Scope
 from snakesteer.config.training import TrainingConfig
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.slots.engine import SlotsEngine
+from snakesteer.steering.positions import Positions
 from snakesteer.vectors.training.learner import Learner, new_learner
 from snakesteer.vectors.training.lessons import Example
 from snakesteer.vectors.training.loop import mean_residual_norms, steering_at
@@ -49,7 +49,7 @@ def main() -> None:
     count = options.problems * options.steps
     prompts = common.make_prompts(loaded, count, 0, options.prompt_tokens)
     layers = range(len(loaded.blocks))
-    scope: Scope = options.scope
+    positions = Positions(options.scope)
     config = TrainingConfig(
         objective="reinforce",
         epochs=1,
@@ -61,14 +61,14 @@ def main() -> None:
     )
     engine = SlotsEngine(loaded, Decoding(temperature=1.0), options.slots)
     read = [Example((*prompt, 0), len(prompt)) for prompt in prompts]
-    reader = BatchReader(loaded, read, steering_at(layers, None, scope, None))
+    reader = BatchReader(loaded, read, steering_at(layers, None, positions))
     norms = mean_residual_norms(reader, [[number] for number in range(count)])
     drawing: list[tuple[float, int]] = []  # seconds and tokens of a step
 
     def draw(names: Sequence[str], vectors: Tensor, seed: int) -> list[Rollout]:
         # Zero vectors would be no steering at all, which is cheaper than what is measured.
         moved = vectors + 1e-3 * vectors.new_ones(vectors.shape)
-        steering = steering_at(layers, moved, scope, None)
+        steering = steering_at(layers, moved, positions)
         asked = [(int(name), sample) for name in names for sample in range(options.samples)]
         requests = [
             Request(prompts[number], options.new_tokens, steering, seed + i)
@@ -92,7 +92,7 @@ def main() -> None:
         learner = new_learner(loaded, norms, config)
         names = [str(number) for number in range(count)]
         started = time.perf_counter()
-        reinforce(loaded, learner, names, [], draw, layers, config, scope)
+        reinforce(loaded, learner, names, [], draw, layers, config, positions)
         common.synchronize(loaded.device)
         return learner, time.perf_counter() - started
 

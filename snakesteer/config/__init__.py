@@ -24,6 +24,7 @@ from snakesteer.config.model import (
     Dtype,
     ModelConfig,
 )
+from snakesteer.config.off_target import OffTargetConfig
 from snakesteer.config.pairs import PairKind, PairsConfig, ReadPosition
 from snakesteer.config.runs import ReplicatesConfig
 from snakesteer.config.search import SearchConfig
@@ -60,6 +61,7 @@ __all__ = [
     "Method",
     "ModelConfig",
     "Objective",
+    "OffTargetConfig",
     "Operator",
     "PairKind",
     "PairsConfig",
@@ -102,6 +104,7 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     sensitivity: SensitivityConfig = SensitivityConfig()
+    off_target: OffTargetConfig = OffTargetConfig()
 
     @field_validator("results")
     @classmethod
@@ -155,6 +158,14 @@ class Config(Section):
                     "right and wrong ones as examples. Take another pairs.kind, or leave dac_heads "
                     "out"
                 )
+        window, tokens = self.steering.generated_window, self.generation.max_new_tokens
+        if self.steering.scope == "generated_window" and window and window[0] >= tokens - 1:
+            raise ValueError(
+                f"steering.generated_window begins at generated token {window[0]}, but "
+                f"generation.max_new_tokens is {tokens}, and the last token is not read back: no "
+                "answer would be steered. Let the window begin earlier, or raise "
+                "generation.max_new_tokens"
+            )
         if self.evaluation.samples > 1 and not self.generation.do_sample:
             raise ValueError(
                 f"evaluation.samples is {self.evaluation.samples}, but generation.do_sample is "

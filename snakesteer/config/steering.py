@@ -40,8 +40,16 @@ def _one_of(names: Iterable[str]) -> Any:
 
 Direction = Annotated[str, AfterValidator(_known_direction), _one_of(DIRECTION_NAMES)]
 Method = Annotated[str, AfterValidator(_known_method), _one_of(catalogue.METHODS)]
-Operator = Literal["add", "clamp", "norm_preserving", "angular"]
-Scope = Literal["from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k"]
+Operator = Literal["add", "clamp", "norm_preserving", "angular", "ablate"]
+Scope = Literal[
+    "from_last_prompt_token",
+    "all",
+    "generated_only",
+    "last_prompt_token",
+    "first_k",
+    "generated_window",
+    "outside_generated_window",
+]
 Schedule = Literal["dynamic", "fixed", "start", "diminishing"]
 After = Literal["zero", "hold", "mean"]
 Kl = Literal["true_kl", "per_token"]
@@ -96,7 +104,8 @@ class SteeringConfig(Section):
         min_length=1,
         description="What CAA does with α·v: `add` it, `clamp` the component along v to it, "
         "`norm_preserving`: add it and keep the length, `angular`: turn towards v by the dose in "
-        "radians. DAC always adds.",
+        "radians, `ablate`: remove the component along v, of which `strength` is then the share in "
+        "either unit (all of it at 1). DAC always adds.",
     )
     actadd_prompts: tuple[str, str] | None = Field(
         None,
@@ -108,6 +117,12 @@ class SteeringConfig(Section):
     )
     first_k: int | None = Field(
         None, ge=1, description="Number of steered positions, for scope `first_k` only."
+    )
+    generated_window: tuple[int, int] | None = Field(
+        None,
+        description="Generated tokens [a, b], for two scopes: `generated_window` steers those from "
+        "a to b − 1, counted from 0, where they are read back, and `outside_generated_window` all "
+        "others. For these only.",
     )
     unit: Literal["alpha", "dose"] = Field(
         "dose",
@@ -183,6 +198,22 @@ class SteeringConfig(Section):
                 f"steering.scope is {self.scope!r} and steering.first_k is {self.first_k}: "
                 "first_k goes with scope 'first_k', and only with it. Set both or neither"
             )
+        windowed = self.scope in ("generated_window", "outside_generated_window")
+        if windowed != (self.generated_window is not None):
+            raise ValueError(
+                f"steering.scope is {self.scope!r} and steering.generated_window is "
+                f"{self.generated_window}: generated_window goes with the scopes "
+                "'generated_window' and 'outside_generated_window', and only with them. Set both "
+                "or neither"
+            )
+        if self.generated_window is not None:
+            first, end = self.generated_window
+            if not 0 <= first < end:
+                raise ValueError(
+                    f"steering.generated_window is [{first}, {end}] and holds no token: tokens "
+                    "count from 0, and the second number is the first token behind the window. "
+                    "Write it as [a, b] with 0 <= a < b"
+                )
         if (IMPORTED in self.directions) != (self.vector_file is not None):
             raise ValueError(
                 f"steering.directions is {self.directions} and steering.vector_file is "

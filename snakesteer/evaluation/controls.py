@@ -3,11 +3,14 @@
 Random directions, vectors of shuffled labels and −v are added where and as strongly as the chosen
 vector; an instruction in the prompt shows what words alone do. None of them should help if it is
 the direction that helps. `snakesteer.evaluation.control_tests` compares them.
+
+Ablation is the same for v and −v, whose component is one and the same. The opposite of removing it
+is to strengthen it, so that −α takes the place of −v.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ from snakesteer.evaluation.ledger import Ledger
 from snakesteer.evaluation.paired import Samples
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.prompt_start import PromptStartSteering
-from snakesteer.steering.residual import VectorChange
+from snakesteer.steering.residual import ResidualSteering, VectorChange
 from snakesteer.vectors.activations import Activations, read_activations
 
 logger = logging.getLogger(__name__)
@@ -93,12 +96,21 @@ def make_controls(
             )
             for number in range(1, evaluation.shuffled_controls + 1)
         ]
-    opposite = steering.with_vectors(lambda vector, layer: -vector)
     return [
         *controls,
-        Control("negative", "the opposite direction", "negative", opposite),
+        _opposite(steering),
         Control("prompt", f"no steering, told: {instruction}", "prompt", None, instruction),
     ]
+
+
+def _opposite(steering: Steering) -> Control:
+    """−v; for ablation −α."""
+    if isinstance(steering, ResidualSteering) and steering.operator == "ablate":
+        more = tuple(replace(place, alpha=-place.alpha) for place in steering.more)
+        grown = replace(steering, alpha=-steering.alpha, more=more)
+        return Control("negative", "the opposite strength", "negative", grown)
+    turned = steering.with_vectors(lambda vector, layer: -vector)
+    return Control("negative", "the opposite direction", "negative", turned)
 
 
 def random_like(seed: int, number: int) -> VectorChange:

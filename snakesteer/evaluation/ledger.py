@@ -103,9 +103,11 @@ class Ledger:
             return f"{self.name}: no steering"
         layers = params.get("band_layers", [params["layer_id"]])
         place = f"layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}"
+        first, end = params.get("generated_window", (0, 0))
+        window = f" {first} to {end - 1}" if end else ""
         return (
             f"{self.name}: {params['steering_method']}, direction {params['steering_direction']}, "
-            f"{place}, α = {params['steering_alpha']:.3g}, scope {params['scope']}"
+            f"{place}, α = {params['steering_alpha']:.3g}, scope {params['scope']}{window}"
         )
 
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from snakesteer.config import GenerationConfig, Scope
+from snakesteer.config import GenerationConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine, Generation, Request
 from snakesteer.evaluation.answers import grade_generation
 from snakesteer.evaluation.chat_marks import chat_marks
 from snakesteer.evaluation.solutions import drawn
+from snakesteer.steering.positions import Positions
 from snakesteer.vectors.training.lessons import Example
 from snakesteer.vectors.training.loop import steering_at
 from snakesteer.vectors.training.reinforce import Draw, Rollout
@@ -23,8 +24,7 @@ def drawing(
     generation: GenerationConfig,
     samples: int,
     layers: Sequence[int],
-    scope: Scope,
-    first_k: int | None,
+    positions: Positions,
 ) -> Draw:
     """A function that answers problems under the current vectors.
 
@@ -37,14 +37,13 @@ def drawing(
         generation: Limit on an answer.
         samples: Answers per problem.
         layers: 0-based blocks that the vectors belong to.
-        scope: Which positions are steered.
-        first_k: For scope ``first_k``.
+        positions: Which are steered.
     """
     chat = chat_marks(prompter.tokenizer, prompter.text("A"))
     by_id = {problem.id: problem for problem in problems}
 
     def draw(names: Sequence[str], vectors: Tensor, seed: int) -> list[Rollout]:
-        steering = steering_at(layers, vectors, scope, first_k) if bool(vectors.any()) else None
+        steering = steering_at(layers, vectors, positions) if bool(vectors.any()) else None
         seeded = generation.model_copy(update={"seed": seed})
         asked = [by_id[name] for name in names]
         found = []

@@ -20,6 +20,7 @@ from snakesteer.models import loading
 from snakesteer.models.gguf import with_copy
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json
+from snakesteer.steering.positions import Positions
 from snakesteer.steering.residual import ResidualSteering
 from snakesteer.steering.vector import Vector, read_vector
 from snakesteer.vectors.training.lessons import Example, Lesson, split_lessons
@@ -148,5 +149,6 @@ def train_vector(
     config = load_config({"training": training}).training
     learned, kept = split_lessons(lessons, config.held_out, config.seed)
     loss = likelihood([*learned, *kept])
-    learner = train(loaded, learned, kept, loss, [layer], config, scope, progress=True)
+    at = Positions(scope)
+    learner = train(loaded, learned, kept, loss, [layer], config, at, progress=True)
     return trained_vectors(learner, [layer])[0]

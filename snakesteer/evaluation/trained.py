@@ -3,11 +3,11 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from snakesteer.config import GenerationConfig, Scope, TrainingConfig
+from snakesteer.config import GenerationConfig, TrainingConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
@@ -16,6 +16,7 @@ from snakesteer.evaluation.rollouts import drawing
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import sha256_text
 from snakesteer.steering.bands import mean_dose
+from snakesteer.steering.positions import Positions
 from snakesteer.steering.vector import Vector
 from snakesteer.vectors.training.learner import Learner, new_learner
 from snakesteer.vectors.training.lessons import (
@@ -50,8 +51,7 @@ class Task:
         problems: Of the train split, few-shot examples left out.
         solutions: The model's own samples of these, for `own_correct` and `preference`.
         layers: 0-based blocks that are steered together.
-        scope: Which positions are steered.
-        first_k: For scope ``first_k``.
+        positions: Which are steered.
     """
 
     loaded: LoadedModel
@@ -59,8 +59,7 @@ class Task:
     problems: Sequence[Problem]
     solutions: Sequence[Mapping[str, Any]]
     layers: Sequence[int]
-    scope: Scope
-    first_k: int | None
+    positions: Positions
 
 
 def lessons_of(task: Task, config: TrainingConfig) -> list[Lesson]:
@@ -98,7 +97,7 @@ def train_vectors(
     lessons = lessons_of(task, config)
     data = lessons_sha256(lessons)
     belongs_to = sha256_text(
-        json.dumps([config.model_dump(), [*task.layers], task.scope, task.first_k, data, source])
+        json.dumps([config.model_dump(), [*task.layers], asdict(task.positions), data, source])
     )
     run = _reinforced if config.objective == "reinforce" else _taught
     learner = run(task, config, lessons, generation, sampler, Path(checkpoint), belongs_to)
@@ -119,8 +118,7 @@ def train_vectors(
         "held_out": chosen.held_out if chosen else None,
         "data_sha256": data,
         "trained_layers": [*task.layers],
-        "scope": task.scope,
-        "first_k": task.first_k,
+        **asdict(task.positions),
     }
     dose = mean_dose(vectors)
     logger.info("%s: epoch %d is taken, dose %.4f", config.objective, learner.best_epoch, dose)
@@ -156,8 +154,7 @@ def _taught(
         loss,
         task.layers,
         config,
-        task.scope,
-        task.first_k,
+        task.positions,
         checkpoint,
         belongs_to,
         progress=True,
@@ -175,7 +172,7 @@ def _reinforced(
 ) -> Learner:
     learned, kept = split_lessons(lessons, config.held_out, config.seed)
     examples = [lesson.examples[0] for lesson in learned]
-    steering = steering_at(task.layers, None, task.scope, task.first_k)
+    steering = steering_at(task.layers, None, task.positions)
     reader = BatchReader(task.loaded, examples, steering)
     norms = mean_residual_norms(reader, [[number] for number in range(len(examples))])
     draw = drawing(
@@ -185,8 +182,7 @@ def _reinforced(
         generation,
         config.samples,
         task.layers,
-        task.scope,
-        task.first_k,
+        task.positions,
     )
     return reinforce(
         task.loaded,
@@ -196,8 +192,7 @@ def _reinforced(
         draw,
         task.layers,
         config,
-        task.scope,
-        task.first_k,
+        task.positions,
         checkpoint,
         belongs_to,
         progress=True,

@@ -21,11 +21,8 @@ from snakesteer.records.tensors import read_tensors
 from snakesteer.search.database import read_db
 from snakesteer.vectors.training.steps import TrainingStep, read_steps
 
-# Controls by kind; those that are drawn keep their own labels.
-CONTROLS = {
-    "negative": "Opposite direction",
-    "prompt": "Prompt only",
-}
+# Controls by kind; others keep their own labels.
+CONTROLS = {"prompt": "Prompt only"}
 
 # With fewer finished trials the importances of four or more parameters are noise.
 MIN_TRIALS_FOR_IMPORTANCE = 20
@@ -122,6 +119,7 @@ class Evidence:
         controls: controls.json.
         strengths: Rows of sensitivity.csv; None where the report does without.
         training: Steps of every training of vectors, by the name of what was trained.
+        off_target: off_target.json; None where the report does without.
     """
 
     test: Record
@@ -140,6 +138,7 @@ class Evidence:
     controls: Record
     strengths: Sequence[Record] | None = None
     training: Mapping[str, Sequence[TrainingStep]] = field(default_factory=dict)
+    off_target: Record | None = None
 
     @property
     def config(self) -> Record:
@@ -227,6 +226,7 @@ def read_evidence(
     controls: str | Path,
     sensitivity: str | Path | None = None,
     training: Sequence[str | Path] = (),
+    off_target: str | Path | None = None,
 ) -> Evidence:
     """Read the files of a run; the names are those of `Evidence`, ``db`` is the study.
 
@@ -256,6 +256,7 @@ def read_evidence(
         controls=read_json(controls),
         strengths=read_strengths(sensitivity) if sensitivity else None,
         training={Path(path).stem.replace("_", " "): read_steps(path) for path in training},
+        off_target=read_json(off_target) if off_target else None,
     )
 
 
@@ -327,7 +328,7 @@ def _read_csv(path: str | Path) -> list[dict[str, str]]:
 
 def _control(record: Record) -> Arm:
     return Arm(
-        label=CONTROLS.get(record["kind"], record["label"].capitalize()),
+        label=CONTROLS.get(record["kind"], record["label"].removeprefix("the ").capitalize()),
         kind=record["kind"],
         accuracy=record["accuracy"],
         accuracy_ci=_pair(record["accuracy_ci"]),

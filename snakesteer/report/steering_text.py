@@ -152,24 +152,30 @@ def strength_words(steering: RunConfig) -> str:
     """What the searched strength measures."""
     methods, in_alpha = steering["methods"], steering["unit"] == "alpha"
     operating = catalogue.users("steering.operators", methods)
-    angular = operating and "angular" in steering["operators"]
-    turning = operating if set(steering["operators"]) == {"angular"} else []
+    operators = set(steering["operators"]) if operating else set()
     heads = catalogue.of_kind("heads", methods)
-    lengths = set(methods) - {*heads, *turning}
+
+    def less(*others: str) -> set[str]:
+        """The methods, less those that do nothing else with a vector."""
+        return set(methods) - {*(operating if operators <= {*others} else ())}
+
+    lengths = less("angular", "ablate") - {*heads}
     words = []
-    if in_alpha:
+    if in_alpha and less("ablate"):
         words.append("a factor on the raw vector")
-    elif lengths:
+    elif lengths and not in_alpha:
         words.append("the length of what is added in units of the residual stream's mean norm")
     if not in_alpha and heads:
         words.append(
             "at attention heads, the length of what is added in units of the mean norm of a "
             "layer's head outputs"
         )
-    if angular:
+    if "angular" in operators:
         words.append(
             "for a turn, the length in units of the mean norm is the angle in radians"
             if in_alpha
             else "for a turn, the angle in radians"
         )
+    if "ablate" in operators:
+        words.append("for an ablation, the share of the component that is removed")
     return "; ".join(words)

@@ -116,6 +116,8 @@ def configuration(params: Mapping[str, Any]) -> str:
     strength = f"α = {params['steering_alpha']:.3g} (dose {params['steering_dose']:.3g})"
     if params.get("operator") == "angular":
         strength = f"angle {params['steering_dose']:.3g} radians"
+    if params.get("operator") == "ablate":
+        strength = f"{params['steering_alpha']:.3g} of the component removed"
     return f"{params['steering_method']}{operator} {where}, {strength}"
 
 

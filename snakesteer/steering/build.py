@@ -57,6 +57,7 @@ def _residual(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> R
         dac=_dac(candidate) if candidate.dynamic else None,
         operator=candidate.operator,
         more=tuple(more),
+        window=candidate.generated_window,
     )
 
 

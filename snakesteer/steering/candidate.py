@@ -33,6 +33,7 @@ PARAM_NAMES = (
     "band_alphas",
     "dac_kl",
     "heads_after",
+    "generated_window",
 )
 
 # What a trial keeps beside these: the number of layers that have its dose.
@@ -48,7 +49,8 @@ class Candidate:
         direction: Which vector; the method itself where it has vectors of its own.
         layer: 0-based block; where attention heads are steered, that of the probe.
         alpha: Strength as a factor on the raw vector.
-        dose: The same strength in mean residual norms.
+        dose: The same strength in mean residual norms. For operator ``ablate``, both are the share
+            of the component that is removed.
         scope: Positions that are steered, where the strength is constant in the residual stream.
         first_k: For scope ``first_k``.
         entropy_threshold: Dynamic strength in the residual stream.
@@ -62,6 +64,8 @@ class Candidate:
         schedule: How the strength goes on from token to token, for attention heads; ``dynamic`` in
             the residual stream, too.
         after: Attention heads only.
+        generated_window: For the scopes that have one: the first generated token, and the first one
+            behind the last.
     """
 
     method: Method
@@ -81,6 +85,7 @@ class Candidate:
     kl: Kl = "true_kl"
     schedule: Schedule | None = None
     after: After | None = None
+    generated_window: tuple[int, int] | None = None
 
     @property
     def kind(self) -> Kind:
@@ -112,6 +117,7 @@ class Candidate:
             list(self.band_alphas) or None,
             None if self.kl == "true_kl" else self.kl,
             self.after,
+            None if self.generated_window is None else list(self.generated_window),
         )
         named = zip(PARAM_NAMES, values, strict=True)
         return {name: value for name, value in named if value is not None}
@@ -126,7 +132,7 @@ class Candidate:
 
 def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
     """The inverse of `Candidate.params`."""
-    scope = params["scope"]
+    scope, window = params["scope"], params.get("generated_window")
     return Candidate(
         method=params["steering_method"],
         direction=params["steering_direction"],
@@ -145,4 +151,5 @@ def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
         kl=params.get("dac_kl", "true_kl"),
         schedule=scope if scope in get_args(Schedule) else None,
         after=params.get("heads_after"),
+        generated_window=None if window is None else tuple(window),
     )

@@ -15,7 +15,8 @@ from torch import Tensor
 from snakesteer.config import After, Schedule
 from snakesteer.config.catalogue import Kind
 from snakesteer.steering.dac import Dac
-from snakesteer.steering.residual import FOREVER, Sites, VectorChange
+from snakesteer.steering.positions import FOREVER, Steps
+from snakesteer.steering.residual import Sites, VectorChange
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,7 @@ class HeadSteering:
 
     kind: ClassVar[Kind] = "heads"
     sites: ClassVar[Sites] = "heads"
+    spared_steps: ClassVar[Steps] = (0, 0)  # none of the steered ones is left out
 
     def __post_init__(self) -> None:
         if (self.schedule == "dynamic") != (self.dac is not None):
@@ -80,7 +82,7 @@ class HeadSteering:
         return replace(self, delta=torch.stack(layers, dim=1))  # [steps, layers, width]
 
     @property
-    def steered_steps(self) -> tuple[int, int]:
+    def steered_steps(self) -> Steps:
         """First steered step (0 is the last prompt token), and the first behind the last one."""
         match self.schedule:
             case "fixed" | "dynamic":

@@ -81,11 +81,27 @@ def angular(hidden: Tensor, vector: Tensor, alpha: Tensor) -> Tensor:
     return torch.where(sine > _PARALLEL, turned, h).to(hidden.dtype)
 
 
+def ablate(hidden: Tensor, vector: Tensor, alpha: Tensor) -> Tensor:
+    """Directional ablation: h − α·⟨h, d⟩·d. α is the share that goes of the component along v.
+
+    At 1 nothing is left along v, at 2 h is mirrored, and below 0 the component grows. Neither the
+    length of v nor its sign matters.
+
+    Arditi et al. 2024, "Refusal in Language Models Is Mediated by a Single Direction"
+    (arXiv 2406.11717), with α = 1, at all positions, and wherever something is written to the
+    residual stream.
+    """
+    h = hidden.float()
+    d = vector / _positive(_length(vector))
+    return (h - alpha[..., None] * _dot(h, d) * d).to(hidden.dtype)
+
+
 _FUNCTIONS: dict[Operator, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "add": add,
     "clamp": clamp,
     "norm_preserving": norm_preserving,
     "angular": angular,
+    "ablate": ablate,
 }
 
 

@@ -1,12 +1,7 @@
 """Steering of the residual stream: a vector changes a block's output at some positions of one row.
 
 The change is an addition, or another one of `snakesteer.steering.operators`; a band of layers is
-steered by one vector each.
-
-Positions are named by what they predict. With a prompt of P tokens, position P−1 (the last prompt
-token) yields the first generated token; position P−1+i, which holds generated token i−1, yields
-generated token i. ``i`` is called the step: step 0 is the last prompt token, in the prefill; every
-decode pass is one further step.
+steered by one vector each. What a step is, says `snakesteer.steering.positions`.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +14,7 @@ from torch import Tensor
 from snakesteer.config import Operator, Scope
 from snakesteer.config.catalogue import Kind
 from snakesteer.steering.dac import Dac
-
-FOREVER = 2**62  # a step that no text reaches
+from snakesteer.steering.positions import Positions, Steps
 
 # Whose output is changed: the blocks', or the attention heads' before their projection.
 Sites = Literal["blocks", "heads"]
@@ -35,7 +29,8 @@ class Place:
     Attributes:
         layer: 0-based block whose output is changed.
         vector: ``[hidden]`` float32, the raw direction.
-        alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``.
+        alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``, the
+            share of the component that is removed for ``ablate``.
     """
 
     layer: int
@@ -50,13 +45,15 @@ class ResidualSteering:
     Attributes:
         layer: 0-based block whose output is changed.
         vector: ``[hidden]`` float32, the raw direction.
-        alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``.
+        alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``, the
+            share of the component that is removed for ``ablate``.
         scope: Which positions are steered (ignored with `dac`, whose scope is its own).
         first_k: Number of steered positions for scope ``first_k``.
         dac: Dynamic strength; the added vector is then ``alpha · α_t · vector`` at every step t. In
             the probe stream, further layers keep their proportion to the first.
         operator: What the vector does, see `snakesteer.steering.operators`; DAC adds.
         more: Further layers, steered at the same positions.
+        window: Of generated tokens, for the scopes that have one; see `Positions`.
     """
 
     layer: int
@@ -67,6 +64,7 @@ class ResidualSteering:
     dac: Dac | None = None
     operator: Operator = "add"
     more: tuple[Place, ...] = ()
+    window: tuple[int, int] | None = None
 
     kind: ClassVar[Kind] = "residual"
     sites: ClassVar[Sites] = "blocks"
@@ -95,7 +93,7 @@ class ResidualSteering:
     def key(self) -> tuple[object, ...]:
         """Equal for rows that are steered alike."""
         places = tuple((place.layer, place.alpha, id(place.vector)) for place in self.places)
-        return places, self.operator, self.scope, self.first_k, self.dac
+        return places, self.operator, self.positions, self.dac
 
     @property
     def off(self) -> "ResidualSteering":
@@ -112,6 +110,7 @@ class ResidualSteering:
             first_k=None,
             dac=None,
             more=more,
+            window=None,
         )
 
     def with_vectors(self, change: VectorChange) -> "ResidualSteering":
@@ -124,30 +123,30 @@ class ResidualSteering:
         return self.alpha * self.vector.float()
 
     @property
-    def steered_steps(self) -> tuple[int, int]:
-        """First steered step (0 is the last prompt token), and the first behind the last one."""
+    def positions(self) -> Positions:
+        """Those that are steered; with `dac`, all from the last prompt token on."""
         if self.dac is not None:
-            return 0, FOREVER
-        match self.scope:
-            case "all" | "from_last_prompt_token":
-                return 0, FOREVER
-            case "generated_only":
-                return 1, FOREVER
-            case "last_prompt_token":
-                return 0, 1
-            case "first_k":
-                assert self.first_k is not None
-                return 0, self.first_k
+            return Positions()
+        return Positions(self.scope, self.first_k, self.window)
+
+    @property
+    def steered_steps(self) -> Steps:
+        """See `Positions.steered_steps`."""
+        return self.positions.steered_steps
+
+    @property
+    def spared_steps(self) -> Steps:
+        """See `Positions.spared_steps`."""
+        return self.positions.spared_steps
 
     def steers_step(self, step: int) -> bool:
         """Whether the position of this step is steered."""
-        first, end = self.steered_steps
-        return first <= step < end
+        return self.positions.steers_step(step)
 
     @property
     def steers_prompt(self) -> bool:
         """Whether prompt positions before the last one are steered."""
-        return self.scope == "all"
+        return self.positions.steers_prompt
 
 
 def stacked_places(

@@ -52,15 +52,18 @@ def trained_starts(
     Returns:
         Nothing where no vectors are trained, or no method adds them at constant strength.
     """
+    adding = [operator for operator in config.operators if operator != "ablate"]
     steady = (
         name
         for name in config.methods
         if METHODS[name].kind == "residual" and not method(name).dynamic(config)
     )
     name = next(steady, None)
-    if name is None or TRAINED not in config.directions:
+    if name is None or TRAINED not in config.directions or not adding:
         return []
     choices = {key: values[0] for key, values in method(name).choices(config, layers).items()}
+    if "operator" in choices:
+        choices["operator"] = adding[0]
     points = []
     for layer in band_starts(layers, config.band):
         found = [vectors[TRAINED, one] for one in band_from(layers, config.band, layer)]

@@ -93,6 +93,7 @@ def stage_hashes(
             config.training,
             steering.scope,
             steering.first_k,
+            steering.generated_window,
             steering.band > 1,
         ),
         "unsteered": _hash(*reads, engine, config.search.chunk_size, planned),

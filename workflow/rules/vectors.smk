@@ -274,6 +274,7 @@ rule trained_vectors:
             ),
             scope=CONFIG.steering.scope,
             first_k=CONFIG.steering.first_k,
+            window=CONFIG.steering.generated_window,
         ),
         layers=lambda wildcards: LAYERS if TOGETHER else [int(wildcards.layer)],
     script:

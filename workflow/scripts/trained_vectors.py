@@ -10,6 +10,7 @@ from snakesteer.evaluation.trained import Task, train_vectors
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_jsonl, sha256_file
 from snakesteer.records.logs import script_log
+from snakesteer.steering.positions import Positions
 from snakesteer.steering.vector import write_vector
 from snakesteer.vectors.capture import source_of
 from snakesteer.vectors.training.steps import write_steps
@@ -21,9 +22,10 @@ with script_log(snakemake.log[0]):
     prompter, rest = open_prompter(params, given.train, loaded.tokenizer)
     layers = list(params.layers)
     solutions = read_jsonl(given.solutions) if given.solutions else []
+    positions = Positions(params.scope, params.first_k, params.window)
     source = source_of(given.info, loaded, prompter)
     vectors, learner, told = train_vectors(
-        Task(loaded, prompter, rest, solutions, layers, params.scope, params.first_k),
+        Task(loaded, prompter, rest, solutions, layers, positions),
         training,
         section(GenerationConfig, "generation", params),
         lambda: open_sampler(params, loaded, prompter, training.temperature),

@@ -138,7 +138,7 @@ class TensorChange:
     Attributes:
         operator: What the vector does.
         vector: ``[width]``.
-        factor: Strength, or the angle in radians.
+        factor: Strength, the angle in radians, or the share that is removed.
     """
 
     operator: Operator
@@ -160,6 +160,8 @@ class TensorChange:
                 aside = v - (h @ v) / (h @ h) * h
                 turned = math.sin(self.factor) * h.norm() / aside.norm() * aside
                 return math.cos(self.factor) * h + turned
+            case "ablate":
+                return h - self.factor * (h @ v) / (v @ v) * v
 
 
 def change_at(
@@ -190,17 +192,33 @@ def _residual_change(
     steering: ResidualSteering, stream: Stream, layer: int, step: int, dynamic: Sequence[float]
 ) -> TensorChange | None:
     place = next((place for place in steering.places if place.layer == layer), None)
-    in_prompt = step < 0
-    reached = steering.dac is None and steering.steers_prompt
-    if stream == "unsteered" or place is None or (in_prompt and not reached):
-        return None
-    if not (in_prompt or steering.steers_step(step)):
+    if stream == "unsteered" or place is None or not _in_scope(steering, step):
         return None
     strength = place.alpha
     if steering.dac is not None:
         own = place.alpha / steering.alpha if steering.alpha else 1.0
         strength = own * _dynamic(steering.dac, steering.alpha, stream, step, dynamic)
     return TensorChange(steering.operator, place.vector, strength)
+
+
+def _in_scope(steering: ResidualSteering, step: int) -> bool:
+    """Whether a position is steered: the last prompt token is at 0, generated token t at t + 1."""
+    token, (start, end) = step - 1, steering.window or (0, 0)
+    match "from_last_prompt_token" if steering.dac is not None else steering.scope:
+        case "all":
+            return True
+        case "from_last_prompt_token":
+            return step >= 0
+        case "generated_only":
+            return token >= 0
+        case "last_prompt_token":
+            return step == 0
+        case "first_k":
+            return 0 <= step < (steering.first_k or 0)
+        case "generated_window":
+            return token in range(start, end)
+        case "outside_generated_window":
+            return token >= 0 and token not in range(start, end)
 
 
 def _heads_change(

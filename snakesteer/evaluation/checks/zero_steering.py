@@ -33,7 +33,7 @@ from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey
 from snakesteer.steering.dac import dynamic_alpha
 from snakesteer.steering.kinds import Steering
-from snakesteer.steering.residual import Sites
+from snakesteer.steering.residual import ResidualSteering, Sites
 from snakesteer.steering.space import suggest
 from snakesteer.steering.vector import AnyVector
 
@@ -49,7 +49,9 @@ class GateCase:
     Attributes:
         name: For results.
         candidate: The configuration.
-        steering: What the engine needs. Where the strength is dynamic, every step is steered.
+        steering: What the engine needs. Where the strength is dynamic, every step is steered. A
+            window of generated tokens holds the second one alone, so that it begins and ends within
+            the few tokens of the gate's texts.
     """
 
     name: str
@@ -96,6 +98,8 @@ def gate_cases(
         if steering.dac is not None:
             always = replace(steering.dac, entropy_threshold=-1.0, ptop=1.0)
             steering = replace(steering, dac=always)
+        if isinstance(steering, ResidualSteering) and steering.window is not None:
+            steering = replace(steering, window=(1, 2))
         kinds.setdefault(name, GateCase(name, candidate, steering))
     return list(kinds.values())
 

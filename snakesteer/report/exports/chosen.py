@@ -21,6 +21,7 @@ STRENGTHS = {
     "clamp": "the component along the tensor is set to alpha times the tensor's length",
     "norm_preserving": "alpha times the tensor is added, and the old length restored",
     "angular": "turned towards the tensor by alpha radians",
+    "ablate": "of the component along the tensor, the share alpha is removed (1 is all of it)",
 }
 DYNAMIC = (
     "alpha times alpha_t times the tensor is added; alpha_t is what the parameters of "

@@ -18,7 +18,10 @@ from snakesteer.steering.candidate import Candidate
 
 def refusal(candidate: Candidate) -> str | None:
     """Why EasySteer cannot do what a configuration does; None where it can."""
-    return not_a_vector(candidate) or not_constant(candidate, ("add", "norm_preserving"))
+    reason = not_a_vector(candidate) or not_constant(candidate, ("add", "norm_preserving"))
+    if reason is None and candidate.scope == "outside_generated_window":
+        reason = f"the scope is {candidate.scope}, and the format has one window of tokens, not two"
+    return reason
 
 
 def write(folder: Path, chosen: Chosen) -> None:
@@ -54,3 +57,8 @@ def apply_spec(candidate: Candidate) -> dict[str, Any]:
             if candidate.first_k > 1:
                 spec["generation_window"] = [0, candidate.first_k - 1]
             return spec
+        case "generated_window":
+            assert candidate.generated_window is not None
+            return {"generation_window": [*candidate.generated_window]}
+        case "outside_generated_window":
+            raise ValueError("there are two windows outside of one")  # refused before

@@ -149,6 +149,7 @@ def _dose_notes(evidence: Evidence, found: Sequence[Point]) -> str:
         *([f"where the strength is dynamic, times its {alpha_t}"] if dynamic else []),
         *(["for a band at every layer"] if steering.band > 1 else []),
         *(["for `angular` an angle"] if "angular" in steering.operators else []),
+        *(["for `ablate` the removed share"] if "ablate" in steering.operators else []),
     ]
     return f" ({'; '.join(notes)})" if notes else ""
 

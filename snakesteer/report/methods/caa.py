@@ -10,19 +10,25 @@ SCOPE_WORDS = {
     "generated_only": "at generated tokens only",
     "last_prompt_token": "at the last prompt token only",
     "first_k": "at the first {first_k} positions from the last prompt token on",
+    "generated_window": "at the generated tokens {first} to {last}, counted from 0",
+    "outside_generated_window": "at generated tokens other than {first} to {last}, counted from 0",
 }
 OPERATOR_WORDS = {
     "add": "adding α times the vector",
     "clamp": "setting the component along the vector to α times its length",
     "norm_preserving": "adding α times the vector and restoring the length [@zou2023repe]",
     "angular": "turning it towards the vector by an angle, after [@vu2025angular]",
+    "ablate": "removing a share of the component along the vector [@arditi2024refusal]",
 }
 
 
 def sentence(config: RunConfig, blocks: str) -> str:
     """What was changed, where, and how."""
     steering = config["steering"]
-    scope = SCOPE_WORDS[steering["scope"]].format(first_k=steering["first_k"])
+    first, end = steering["generated_window"] or (0, 0)
+    scope = SCOPE_WORDS[steering["scope"]].format(
+        first_k=steering["first_k"], first=first, last=end - 1
+    )
     if steering["operators"] == ["add"]:
         return f"CAA [@rimsky2024caa] added α times the vector to the output of a block, {scope}."
     operators = "; or by ".join(OPERATOR_WORDS[name] for name in steering["operators"])

@@ -27,12 +27,14 @@ def suggest(trial: Trial, space: Space) -> Candidate:
     """Direction, layer, strength, and the operator where there are several."""
     config = space.config
     candidate = suggest_layered(trial, space, suggest_direction(trial, space), config.band)
-    return replace(
+    candidate = replace(
         candidate,
         scope=config.scope,
         first_k=config.first_k,
+        generated_window=config.generated_window,
         operator=_suggest_operator(trial, config),
     )
+    return _in_shares(candidate, config) if candidate.operator == "ablate" else candidate
 
 
 def choices(config: SteeringConfig, layers: Sequence[int]) -> dict[str, list[Any]]:
@@ -49,6 +51,13 @@ def spans(config: SteeringConfig) -> dict[str, Range]:
 def dynamic(config: SteeringConfig) -> bool:
     """No."""
     return False
+
+
+def _in_shares(candidate: Candidate, config: SteeringConfig) -> Candidate:
+    """The strength as the share that is removed, at all layers: it has no length to convert."""
+    share = candidate.alpha if config.unit == "alpha" else candidate.dose
+    alphas = (share,) * len(candidate.band_alphas)
+    return replace(candidate, alpha=share, dose=share, band_alphas=alphas)
 
 
 def _suggest_operator(trial: Trial, config: SteeringConfig) -> Operator:

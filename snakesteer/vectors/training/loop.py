@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from snakesteer.config import Scope, TrainingConfig
+from snakesteer.config import TrainingConfig
 from snakesteer.config.catalogue import TRAINED
 from snakesteer.models.loading import LoadedModel
+from snakesteer.steering.positions import DEFAULT_POSITIONS, Positions
 from snakesteer.steering.residual import Place, ResidualSteering
 from snakesteer.steering.vector import Array, Vector
 from snakesteer.vectors.capture import token_batches
@@ -44,8 +45,7 @@ def train(
     loss: Loss,
     layers: Sequence[int],
     config: TrainingConfig,
-    scope: Scope = "from_last_prompt_token",
-    first_k: int | None = None,
+    positions: Positions = DEFAULT_POSITIONS,
     checkpoint: str | Path | None = None,
     belongs_to: str = "",
     progress: bool = False,
@@ -59,8 +59,7 @@ def train(
         loss: Of lessons by their number among `learned` and, behind them, `held_out`.
         layers: 0-based blocks whose output is changed.
         config: How.
-        scope: Which positions are steered.
-        first_k: For scope ``first_k``.
+        positions: Which are steered.
         checkpoint: File that keeps the training through a kill.
         belongs_to: A hash of everything that the training depends on; see `resume_learner`.
         progress: Show a progress bar on the terminal.
@@ -70,7 +69,7 @@ def train(
     """
     lessons = [*learned, *held_out]
     examples = [example for lesson in lessons for example in lesson.examples]
-    reader = BatchReader(loaded, examples, steering_at(layers, None, scope, first_k))
+    reader = BatchReader(loaded, examples, steering_at(layers, None, positions))
     batches = _batches(reader, lessons, range(len(learned)), config)
     kept = _batches(reader, lessons, range(len(learned), len(lessons)), config)
     numbers = numbered(lessons)
@@ -178,20 +177,25 @@ def trained_vectors(learner: Learner, layers: Sequence[int]) -> list[Vector]:
 
 
 def steering_at(
-    layers: Sequence[int], vectors: Tensor | None, scope: Scope, first_k: int | None
+    layers: Sequence[int], vectors: Tensor | None, positions: Positions
 ) -> ResidualSteering:
     """Steering of several layers at α = 1.
 
     Args:
         layers: 0-based.
         vectors: ``[layers, hidden]``; None where they do not matter.
-        scope: Which positions are steered.
-        first_k: For scope ``first_k``.
+        positions: Which are steered.
     """
     rows = torch.zeros(len(layers), 0) if vectors is None else vectors.detach().float().cpu()
     first, *more = (Place(at, row.clone(), 1.0) for at, row in zip(layers, rows, strict=True))
     return ResidualSteering(
-        first.layer, first.vector, first.alpha, scope, first_k, more=tuple(more)
+        first.layer,
+        first.vector,
+        first.alpha,
+        positions.scope,
+        positions.first_k,
+        more=tuple(more),
+        window=positions.window,
     )
 
 

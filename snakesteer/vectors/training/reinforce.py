@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from snakesteer.config import Scope, TrainingConfig
+from snakesteer.config import TrainingConfig
 from snakesteer.models.loading import LoadedModel
+from snakesteer.steering.positions import DEFAULT_POSITIONS, Positions
 from snakesteer.steering.residual import ResidualSteering
 from snakesteer.vectors.capture import token_batches
 from snakesteer.vectors.training.gradients import repeatable
@@ -59,8 +60,7 @@ def reinforce(
     draw: Draw,
     layers: Sequence[int],
     config: TrainingConfig,
-    scope: Scope = "from_last_prompt_token",
-    first_k: int | None = None,
+    positions: Positions = DEFAULT_POSITIONS,
     checkpoint: str | Path | None = None,
     belongs_to: str = "",
     progress: bool = False,
@@ -75,8 +75,7 @@ def reinforce(
         draw: Answers problems under the current vectors.
         layers: 0-based blocks whose output is changed.
         config: How, and how answers are drawn.
-        scope: Which positions are steered.
-        first_k: For scope ``first_k``.
+        positions: Which are steered.
         checkpoint: File that keeps the training through a kill; written after every step.
         belongs_to: A hash of everything that the training depends on; see `resume_learner`.
         progress: Show a progress bar on the terminal.
@@ -93,7 +92,7 @@ def reinforce(
         order = random.Random(f"problems {config.seed} {epoch}").sample(learned, len(learned))
         asked = order[place * config.problems_per_step :][: config.problems_per_step]
         rollouts = draw(asked, learner.vectors.detach(), _seed(config, step))
-        steering = steering_at(layers, None, scope, first_k)
+        steering = steering_at(layers, None, positions)
         found = _learn(loaded, learner, rollouts, steering, config, epoch + 1, step)
         logger.info("step %d: mean reward %.3f, dose %.4f", step, found.reward, found.dose)
         return found

@@ -123,6 +123,29 @@ IMPOSSIBLE = [
     ({"steering": {"actadd_prompts": ["Think."]}}, ["steering.actadd_prompts"]),
     ({"steering": {"first_k": 3}}, ["steering.first_k is 3", "Set both or neither"]),
     (
+        {"steering": {"scope": "generated_window"}},
+        ["steering.generated_window is None", "only with them. Set both or neither"],
+    ),
+    (
+        {"steering": {"generated_window": [0, 4]}},
+        ["'from_last_prompt_token' and steering.generated_window is (0, 4)", "Set both"],
+    ),
+    (
+        {"steering": {"scope": "outside_generated_window", "generated_window": [4, 4]}},
+        ["steering.generated_window is [4, 4] and holds no token", "0 <= a < b"],
+    ),
+    (
+        {"steering": {"scope": "generated_window", "generated_window": [-1, 4]}},
+        ["steering.generated_window is [-1, 4]", "count from 0"],
+    ),
+    (
+        {
+            "steering": {"scope": "generated_window", "generated_window": [39, 60]},
+            "generation": {"max_new_tokens": 40},
+        },
+        ["begins at generated token 39", "no answer would be steered", "Let the window begin"],
+    ),
+    (
         {"steering": {"methods": ["caa", "actadd"], "band": 2, "actadd_prompts": ["a", "b"]}},
         ["steering.band is 2", "['caa', 'actadd']", "Leave band out"],
     ),

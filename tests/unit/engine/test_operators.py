@@ -2,11 +2,13 @@
 
 import dataclasses
 import random
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from snakesteer.config import Scope
 from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
@@ -20,7 +22,8 @@ from tests.tiny_models import EOS
 from tests.unit.steering.test_operators import numpy_operator
 
 FAMILIES = ("llama", "gemma2", "gpt2")
-SCOPES = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k")
+SCOPES = get_args(Scope)
+WINDOW = (1, 3)  # generated tokens, counted from 0
 BANDS = ((1,), (0, 1, 3))
 K = 3
 DAC = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=3.0, probe_alpha=2.0)
@@ -35,8 +38,9 @@ def steering(operator="add", band=(1,), alpha=0.8, scope="from_last_prompt_token
         for number, layer in enumerate(band)
     )
     first_k = K if scope == "first_k" else None
+    window = WINDOW if "window" in scope else None
     return ResidualSteering(
-        first.layer, first.vector, first.alpha, scope, first_k, dac, operator, tuple(more)
+        first.layer, first.vector, first.alpha, scope, first_k, dac, operator, tuple(more), window
     )
 
 
@@ -58,6 +62,10 @@ def steered_positions(one, prompt, length):
             return range(last, last + 1)
         case "first_k":
             return range(last, min(last + K, length))
+        case "generated_window":
+            return range(prompt, length)[slice(*WINDOW)]
+        case "outside_generated_window":
+            return sorted({*range(prompt, length)} - {*range(prompt, length)[slice(*WINDOW)]})
 
 
 @torch.no_grad()

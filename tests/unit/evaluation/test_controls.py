@@ -30,6 +30,7 @@ from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.heads import HeadSteering
+from snakesteer.steering.operators import apply_operator
 from snakesteer.steering.residual import Place, ResidualSteering
 from snakesteer.vectors.activations import TOKEN_ENTRY, Activations, read_activations
 from snakesteer.vectors.capture import write_activations
@@ -106,6 +107,30 @@ def test_controls_change_the_vectors_and_nothing_else(made):
     assert controls["prompt"].instruction == EvaluationConfig().prompt_control
     for place, original in zip(controls["negative"].steering.places, BAND.places, strict=True):
         assert torch.equal(place.vector, -original.vector)
+
+
+def test_the_opposite_of_an_ablation_strengthens_what_it_weakened(made):
+    """−v has the same component as v, so that it would be the tested steering once more."""
+    ablation = replace(BAND, operator="ablate")
+    controls = made(ablation)
+    h = torch.from_numpy(RNG.normal(size=64)).float()
+
+    def change(steering):
+        return [
+            apply_operator("ablate", h, place.vector, torch.tensor(place.alpha)) - h
+            for place in steering.places
+        ]
+
+    turned = ablation.with_vectors(lambda vector, layer: -vector)
+    for tested, same, opposite in zip(
+        *map(change, (ablation, turned, controls["negative"].steering)), strict=True
+    ):
+        assert torch.equal(same, tested)
+        torch.testing.assert_close(opposite, -tested)
+    assert controls["negative"].label == "the opposite strength"
+    assert made(BAND)["negative"].label == "the opposite direction"
+    shares = {control.steering.alpha for control in controls.values() if control.kind == "random"}
+    assert shares == {BAND.alpha}
 
 
 def test_controls_of_dac_add_what_it_added_on_average(made):

@@ -63,6 +63,8 @@ OTHERS = {
     "layer": {"steering": replace(STEERING, layer=2)},
     "a bit of the vector": {"steering": replace(STEERING, vector=almost(VECTOR))},
     "scope": {"steering": replace(STEERING, scope="all")},
+    "window": {"steering": replace(STEERING, scope="generated_window", window=(0, 4))},
+    "other window": {"steering": replace(STEERING, scope="generated_window", window=(0, 5))},
     "operator": {"steering": replace(STEERING, operator="clamp")},
     "a band": {"steering": BAND},
     "a bit of the band": {"steering": replace(BAND, more=(Place(2, almost(VECTOR), 0.3),))},
@@ -147,5 +149,7 @@ def test_words_for_a_reader():
     assert LEDGER.words(params) == "tiny: caa, direction pca, layer 3, α = 1.25, scope all"
     band = {**params, "band_layers": [3, 4]}
     assert ", layers 3, 4, α" in LEDGER.words(band)
+    window = {**params, "scope": "generated_window", "generated_window": [2, 6]}
+    assert LEDGER.words(window).endswith("scope generated_window 2 to 5")
     assert LEDGER.words({**params, "steering_alpha": 0.0}) == "tiny: no steering"
     assert Config().evaluation.ledger == "test_ledger"

@@ -8,6 +8,7 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.evaluation.trained import Task, lessons_of, train_vectors
+from snakesteer.steering.positions import DEFAULT_POSITIONS
 from tests.loaded_models import as_loaded
 from tests.planted import LAYER, letter_of, resolve_direction, telling_model
 
@@ -28,7 +29,7 @@ def loaded():
 
 def task(loaded, layers=(LAYER,)):
     prompter = Prompter(PROMPT, (), loaded.tokenizer)
-    return Task(loaded, prompter, PROBLEMS, SOLUTIONS, layers, "from_last_prompt_token", None)
+    return Task(loaded, prompter, PROBLEMS, SOLUTIONS, layers, DEFAULT_POSITIONS)
 
 
 def trained(loaded, folder, layers=(LAYER,), **keys):

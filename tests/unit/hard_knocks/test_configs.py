@@ -57,6 +57,14 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"steering": {"dac_ptop": [0.8, 0.2]}},
         ("steering.dac_ptop is [0.8, 0.2]", "Write it as [low, high]"),
     ),
+    "a scope without its window": (
+        {"steering": {"scope": "generated_window"}},
+        ("generated_window goes with the scopes", "Set both or neither"),
+    ),
+    "a window behind all answers": (
+        {"steering": {"scope": "generated_window", "generated_window": [5000, 6000]}},
+        ("no answer would be steered", "Let the window begin earlier"),
+    ),
     "first_k without k": (
         {"steering": {"scope": "first_k"}},
         ("first_k goes with scope", "Set both or neither"),

@@ -7,11 +7,12 @@ import logging
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
-from snakesteer.config import ModelConfig
+from snakesteer.config import ModelConfig, Scope
 from snakesteer.engine.batching import left_pad
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine, steered
@@ -131,10 +132,9 @@ def test_a_saved_model_loads(family, tmp_path):
 
 def steerings():
     """All scopes, layers and methods, none included."""
-    scopes = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k")
     return [None, ResidualSteering(2, direction(7), 0.7, dac=DAC)] + [
-        ResidualSteering(index % NUM_LAYERS, direction(index), 1.5, scope, 3)
-        for index, scope in enumerate(scopes)
+        ResidualSteering(index % NUM_LAYERS, direction(index), 1.5, scope, 3, window=(1, 3))
+        for index, scope in enumerate(get_args(Scope))
     ]
 
 

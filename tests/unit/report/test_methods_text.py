@@ -245,6 +245,21 @@ STEERED = [
         ["DAC", "direction and", HEADS],
     ),
     (
+        {"methods": ["caa"], "scope": "generated_window", "generated_window": [2, 6]},
+        ["at the generated tokens 2 to 5, counted from 0."],
+        ["first", "last prompt token"],
+    ),
+    (
+        {
+            "methods": ["caa"],
+            "scope": "outside_generated_window",
+            "generated_window": [2, 6],
+            "operators": ["ablate"],
+        },
+        ["of a block, at generated tokens other than 2 to 5, counted from 0, by removing"],
+        ["last prompt token"],
+    ),
+    (
         {"methods": ["dac"], "dac_kl": "per_token", "directions": ["caa", "pca"]},
         [
             "Direction, layer, entropy threshold, top-p mass, cap",
@@ -290,6 +305,16 @@ STEERED = [
         [RESIDUAL, "operator"],
     ),
     (
+        {"methods": ["caa"], "operators": ["ablate", "angular"]},
+        ["by removing a share", "[@arditi2024refusal]", "radians; for an ablation, the share of"],
+        [RESIDUAL],
+    ),
+    (
+        {"methods": ["caa"], "operators": ["ablate"], "unit": "alpha"},
+        ["0.2: for an ablation, the share of the component that is removed)"],
+        [RESIDUAL, "a factor on the raw"],
+    ),
+    (
         {"methods": ["caa", "iti"], "operators": ["clamp", "add"]},
         ["or by adding", "Method, layer (CAA), operator (CAA) and strength", RESIDUAL, HEADS],
         ["radians"],
@@ -317,6 +342,13 @@ def test_controls_are_at_the_heads_that_were_steered(report):
     params = {**evidence.params, "steering_method": "iti", "scope": "fixed"}
     heads = replace(evidence, test={**evidence.test, "best_trial_params": params})
     assert "Controls at the same heads and dose: 5 random" in methods_text(heads)
+
+
+def test_controls_of_an_ablation_remove_a_share_of_their_own(report):
+    evidence = report("helps").evidence
+    params = {**evidence.params, "operator": "ablate"}
+    text = methods_text(replace(evidence, test={**evidence.test, "best_trial_params": params}))
+    assert "same layer and removed share (of each one's own component" in text
 
 
 def test_a_new_direction_is_described_by_its_module(monkeypatch):

@@ -37,6 +37,9 @@ def numpy_operator(operator, h, v, alpha):
                 [[math.cos(alpha), -math.sin(alpha)], [math.sin(alpha), math.cos(alpha)]]
             )
             return h + basis @ (turn - np.eye(2)) @ basis.T @ h
+        case "ablate":
+            # By a matrix, whose eigenvalue along v is 1 − α and 1 across it.
+            return (np.eye(len(h)) - alpha * np.outer(v, v) / (v @ v)) @ h
 
 
 def angle_between(a, b):
@@ -134,6 +137,19 @@ def test_angular_turns_by_the_angle_and_keeps_the_norm(h, v, angle):
     np.testing.assert_allclose(on_one("angular", h, 3.0 * v, angle), towards, rtol=1e-3, atol=1e-3)
 
 
+@given(vectors, vectors, strengths, st.sampled_from([-2.0, -1.0, 0.25, 8.0]))
+def test_ablate_removes_a_share_of_the_component_and_nothing_else(h, v, share, factor):
+    d = v / np.linalg.norm(v)
+    found = on_one("ablate", h, v, share)
+    assert found @ d == pytest.approx((1.0 - share) * (h @ d), rel=1e-3, abs=1e-3)
+    np.testing.assert_allclose(found - (found @ d) * d, h - (h @ d) * d, atol=1e-3)
+    without = on_one("ablate", h, v, 1.0)
+    np.testing.assert_allclose(on_one("ablate", without, v, share), without, atol=1e-3)
+    assert np.linalg.norm(found - h) <= abs(share) * np.linalg.norm(h) * 1.001
+    # Neither the sign nor the length of v matters; a factor 2ⁿ changes no bit.
+    np.testing.assert_array_equal(on_one("ablate", h, np.float32(factor) * v, share), found)
+
+
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_degenerate_positions_stay_finite(operator):
     v = normal(1)
@@ -142,3 +158,5 @@ def test_degenerate_positions_stay_finite(operator):
         assert np.isfinite(on_one(operator, h, np.zeros(HIDDEN, np.float32), 1.0)).all()
     np.testing.assert_array_equal(on_one("angular", 2.0 * v, v, 1.0), 2.0 * v)
     np.testing.assert_array_equal(on_one("norm_preserving", -v, v, 1.0), -v)
+    np.testing.assert_array_equal(on_one("ablate", v, 0.0 * v, 1.0), v)
+    np.testing.assert_allclose(on_one("ablate", -v, v, 1.0), 0.0 * v, atol=1e-6)

@@ -1,27 +1,29 @@
-"""Which positions a scope steers."""
+"""What a steering of the residual stream says of itself."""
 
-import pytest
+from dataclasses import replace
+
 import torch
 
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.positions import Positions
 from snakesteer.steering.residual import Place, ResidualSteering
 
 
 class TestScope:
-    @pytest.mark.parametrize(
-        ("scope", "steps"),
-        [
-            ("from_last_prompt_token", [True] * 5),
-            ("all", [True] * 5),
-            ("generated_only", [False, True, True, True, True]),
-            ("last_prompt_token", [True, False, False, False, False]),
-            ("first_k", [True, True, True, False, False]),
-        ],
-    )
-    def test_steps(self, scope, steps):
-        steering = ResidualSteering(0, torch.ones(4), 1.0, scope, first_k=3)
-        assert [steering.steers_step(step) for step in range(5)] == steps
-        assert steering.steers_prompt == (scope == "all")
+    def test_positions_are_those_of_its_scope(self):
+        window = ResidualSteering(0, torch.ones(4), 1.0, "generated_window", window=(1, 3))
+        assert window.positions == Positions("generated_window", window=(1, 3))
+        assert (window.steered_steps, window.spared_steps) == ((2, 4), (0, 0))
+        assert [window.steers_step(step) for step in range(5)] == [False, False, True, True, False]
+        outside = replace(window, scope="outside_generated_window")
+        assert (outside.steered_steps[0], outside.spared_steps) == (1, (2, 4))
+        assert outside.key != replace(outside, window=(1, 4)).key
+        assert ResidualSteering(0, torch.ones(4), 1.0, "all").steers_prompt
+
+    def test_dac_has_positions_of_its_own(self):
+        dac = Dac(0.5, 0.8, 3.0, 4.0)
+        steering = ResidualSteering(0, torch.ones(4), 1.0, "first_k", 2, dac=dac)
+        assert steering.positions == Positions("from_last_prompt_token")
 
     def test_delta_is_alpha_times_vector_in_float32(self):
         delta = ResidualSteering(0, torch.tensor([1.0, -2.0], dtype=torch.bfloat16), 0.3).delta()

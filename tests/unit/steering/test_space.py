@@ -13,6 +13,7 @@ from snakesteer.errors import UserError
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import PARAM_NAMES, Candidate, candidate_from_params
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.positions import Positions
 from snakesteer.steering.space import suggest, trained_starts, unsteered_start
 from snakesteer.steering.vector import Vector
 from tests.tiny_models import HIDDEN
@@ -88,14 +89,26 @@ def test_the_probe_adds_the_same_whatever_the_vectors_length_and_sign(scale):
 
 
 @pytest.mark.parametrize("params", [CAA, DAC])
-@pytest.mark.parametrize("scope", [{}, {"scope": "first_k", "first_k": 4}])
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {},
+        {"scope": "first_k", "first_k": 4},
+        {"scope": "generated_window", "generated_window": (2, 6)},
+        {"scope": "outside_generated_window", "generated_window": (2, 6)},
+    ],
+)
 def test_params_and_back(params, scope):
     candidate = suggested(params, **scope)
     named = candidate.params()
     assert set(named) <= set(PARAM_NAMES)
     assert None not in named.values()
-    assert candidate_from_params(named) == candidate
+    assert candidate_from_params(json.loads(json.dumps(named))) == candidate
     if params is CAA:
+        steering = steering_of(candidate, VECTORS)
+        assert steering.positions == Positions(
+            candidate.scope, scope.get("first_k"), scope.get("generated_window")
+        )
         assert not {"entropy_threshold", "ptop", "max_alpha", "probe_alpha"} & set(named)
 
 
@@ -176,6 +189,20 @@ def test_an_angle_is_the_dose_in_radians():
     assert [place.alpha for place in one.places] == pytest.approx([0.3] * 3)
 
 
+@pytest.mark.parametrize("unit", ["dose", "alpha"])
+def test_an_ablation_is_a_share_in_either_unit(unit):
+    params = {**CAA, "layer_id": 0, f"steering_{unit}": 0.3}
+    candidate = suggested(params, operators=["ablate"], band=3, unit=unit)
+    assert (candidate.alpha, candidate.dose, candidate.band_alphas) == (0.3, 0.3, (0.3,) * 3)
+    assert candidate_from_params(json.loads(json.dumps(candidate.params()))) == candidate
+    assert [place.alpha for place in steering_of(candidate, VECTORS).places] == [0.3] * 3
+    whole = {"operators": ["ablate"], "unit": unit, "strength": (0.0, 1.0)}
+    alone = suggested({**CAA, f"steering_{unit}": 1.0}, **whole)
+    assert (alone.alpha, alone.dose, alone.band_alphas) == (1.0, 1.0, ())
+    both = suggested({**params, "operator": "add"}, operators=["ablate", "add"], unit=unit)
+    assert both.alpha != both.dose
+
+
 def test_the_unsteered_start_names_an_operator_where_there_are_several():
     config = SteeringConfig(operators=["angular", "add"])
     study = optuna.create_study()
@@ -251,6 +278,12 @@ def test_trained_vectors_are_tried_as_they_were_trained():
         SteeringConfig(unit="alpha", strength=(0.0, 2.0), directions=["trained"]), LAYERS, vectors
     )
     assert {point["steering_alpha"] for point in alphas} == {1.0}
+    # They are meant to be added, not to be removed.
+    removing = SteeringConfig(directions=["trained"], operators=["ablate"])
+    assert trained_starts(removing, LAYERS, vectors) == []
+    either = SteeringConfig(directions=["trained"], operators=["ablate", "clamp"])
+    starts = trained_starts(either, LAYERS, vectors)
+    assert [point["operator"] for point in starts] == ["clamp"] * len(LAYERS)
 
 
 def test_vectors_that_were_trained_together_keep_their_proportions():

@@ -29,6 +29,7 @@ from tests.loaded_models import (
 from tests.tiny_models import CONTEXT, FAMILIES, HIDDEN, NUM_LAYERS, VOCABULARY
 
 K = 3
+WINDOW = (1, 3)  # generated tokens, counted from 0
 # Scope → whether a position is steered, given the length of the prompt.
 SCOPES = {
     "from_last_prompt_token": lambda position, prompt: position >= prompt - 1,
@@ -36,13 +37,18 @@ SCOPES = {
     "generated_only": lambda position, prompt: position >= prompt,
     "last_prompt_token": lambda position, prompt: position == prompt - 1,
     "first_k": lambda position, prompt: prompt - 1 <= position < prompt - 1 + K,
+    "generated_window": lambda position, prompt: position - prompt in range(*WINDOW),
+    "outside_generated_window": lambda position, prompt: (
+        position >= prompt and position - prompt not in range(*WINDOW)
+    ),
 }
 DAC = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=3.0, probe_alpha=2.0)
 
 
 def steering(scope, alpha=1.5, layer=1, seed=0):
     first_k = K if scope == "first_k" else None
-    return ResidualSteering(layer, direction(seed), alpha, scope, first_k)
+    window = WINDOW if "window" in scope else None
+    return ResidualSteering(layer, direction(seed), alpha, scope, first_k, window=window)
 
 
 def run(family, requests, decoding=Decoding(), batch_size=4, **changes):  # noqa: B008
@@ -79,7 +85,7 @@ def test_patched_output_is_original_plus_alpha_v_exactly(family, scope):
     ids, mask = left_pad(loaded, prompts)
     layer, alpha, vector = 2, 1.5, direction()
     steerings = [
-        ResidualSteering(layer, vector, alpha, scope, K),
+        ResidualSteering(layer, vector, alpha, scope, K, window=WINDOW),
         None,
         *[steering(scope, layer=layer)] * 2,
     ]
@@ -120,7 +126,7 @@ def test_patched_output_is_original_plus_alpha_v_exactly(family, scope):
                 if position >= 0 and SCOPES[scope](position, len(prompt)):
                     expected[row, column] = before[layer][row, column] + alpha * vector
         assert torch.equal(after[layer], expected)
-        if step == 0 and scope != "generated_only":
+        if step == 0 and SCOPES[scope](0, 1):
             assert not torch.equal(after[layer + 1], before[layer + 1])
 
 

@@ -3,12 +3,14 @@
 import copy
 import dataclasses
 import functools
+from typing import get_args
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from snakesteer.config import Scope
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.engine.slots.lane import Lane
@@ -22,6 +24,7 @@ from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import HIDDEN, NUM_LAYERS
 
 SLOTS = 8
+SCOPES = get_args(Scope)
 SHOTS = "Q: 1+1? A: 2. Q: 2+3? A: 5. "
 PROMPTS = prompt_ids([SHOTS + text for text in ("4+4?", "Tom has 9 apples.", "7", "x" * 60)])
 SHARED = PROMPTS[0][: len(prompt_ids([SHOTS])[0]) - 1]
@@ -104,11 +107,16 @@ def equal(one, other):
 def steerings():
     caa = st.builds(
         lambda layer, alpha, scope, seed: ResidualSteering(
-            layer, direction(seed), alpha, scope, 2 if scope == "first_k" else None
+            layer,
+            direction(seed),
+            alpha,
+            scope,
+            2 if scope == "first_k" else None,
+            window=(1, 4) if "window" in scope else None,
         ),
         st.integers(0, NUM_LAYERS - 1),
         st.sampled_from([-1.0, 0.5, 3.0, 1e30]),
-        st.sampled_from(["from_last_prompt_token", "all", "generated_only", "first_k"]),
+        st.sampled_from([scope for scope in SCOPES if scope != "last_prompt_token"]),
         st.integers(0, 3),
     )
     dac = st.builds(
@@ -166,14 +174,14 @@ def test_neighbours_and_order_change_no_bit(family, dtype, data):
 
 
 def zero_steerings():
-    scopes = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token")
-    zeros = [ResidualSteering(2, direction(), 0.0, scope) for scope in scopes]
+    scopes = ("from_last_prompt_token", "all")
+    zeros = [ResidualSteering(2, direction(), 0.0, scope, 2, window=(1, 4)) for scope in SCOPES]
     bands = [
         ResidualSteering(
             1, direction(), 0.0, scope, operator=operator, more=(Place(3, direction(), 0.0),)
         )
         for operator in OPERATORS
-        for scope in scopes[:2]
+        for scope in scopes
     ]
     others = [heads(schedule, 0.0) for schedule in SCHEDULES]
     others += [start(length, 0.0) for length in (2, 70)]

@@ -2,10 +2,12 @@
 
 import dataclasses
 import random
+from typing import get_args
 
 import pytest
 import torch
 
+from snakesteer.config import Scope
 from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
@@ -19,7 +21,8 @@ from tests.loaded_models import direction, loaded_model, prompt_ids
 from tests.tiny_models import CONTEXT, FAMILIES, HIDDEN, NUM_LAYERS, SLIDING_WINDOW
 
 K = 3
-SCOPES = ("from_last_prompt_token", "all", "generated_only", "last_prompt_token", "first_k")
+SCOPES = get_args(Scope)
+WINDOW = (2, 5)
 DAC = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=3.0, probe_alpha=2.0)
 PER_TOKEN = dataclasses.replace(DAC, kl="per_token")
 # Also those whose attention or experts are replaced.
@@ -38,7 +41,9 @@ LONG = prompt_ids(["Mia reads 12 pages a day, and 20 on Sundays. How many pages 
 
 
 def steering(scope="from_last_prompt_token", alpha=1.5, layer=1, seed=0):
-    return ResidualSteering(layer, direction(seed), alpha, scope, K if scope == "first_k" else None)
+    window = WINDOW if "window" in scope else None
+    first_k = K if scope == "first_k" else None
+    return ResidualSteering(layer, direction(seed), alpha, scope, first_k, window=window)
 
 
 def dac(alpha=1.0, layer=1, dac=DAC):

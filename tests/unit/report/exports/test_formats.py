@@ -111,19 +111,21 @@ def positions(spec, prompt, generated):
 
 
 @pytest.mark.parametrize(
-    ("scope", "first_k"),
+    "scope",
     [
-        ("all", None),
-        ("from_last_prompt_token", None),
-        ("generated_only", None),
-        ("last_prompt_token", None),
-        ("first_k", 1),
-        ("first_k", 2),
-        ("first_k", 5),
+        {"scope": "all"},
+        {"scope": "from_last_prompt_token"},
+        {"scope": "generated_only"},
+        {"scope": "last_prompt_token"},
+        {"scope": "first_k", "first_k": 1},
+        {"scope": "first_k", "first_k": 2},
+        {"scope": "first_k", "first_k": 5},
+        {"scope": "generated_window", "generated_window": (0, 2)},
+        {"scope": "generated_window", "generated_window": (2, 5)},
     ],
 )
-def test_easysteer_steers_the_positions_of_the_scope(tmp_path, scope, first_k):
-    found = candidate(scope=scope, first_k=first_k)
+def test_easysteer_steers_the_positions_of_the_scope(tmp_path, scope):
+    found = candidate(**scope)
     steering = make_chosen(tmp_path, found).steering
     expected = {4 + step for step in range(8) if steering.steers_step(step)}
     expected |= set(range(5)) if steering.steers_prompt else set()
@@ -144,9 +146,20 @@ def test_norms_are_kept_by_easysteer_where_they_were(tmp_path):
         ({}, ALL, None),
         ({"scope": "from_last_prompt_token"}, {"canonical", "easysteer"}, "the scope is from_last"),
         ({"scope": "first_k", "first_k": 3}, {"canonical", "easysteer"}, "scope is first_k"),
+        (
+            {"scope": "generated_window", "generated_window": (2, 5)},
+            {"canonical", "easysteer"},
+            "the scope is generated_window, and the tool steers every token",
+        ),
+        (
+            {"scope": "outside_generated_window", "generated_window": (2, 5)},
+            {"canonical"},
+            "the scope is outside_generated_window, and the",
+        ),
         ({"operator": "clamp"}, {"canonical", "lm_eval"}, "operator is clamp, and the format"),
         ({"operator": "norm_preserving"}, {"canonical", "easysteer"}, "is norm_preserving"),
         ({"operator": "angular"}, {"canonical"}, "operator is angular"),
+        ({"operator": "ablate"}, {"canonical"}, "operator is ablate, and the format has add"),
         ({"layer": 0}, ALL - {"control_vector"}, "steers layer 0"),
         ({"band_layers": (0, 1), "band_alphas": (1.0, 1.0)}, ALL - {"control_vector"}, "layer 0"),
         (DAC, {"canonical"}, "dac sets the strength anew at every token"),

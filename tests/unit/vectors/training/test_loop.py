@@ -11,6 +11,7 @@ import torch
 
 from snakesteer.config import TrainingConfig
 from snakesteer.errors import UserError
+from snakesteer.steering.positions import Positions
 from snakesteer.vectors.training import loop
 from snakesteer.vectors.training.learner import new_learner
 from snakesteer.vectors.training.lessons import Example, Lesson, split_lessons
@@ -126,7 +127,7 @@ def test_layers_that_are_trained_together_share_the_rate():
     assert [vector.layer for vector in vectors] == [0, 2, 3]
     assert [vector.dose(1.0) for vector in vectors] == pytest.approx([0.01] * 3, rel=1e-3)
     assert learner.log[-1].dose == pytest.approx(0.01, rel=1e-3)
-    steering = steering_at([0, 2, 3], learner.vectors, "all", None)
+    steering = steering_at([0, 2, 3], learner.vectors, Positions("all"))
     assert [place.alpha for place in steering.places] == [1.0] * 3
     for place, vector in zip(steering.places, vectors, strict=True):
         assert np.array_equal(place.vector.numpy(), vector.raw)

@@ -4,23 +4,27 @@ import pytest
 import torch
 
 from snakesteer.errors import UserError
-from snakesteer.steering.residual import Place, ResidualSteering
+from snakesteer.steering.positions import DEFAULT_POSITIONS, Positions
 from snakesteer.vectors.training import reading
 from snakesteer.vectors.training.gradients import frozen
 from snakesteer.vectors.training.lessons import Example
+from snakesteer.vectors.training.loop import steering_at
 from snakesteer.vectors.training.reading import NOT_LEARNED, BatchReader
 from tests.loaded_models import MAIN_FAMILIES, direction, loaded_model
 from tests.unit.vectors.training.cases import EXAMPLES, START, in_float64, slow_logits
 
-NOTHING = torch.zeros(0)
-SCOPES = [("from_last_prompt_token", None), ("all", None), ("first_k", 2), ("generated_only", None)]
+SCOPES = [
+    Positions(),
+    Positions("all"),
+    Positions("first_k", 2),
+    Positions("generated_only"),
+    Positions("generated_window", window=(1, 2)),
+    Positions("outside_generated_window", window=(1, 2)),
+]
 
 
-def at(layers, scope="from_last_prompt_token", first_k=None):
-    first, *more = layers
-    return ResidualSteering(
-        first, NOTHING, 1.0, scope, first_k, more=tuple(Place(n, NOTHING, 1.0) for n in more)
-    )
+def at(layers, positions=DEFAULT_POSITIONS):
+    return steering_at(layers, None, positions)
 
 
 def learned_logits(reader, batch, vectors):
@@ -29,12 +33,12 @@ def learned_logits(reader, batch, vectors):
 
 
 @pytest.mark.parametrize("family", [*MAIN_FAMILIES, "gemma2", "mistral", "gemma3_text", "opt"])
-@pytest.mark.parametrize(("scope", "first_k"), SCOPES)
-def test_logits_and_gradients_are_those_of_a_slow_computation(family, scope, first_k):
+@pytest.mark.parametrize("positions", SCOPES, ids=lambda one: one.scope)
+def test_logits_and_gradients_are_those_of_a_slow_computation(family, positions):
     loaded = in_float64(family)
-    steering = at((1, 2), scope, first_k)
+    steering = at((1, 2), positions)
     reader = BatchReader(loaded, EXAMPLES, steering)
-    assert reader.prefix == (() if scope == "all" else START)
+    assert reader.prefix == (() if positions.scope == "all" else START)
     vectors = [
         torch.stack([direction(0), direction(1)]).double().requires_grad_() for _ in range(2)
     ]
@@ -56,7 +60,7 @@ def test_logits_and_gradients_are_those_of_a_slow_computation(family, scope, fir
 
 def test_questions_are_read_once_where_no_window_is_in_the_way():
     assert not BatchReader(loaded_model("llama"), EXAMPLES, at([1])).whole
-    assert BatchReader(loaded_model("llama"), EXAMPLES, at([1], "all")).whole
+    assert BatchReader(loaded_model("llama"), EXAMPLES, at([1], Positions("all"))).whole
     # A window of 16 columns would see padding in place of tokens.
     assert BatchReader(loaded_model("mistral"), EXAMPLES, at([1])).whole
     alone = [Example(one.token_ids[4:], one.prompt_tokens - 4) for one in EXAMPLES]

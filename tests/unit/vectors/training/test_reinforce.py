@@ -10,6 +10,7 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.evaluation.rollouts import drawing
+from snakesteer.steering.positions import DEFAULT_POSITIONS
 from snakesteer.vectors.training import reinforce as module
 from snakesteer.vectors.training.learner import new_learner
 from snakesteer.vectors.training.lessons import Example
@@ -56,7 +57,7 @@ def trained(loaded, epochs=4, held_out=(), checkpoint=None, **keys):
     generation = GenerationConfig(max_new_tokens=3)
     draw = drawing(
         engine, prompter, PROBLEMS, generation, config.samples, [LAYER],
-        "from_last_prompt_token", None,
+        DEFAULT_POSITIONS,
     )  # fmt: skip
     learner = new_learner(loaded, [NORM], config)
     learned = [name for name in NAMES if name not in held_out]

@@ -1,0 +1,123 @@
+"""The gate and what is done to the residual stream besides an addition from the last token on."""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import get_args
+
+import pytest
+import torch
+
+from snakesteer.config import Operator, Scope, SteeringConfig
+from snakesteer.engine.reference import engine as reference
+from snakesteer.engine.slots import engine as slots
+from snakesteer.engine.slots.check import examine
+from snakesteer.engine.slots.columns import StepStrengths
+from snakesteer.steering.positions import FOREVER, Positions
+from tests.engine_faults import break_hook, one_step_late
+from tests.loaded_models import loaded_model
+from tests.unit.evaluation.checks.test_zero_steering import (
+    BROKEN,
+    NEW_TOKENS,
+    gate,
+    in_bfloat16,
+    refused,
+    steering_config,
+)
+
+WINDOWS: tuple[Scope, ...] = ("generated_window", "outside_generated_window")
+
+
+def windowed(scope: Scope) -> SteeringConfig:
+    return steering_config(methods=["caa"], scope=scope, generated_window=(20, 30))
+
+
+@pytest.mark.parametrize("engine", ["slots", "reference"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_operators_and_bands_pass(engine: str, dtype: torch.dtype):
+    loaded = loaded_model("llama") if dtype == torch.float32 else in_bfloat16("llama")
+    operators = [*get_args(Operator)]
+    found = gate(engine, loaded, steering_config(operators=operators, band=2))
+    names = ["caa", "caa clamp", "caa norm_preserving", "caa angular", "caa ablate", "dac"]
+    assert list(found) == ["no steering", *names]
+    assert {found[name]["configuration"].get("operator", "add") for name in names} == {*operators}
+    assert found["caa clamp"]["places_steered"] == 2 * NEW_TOKENS
+
+
+@pytest.fixture
+def break_hooks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable], None]:
+    """Break the hooks of both engines; the slots engine does not check itself at the start."""
+    shape = examine(loaded_model("llama"))
+    monkeypatch.setattr(
+        slots, "examine", lambda loaded: dataclasses.replace(shape, dtype=loaded.dtype)
+    )
+    right = reference._changer
+
+    def break_them(broken: Callable) -> None:
+        break_hook(monkeypatch, broken, at=1)
+        monkeypatch.setattr(reference, "_changer", lambda *rows: broken(right(*rows)))
+
+    return break_them
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("engine", ["slots", "reference"])
+def test_broken_hooks_of_an_ablation(break_hooks: Callable, engine: str, broken: Callable):
+    break_hooks(broken)
+    config = steering_config(methods=["caa"], operators=["ablate"])
+    assert BROKEN[broken] in refused(engine, loaded_model("llama"), config=config)
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("engine", ["slots", "reference"])
+@pytest.mark.parametrize("scope", WINDOWS)
+def test_broken_hooks_of_a_window(
+    break_hooks: Callable, engine: str, scope: Scope, broken: Callable
+):
+    break_hooks(broken)
+    # In a text that is steered at every other step, late and early look alike.
+    told = "off by one" if broken is one_step_late else BROKEN[broken]
+    assert told in refused(engine, loaded_model("llama"), config=windowed(scope))
+
+
+def at(change: Callable) -> Callable:
+    """The steps of slots with some of their columns changed while they are looked up."""
+    right = StepStrengths.at
+
+    def changed(self: StepStrengths, step: torch.Tensor) -> torch.Tensor:
+        other = copy.copy(self)
+        change(other)
+        return right(other, step)
+
+    return changed
+
+
+def ends_late(one: StepStrengths) -> None:
+    one.end_step, one.again = one.end_step + 1, one.again + 1
+
+
+def begins_early(one: StepStrengths) -> None:
+    one.first_step, one.spared = one.first_step - 1, one.spared - 1
+
+
+def never_ends(one: StepStrengths) -> None:
+    one.end_step = torch.full_like(one.end_step, FOREVER)
+    one.again = torch.zeros_like(one.again)
+
+
+@pytest.mark.parametrize("change", [ends_late, begins_early, never_ends])
+@pytest.mark.parametrize("scope", WINDOWS)
+def test_a_window_of_other_steps_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, break_hooks: Callable, scope: Scope, change: Callable
+):
+    monkeypatch.setattr(StepStrengths, "at", at(change))
+    told = refused("slots", loaded_model("llama"), config=windowed(scope))
+    assert "positions" in told
+
+
+@pytest.mark.parametrize("scope", WINDOWS)
+def test_a_wrong_idea_of_a_window_is_noticed(monkeypatch: pytest.MonkeyPatch, scope: Scope):
+    """What a scope is, is written down twice: the gate does not ask `Positions`."""
+    right = Positions.steers_step
+    monkeypatch.setattr(Positions, "steers_step", lambda self, step: right(self, step + 1))
+    assert "off by one" in refused("reference", loaded_model("llama"), config=windowed(scope))
