@@ -24,23 +24,30 @@ def trials_of(project: Project) -> list[dict[str, str]]:
 
 
 def test_operators_and_bands_need_no_other_vectors_or_baseline(finished_copy: Project):
-    steering = {"methods": ["caa"], "operators": ["clamp", "angular"], "band": 2}
+    steering = {"methods": ["caa"], "operators": ["clamp", "ablate"], "band": 2}
+    steering |= {"scope": "generated_window", "generated_window": [1, 6]}
     overlay = {"steering": steering, "search": {"n_trials": 6}}
     run = finished_copy.snakemake("study", "--cores", "2", "--resources", "gpu=1", overlay=overlay)
     assert run.code == 0, run.text
     assert run.jobs == STUDY
     rows = trials_of(finished_copy)
-    assert {row["operator"] for row in rows} == {"clamp", "angular"}
+    assert {row["operator"] for row in rows} == {"clamp", "ablate"}
+    assert {row["generated_window"] for row in rows} == {"[1, 6]"}
     for row in rows:
         assert tuple(ast.literal_eval(row["band_layers"])) == LAYERS
         alphas = ast.literal_eval(row["band_alphas"])
         assert alphas[0] == pytest.approx(float(row["steering_alpha"]))
+        if row["operator"] == "ablate":  # the share is the same at all layers
+            assert alphas == [float(row["steering_dose"])] * len(LAYERS)
+            continue
         for layer, alpha in zip(LAYERS, alphas, strict=True):
             name = f"{row['steering_direction']}/layer_{layer}.safetensors"
             vector = read_vector(finished_copy.results / "vectors" / name)
             assert vector.dose(alpha) == pytest.approx(float(row["steering_dose"]), abs=1e-9)
     best = read_json(finished_copy.results / "best_config.json")
-    candidate_from_params(best["best_trial_params"])
+    assert candidate_from_params(best["best_trial_params"]).generated_window == (1, 6)
+    gate = read_json(finished_copy.results / "checks" / "zero_steering.json")["kinds"]
+    assert gate["caa ablate"]["places_steered"] > 0
 
 
 def test_too_wide_a_band_is_refused(finished_copy: Project):
