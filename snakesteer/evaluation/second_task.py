@@ -155,7 +155,7 @@ def _choice_row(problem: ChoiceProblem, scores: NDArray[np.float64]) -> dict[str
     row: dict[str, Any] = asdict(problem)
     for side, own in zip(("baseline", "steered"), scores, strict=True):
         known = np.isfinite(own)  # steering may break the model's numbers
-        chosen = int(np.argmax(np.where(known, own, -np.inf)))
+        chosen = int(np.argmax(np.where(known, own, -np.inf))) if known.any() else None
         row[f"{side}_choice"] = chosen
         row[f"{side}_correct"] = chosen == problem.answer
         row[f"{side}_scores"] = [

@@ -8,8 +8,8 @@ import torch
 
 from snakesteer.config import EvaluationConfig, GenerationConfig, PromptConfig
 from snakesteer.data.neutral import read_passages
-from snakesteer.data.problem import problem_from_row
 from snakesteer.data.prompts import Prompter
+from snakesteer.data.rows import problem_from_row
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.reference.forced import GivenText
@@ -138,7 +138,7 @@ def test_a_planted_vector_that_helps_and_breaks_other_text_is_shown_as_such():
     prompt = PromptConfig(template="{question}", answer_template="{answer}", shots=0)
     prompter = Prompter(prompt, (), tiny_tokenizer())
     rows = planted_rows()[:24]
-    problems = [problem_from_row(row, "rows", n, "planted", n) for n, row in enumerate(rows)]
+    problems = [problem_from_row(row, f"planted-{n}") for n, row in enumerate(rows)]
     texts = neutral_texts(prompter, PASSAGES, context=None)
     helpful, idle = (ResidualSteering(LAYER, axis(at), 0.2) for at in (RESOLVE, 200))
     engine = ReferenceEngine(loaded, Decoding(), 24)

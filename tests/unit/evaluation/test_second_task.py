@@ -61,10 +61,12 @@ def test_choices_are_scored_by_likelihood_per_character():
     json.dumps(rows, allow_nan=False)
 
 
-def test_steering_that_breaks_the_numbers_is_wrong_or_a_guess():
+def test_steering_that_breaks_the_numbers_chooses_nothing():
     broken = ResidualSteering(1, direction() * torch.inf, 1.0)
     rows = choice_rows(loaded_model("llama"), PROMPTER, QUESTIONS, broken)
     assert rows[1]["steered_scores"] == [None, None, None]
+    assert [row["steered_choice"] for row in rows] == [None, None]
+    assert not any(row["steered_correct"] for row in rows)
     json.dumps(rows, allow_nan=False)
 
 

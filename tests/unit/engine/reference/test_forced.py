@@ -33,6 +33,10 @@ STEERINGS = {
         scope: ResidualSteering(1, direction(), 9.0, scope)
         for scope in ("all", "from_last_prompt_token", "generated_only", "last_prompt_token")
     },
+    **{
+        scope: ResidualSteering(1, direction(), 9.0, scope, window=(1, 4))
+        for scope in ("generated_window", "outside_generated_window")
+    },
     "first_k": ResidualSteering(1, direction(), 1.5, "first_k", 3),
     **{
         f"a band, {operator}": ResidualSteering(1, direction(), 1.5, operator=operator, more=MORE)
