@@ -28,13 +28,14 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 
-def of_all_runs(said):
-    """What is said of a rule by name, said of the same rule in every run."""
-    return {
-        f"{run.rules}{rule}": value
-        for run in STUDY.runs
-        for rule, value in said.items()
-    }
+class OfEveryRun(dict):
+    """What a profile says of a rule by name, said of the same rule in every run.
+
+    It holds no more entries than the profile: they go into the command line of every job.
+    """
+
+    def get(self, name, default=None):
+        return super().get(name, super().get(name.rpartition("__")[2], default))
 
 
 def parsed_once(parse):
@@ -53,13 +54,10 @@ def parsed_once(parse):
     return parsed
 
 
-# What a profile says of a rule is said of each run's: its name with the run's in front.
-for said in (
-    workflow.resource_settings._parsed_overwrite_resources,
-    workflow.resource_settings._parsed_overwrite_threads,
-):
-    said.update(of_all_runs(said))
-workflow.group_settings.overwrite_groups = of_all_runs(
+for said in ("_parsed_overwrite_resources", "_parsed_overwrite_threads"):
+    settings = workflow.resource_settings
+    setattr(settings, said, OfEveryRun(getattr(settings, said)))
+workflow.group_settings.overwrite_groups = OfEveryRun(
     workflow.group_settings.overwrite_groups
 )
 
