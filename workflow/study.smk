@@ -57,9 +57,9 @@ def parsed_once(parse):
 for said in ("_parsed_overwrite_resources", "_parsed_overwrite_threads"):
     settings = workflow.resource_settings
     setattr(settings, said, OfEveryRun(getattr(settings, said)))
-workflow.group_settings.overwrite_groups = OfEveryRun(
-    workflow.group_settings.overwrite_groups
-)
+
+# Groups of a profile are set when the rules are read already; profiles/slurm has one of that name.
+PER_LAYER = ("probe", "vector")
 
 # Snakemake parses a file anew in every module: most of the time that a hundred runs take to plan.
 snakemake.workflow.parse = parsed_once(snakemake.workflow.parse)
@@ -82,6 +82,8 @@ for place, RUN in enumerate(STUDY.runs):
     for rule_ in workflow.rules:
         if rule_.name not in earlier:
             rule_.priority = len(STUDY.runs) - place
+            if rule_.name.removeprefix(NAME) in PER_LAYER:
+                rule_.group = "layers"
 
 
 for rules_ in STUDY.takes_turns.values():
