@@ -12,15 +12,18 @@ import os
 from pathlib import Path
 
 import snakemake.workflow
-
 from snakemake.exceptions import WorkflowError
-from snakemake.logging import logger
+from snakemake.utils import min_version
 
 from snakesteer.errors import UserError
 from snakesteer.records import code_files
 from snakesteer.records.files import check_writable
 from snakesteer.study.finish import final_words
 from snakesteer.study.plan import plan_study
+
+min_version(
+    "9.27"
+)  # modules that are named while the rules are read; older ones were not tried
 
 try:
     STUDY = plan_study(config)
