@@ -149,7 +149,7 @@ def folder_file(official):
 # Where a file is there already, Snakemake drops what an input function has to say.
 if CONFIG.data.source == "folder":
     for official in ("train", "test"):
-        if Path(f"{CONFIG.results}/data/{official}.jsonl").exists():
+        if Path(workflow.pathvars.apply(f"<problems>/data/{official}.jsonl")).exists():
             folder_file(official)
 
 
