@@ -15,9 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pandas as pd
 import yaml
 
 from snakesteer.config import EMBEDDED_MODEL, Config, Device, Section
@@ -26,6 +25,9 @@ from snakesteer.errors import UserError
 from snakesteer.records.files import read_json, write_text
 from snakesteer.records.paths import expanded
 from snakesteer.study.table import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SNAKEFILE = Path(__file__).parents[1] / "Snakefile"
 
@@ -243,7 +245,7 @@ class GSM8KStudy:
         self.folder = Path(folder)
         self.cores = cores
 
-    def run(self) -> pd.DataFrame:
+    def run(self) -> "pd.DataFrame":
         """Run what is not done yet, and put the runs side by side.
 
         Returns:
@@ -252,6 +254,8 @@ class GSM8KStudy:
         Raises:
             UserError: The workflow failed. What was finished stays, with a table of its own.
         """
+        import pandas as pd  # takes a second, and nothing else here needs it
+
         results = run_workflow(self.config, folder=self.folder, cores=self.cores)
         return pd.read_csv(results / "runs.csv")
 

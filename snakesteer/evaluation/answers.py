@@ -11,7 +11,7 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine, Finish, Generation, Request, Session
 from snakesteer.errors import UserError
-from snakesteer.evaluation.chat_marks import chat_marks
+from snakesteer.evaluation.chat_marks import marks_of
 from snakesteer.evaluation.grading import grade
 from snakesteer.evaluation.repetition import is_degenerate
 from snakesteer.evaluation.shown_text import ChatMarks
@@ -100,7 +100,7 @@ class AnswerQueue:
         self._session = session
         self._prompter = prompter
         self._generation = generation
-        self._chat = chat_marks(prompter.tokenizer, prompter.text("A"))
+        self._chat = marks_of(prompter)
         self._waiting: dict[int, tuple[Problem, Request]] = {}
 
     def add(

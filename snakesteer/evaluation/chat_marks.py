@@ -2,7 +2,13 @@
 
 from typing import Any
 
+from snakesteer.data.prompts import Prompter
 from snakesteer.evaluation.shown_text import ChatMarks, open_block
+
+
+def marks_of(prompter: Prompter) -> ChatMarks:
+    """The marks of the format that a prompter writes."""
+    return chat_marks(prompter.tokenizer, prompter.text("A"))
 
 
 def chat_marks(tokenizer: Any, prompt: str) -> ChatMarks:

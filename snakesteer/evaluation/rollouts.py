@@ -9,7 +9,7 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine, Generation, Request
 from snakesteer.evaluation.answers import grade_generation
-from snakesteer.evaluation.chat_marks import chat_marks
+from snakesteer.evaluation.chat_marks import marks_of
 from snakesteer.evaluation.solutions import drawn
 from snakesteer.steering.positions import Positions
 from snakesteer.vectors.training.lessons import Example
@@ -39,7 +39,7 @@ def drawing(
         layers: 0-based blocks that the vectors belong to.
         positions: Which are steered.
     """
-    chat = chat_marks(prompter.tokenizer, prompter.text("A"))
+    chat = marks_of(prompter)
     by_id = {problem.id: problem for problem in problems}
 
     def draw(names: Sequence[str], vectors: Tensor, seed: int) -> list[Rollout]:

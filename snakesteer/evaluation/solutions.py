@@ -8,7 +8,7 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine, Generation, Request
 from snakesteer.evaluation.answers import grade_generation, make_request
-from snakesteer.evaluation.chat_marks import chat_marks
+from snakesteer.evaluation.chat_marks import marks_of
 from snakesteer.steering.kinds import Steering
 
 
@@ -32,7 +32,7 @@ def sample_solutions(
         Rows ``{id, question, text, correct}``, the samples of a problem side by side. Solutions
         that ran into the limit are left out: they end nowhere.
     """
-    rows, chat = [], chat_marks(prompter.tokenizer, prompter.text("A"))
+    rows, chat = [], marks_of(prompter)
     for problem, request, text in drawn(engine, prompter, problems, None, generation, samples):
         if text.finish == "length":
             continue

@@ -7,8 +7,9 @@ from typing import Any
 import altair as alt
 
 from snakesteer.report.figures.figure import padded
-from snakesteer.report.figures.forest import Estimate, forest
-from snakesteer.report.figures.style import CONFIG, MUTED, VERDICT_COLOURS, WIDTH
+from snakesteer.report.figures.forest import forest
+from snakesteer.report.figures.style import CONFIG, WIDTH
+from snakesteer.study.effects import estimate_of
 from snakesteer.study.rows import RunRow
 
 
@@ -22,7 +23,7 @@ def run_table_spec(rows: Sequence[RunRow], confidence: float) -> dict[str, Any]:
     scale = padded((100.0 * x for row in rows for x in (0.0, row.low, row.high)), -100.0, 100.0)
     panels = [
         forest(
-            [_estimate(row) for row in group],
+            [estimate_of(f"{row.results}\n{row.choice}", row) for row in group],
             title=f"Difference (percentage points, {confidence:.0%} interval)",
             axis_format="+.0f",
             tooltip_format="+.1f",
@@ -33,13 +34,3 @@ def run_table_spec(rows: Sequence[RunRow], confidence: float) -> dict[str, Any]:
         for model, group in groupby(rows, lambda row: row.model)
     ]
     return alt.vconcat(*panels).configure(**CONFIG).to_dict()
-
-
-def _estimate(row: RunRow) -> Estimate:
-    return Estimate(
-        label=f"{row.results}\n{row.choice}",
-        value=100.0 * row.difference,
-        low=100.0 * row.low,
-        high=100.0 * row.high,
-        colour=VERDICT_COLOURS.get(row.verdict, MUTED),
-    )

@@ -1,6 +1,7 @@
 """The forest plot of a study: every group pooled, with its runs below it."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from snakesteer.config.catalogue import METHODS
 from snakesteer.report.figures.figure import Figure, listing, padded
@@ -52,24 +53,24 @@ def effects_figure(groups: Sequence[Group]) -> Figure:
 
 def _estimates(group: Group, result: GroupResult) -> Iterator[Estimate]:
     if (spread := result.heterogeneity) is not None:
-        yield Estimate(
-            label=f"{group.name}\n{count(len(group.finished), 'run')} pooled",
-            value=100.0 * result.difference,
-            low=100.0 * result.low,
-            high=100.0 * result.high,
-            colour=VERDICT_COLOURS.get(result.verdict, MUTED),
+        yield replace(
+            estimate_of(f"{group.name}\n{count(len(group.finished), 'run')} pooled", result),
             shape="diamond",
             wide=(100.0 * max(spread.low, -1.0), 100.0 * min(spread.high, 1.0)),
         )
     for run in group.finished:
-        row = run.row
-        yield Estimate(
-            label=f"{run.run.name}\n{choice_words(row)}",
-            value=100.0 * row.difference,
-            low=100.0 * row.low,
-            high=100.0 * row.high,
-            colour=VERDICT_COLOURS.get(row.verdict, MUTED),
-        )
+        yield estimate_of(f"{run.run.name}\n{choice_words(run.row)}", run.row)
+
+
+def estimate_of(label: str, found: RunRow | GroupResult) -> Estimate:
+    """A difference with its interval, in percentage points and in the colour of its verdict."""
+    return Estimate(
+        label=label,
+        value=100.0 * found.difference,
+        low=100.0 * found.low,
+        high=100.0 * found.high,
+        colour=VERDICT_COLOURS.get(found.verdict, MUTED),
+    )
 
 
 def _rows(group: Group, result: GroupResult) -> Iterator[tuple[str, ...]]:

@@ -40,11 +40,13 @@ def final_words(told: Iterable[Mapping[str, Any]], results: str, rewrite: bool =
     report = Path(results, "report.html")
     if rewrite:
         table, figures = Path(results, "runs.csv"), Path(results, "figures")
-        write_summary(runs, table, report, figures)
+        found = write_summary(runs, table, report, figures)
         # As the rule did not write it, it must look out of date to the next run.
         for path in (table, report, *figures.glob("effects.*")):
             os.utime(path, (0, 0))
-    verdict = verdict_of(summarise(runs))
+    else:
+        found = summarise(runs)
+    verdict = verdict_of(found)
     lines = ["", verdict.headline, *([verdict.text] if verdict.text else [])]
     lines += [f"Note: {caution}" for caution in verdict.cautions]
     return "\n".join([*lines, f"Report: {report}"])

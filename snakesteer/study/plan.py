@@ -100,10 +100,11 @@ def plan_study(values: Mapping[str, Any]) -> Study:
         UserError: A config or a table that is not valid; names every line and column.
     """
     common = {key: value for key, value in values.items() if key not in ("runs", "replicates")}
-    checked, wrong = check_config(values)
-    if checked is None and (bad := [text for key, text in wrong.items() if _of_study(key)]):
+    # What is wrong elsewhere a row may put right.
+    _, wrong = check_config(values)
+    if bad := [text for key, text in wrong.items() if _of_study(key)]:
         refuse(bad)
-    replicates = checked.replicates if checked else _replicates(values)
+    replicates = ReplicatesConfig.model_validate(values.get("replicates") or {})
     results = expanded(str(values.get("results") or Config().results), "results")
     runs = values.get("runs")
     rows = [Row("the config", "run", {}, {})] if runs is None else read_table(runs)
@@ -135,10 +136,6 @@ class _Found:
 
 def _of_study(key: str) -> bool:
     return key.split(".")[0] in ("runs", "replicates", "results")
-
-
-def _replicates(values: Mapping[str, Any]) -> ReplicatesConfig:
-    return ReplicatesConfig.model_validate(values.get("replicates") or {})
 
 
 def _replicated(

@@ -35,7 +35,7 @@ class Summary:
 
 def write_summary(
     runs: Sequence[StudyRun], out_csv: str | Path, out_html: str | Path, figures_folder: str | Path
-) -> None:
+) -> Summary:
     """Write the table, the page and the figures of a study.
 
     Args:
@@ -43,6 +43,9 @@ def write_summary(
         out_csv: One row a run.
         out_html: The page.
         figures_folder: For effects.svg and effects.png.
+
+    Returns:
+        What they show.
 
     Raises:
         UserError: See `summarise`.
@@ -57,6 +60,7 @@ def write_summary(
         found.groups, verdict_of(found), {figure.name: figure}, found.comparisons, folder
     )
     write_text(out_html, page)
+    return found
 
 
 def verdict_of(found: Summary) -> StudyVerdict:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 120.0  # seconds
+PHONE, DESK, A4 = 360, 1280, 794  # widths in pixels
 
 LOOK = """(() => {
   const figures = {};
@@ -62,6 +63,15 @@ class Opened:
     complaints: list[str]
     requests: list[str]
     screenshot: bytes
+
+
+def check_opened(opened: Opened, width: int) -> None:
+    """Nothing went wrong, was fetched, ran that should not, or is wider than the window."""
+    assert opened.complaints == []
+    assert opened.requests == []
+    assert opened.found["hacked"] == "undefined"
+    assert opened.found["width"] == opened.found["needed"] == width
+    assert opened.found["too_wide"] == []
 
 
 @dataclass

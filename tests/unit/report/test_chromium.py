@@ -2,7 +2,8 @@
 
 import pytest
 
-PHONE, DESK, A4 = 360, 1280, 794
+from tests.unit.report.browser import A4, DESK, PHONE, check_opened
+
 VIEWS = [
     ("left alone", DESK),
     ("left alone", PHONE),
@@ -18,11 +19,7 @@ VIEWS = [
 def test_all_is_drawn_and_nothing_goes_wrong(report, browser, name: str, width: int):
     made = report(name)
     opened = browser.open(made.path, width)
-    assert opened.complaints == []
-    assert opened.requests == []
-    assert opened.found["hacked"] == "undefined"
-    assert opened.found["width"] == opened.found["needed"] == width
-    assert opened.found["too_wide"] == []
+    check_opened(opened, width)
     figures = opened.found["figures"]
     assert set(figures) == set(made.figures)
     for each in made.figures.values():

@@ -1,12 +1,8 @@
 """The page as a document: whole, safe, readable for machines that read it out."""
 
-import base64
-import hashlib
-import itertools
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
@@ -15,42 +11,10 @@ from snakesteer.report.methods_text import methods_text, references
 from snakesteer.report.page import ASSETS, EXAMPLES, LONGEST, examples, render_page, script_json
 from snakesteer.report.tables import make_tables
 from snakesteer.report.wording import configuration
+from tests.unit.report.documents import Document, check_headings, check_scripts, check_whole
 from tests.unit.report.runs import HOSTILE
 
-VOID = {"meta", "link", "img", "br"}
 ALL = ("left alone", "helps", "on a grid", "hostile", "two trials")
-
-
-class Document(HTMLParser):
-    """A page's elements, its text outside of scripts, and whether every tag is closed."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.text: list[str] = []
-        self.scripts: list[str] = []
-        self.open: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "script":
-            self.scripts[-1] += data
-        else:
-            self.text.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture(params=ALL)
@@ -59,14 +23,8 @@ def made(report, request):
 
 
 def test_it_is_one_whole_document_of_moderate_size(made):
-    document = Document(made.html)
-    assert document.open == []
-    assert len(made.html.encode()) < 5_000_000
-    assert document.all("html") == [{"lang": "en"}]
-    ids = [a["id"] for _, a in document.elements if "id" in a]
-    assert len(ids) == len(set(ids))
+    document, ids, named = check_whole(made.html)
     links = {a["href"].removeprefix("#") for a in document.all("a")}
-    named = {a["aria-labelledby"] for _, a in document.elements if "aria-labelledby" in a}
     assert links | named <= set(ids)
 
 
@@ -75,29 +33,15 @@ def test_it_needs_nothing_from_elsewhere(made):
     for _, attributes in document.elements:
         assert attributes.get("src", "data:").startswith("data:")
         assert attributes.get("href", "#").startswith(("#", "data:"))
-    [policy] = [a["content"] for a in document.all("meta") if "http-equiv" in a]
-    assert policy.startswith("default-src 'none'; ")
-    assert "unsafe-eval" not in policy
-    data, *scripts = document.scripts
-    json.loads(data)
-    hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
-    assert re.findall(r"'sha256-([^']*)'", policy) == hashes
+    scripts = check_scripts(document)
     assert len(scripts) == 2
-    assert not any(name.startswith("on") for _, a in document.elements for name in a)
     style = (ASSETS / "page.css").read_text(encoding="utf-8")
     assert not re.search(r"url\(|@import", style)
 
 
 def test_headings_follow_each_other_and_everything_has_a_name(made):
     document = Document(made.html)
-    levels = [int(tag[1]) for tag, _ in document.elements if re.fullmatch(r"h[1-6]", tag)]
-    assert levels[0] == 1
-    assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
-    assert all(image["alt"] for image in document.all("img"))
-    assert all(head["scope"] in ("col", "row") for head in document.all("th"))
-    tables = len(document.all("table"))
-    assert tables == len(document.all("caption"))
+    check_headings(document)
     drawn = [each for each in made.figures.values() if each.chart is not None]
     pictures = [a["aria-label"] for a in document.all("div") if a.get("role") == "img"]
     assert sorted(pictures) == sorted(each.alt for each in drawn)

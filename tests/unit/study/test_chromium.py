@@ -2,7 +2,8 @@
 
 import pytest
 
-PHONE, DESK, A4 = 360, 1280, 794
+from tests.unit.report.browser import A4, DESK, PHONE, check_opened
+
 VIEWS = [
     ("one group", DESK),
     ("claims", DESK),
@@ -17,11 +18,7 @@ VIEWS = [
 def test_all_is_drawn_and_nothing_goes_wrong(study, browser, name: str, width: int):
     made = study(name)
     opened = browser.open(made.path, width)
-    assert opened.complaints == []
-    assert opened.requests == []
-    assert opened.found["hacked"] == "undefined"
-    assert opened.found["width"] == opened.found["needed"] == width
-    assert opened.found["too_wide"] == []
+    check_opened(opened, width)
     [seen] = opened.found["figures"].values()
     if name == "nothing":
         assert seen["width"] == 0

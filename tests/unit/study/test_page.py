@@ -1,9 +1,5 @@
 """The page of a study as a document: whole, safe, its links and numbers in place."""
 
-import base64
-import hashlib
-import itertools
-import json
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -14,8 +10,8 @@ from snakesteer.report.wording import p_number, signed
 from snakesteer.study.effects import effects_figure
 from snakesteer.study.page import link_of, render_study
 from snakesteer.study.words import study_verdict
+from tests.unit.report.documents import Document, check_headings, check_scripts, check_whole
 from tests.unit.report.runs import HOSTILE
-from tests.unit.report.test_page import Document
 from tests.unit.study.conftest import STUDIES
 
 
@@ -25,15 +21,9 @@ def made(study, request):
 
 
 def test_it_is_one_whole_document_of_moderate_size(made):
-    document = Document(made.html)
-    assert document.open == []
-    assert len(made.html.encode()) < 5_000_000
-    assert document.all("html") == [{"lang": "en"}]
-    ids = [a["id"] for _, a in document.elements if "id" in a]
-    assert len(ids) == len(set(ids))
+    document, ids, named = check_whole(made.html)
     links = [a["href"] for a in document.all("a")]
     inside = {link.removeprefix("#") for link in links if link.startswith("#")}
-    named = {a["aria-labelledby"] for _, a in document.elements if "aria-labelledby" in a}
     assert inside | named <= set(ids)
 
 
@@ -43,25 +33,11 @@ def test_it_needs_nothing_from_elsewhere(made):
         assert attributes.get("src", "data:").startswith("data:")
         if tag != "a":
             assert attributes.get("href", "data:").startswith("data:")
-    [policy] = [a["content"] for a in document.all("meta") if "http-equiv" in a]
-    assert policy.startswith("default-src 'none'; ")
-    assert "unsafe-eval" not in policy
-    data, *scripts = document.scripts
-    json.loads(data)
-    hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
-    assert re.findall(r"'sha256-([^']*)'", policy) == hashes
-    assert not any(name.startswith("on") for _, a in document.elements for name in a)
+    check_scripts(document)
 
 
 def test_headings_follow_each_other_and_everything_has_a_name(made):
-    document = Document(made.html)
-    levels = [int(tag[1]) for tag, _ in document.elements if re.fullmatch(r"h[1-6]", tag)]
-    assert levels[0] == 1
-    assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
-    assert all(image["alt"] for image in document.all("img"))
-    assert all(head["scope"] in ("col", "row") for head in document.all("th"))
-    assert len(document.all("table")) == len(document.all("caption"))
+    check_headings(Document(made.html))
 
 
 def test_every_finished_run_leads_to_its_report(made):
