@@ -39,6 +39,7 @@ from snakesteer.config.steering import (
     Schedule,
     Scope,
     SteeringConfig,
+    TokenRule,
 )
 from snakesteer.config.training import Objective, TrainingConfig
 
@@ -74,6 +75,7 @@ __all__ = [
     "Section",
     "SensitivityConfig",
     "SteeringConfig",
+    "TokenRule",
     "TrainingConfig",
 ]
 

@@ -51,7 +51,7 @@ class GateCase:
         candidate: The configuration.
         steering: What the engine needs. Where the strength is dynamic, every step is steered. A
             window of generated tokens holds the second one alone, so that it begins and ends within
-            the few tokens of the gate's texts.
+            the few tokens of the gate's texts; a scope by token is looked at with a token of these.
     """
 
     name: str
@@ -177,10 +177,11 @@ class _Gate:
             engine = self._engine(Watch(loaded), compiled=True)
             self.runs.append(("compiled_", engine, _answers(engine, requests.values())))
         # Where effects are measured: many steps, and many positions before them.
-        self.example_name, self.example, _ = max(
+        self.example_name, self.example, longest = max(
             zip(requests, requests.values(), bare, strict=True),
             key=lambda one: (one[2].generation.num_tokens, len(one[1].prompt_ids)),
         )
+        self.first_token = (*longest.generation.token_ids, loaded.pad_id)[0]
         # Whose output is changed → engine whose hooks are watched there.
         self._looking: dict[Sites, WatchedEngine] = {}
         self._plain = PlainModel(loaded, self.example.prompt_ids)
@@ -203,6 +204,9 @@ class _Gate:
 
     def measure(self, name: str, steering: Steering) -> dict[str, Any]:
         """Measure what hooks do to one text at a strength that is not 0."""
+        if isinstance(steering, ResidualSteering) and steering.tokens is not None:
+            # The first token is the unsteered model's, and read back. Others hardly occur.
+            steering = replace(steering, tokens=(self.first_token,))
         found, cause = self._look(steering)
         record = {
             "alpha": steering.alpha,
