@@ -204,9 +204,7 @@ class _Gate:
 
     def measure(self, name: str, steering: Steering) -> dict[str, Any]:
         """Measure what hooks do to one text at a strength that is not 0."""
-        if isinstance(steering, ResidualSteering) and steering.tokens is not None:
-            # The first token is the unsteered model's, and read back. Others hardly occur.
-            steering = replace(steering, tokens=(self.first_token,))
+        steering = self._with_token(steering)
         found, cause = self._look(steering)
         record = {
             "alpha": steering.alpha,
@@ -218,6 +216,12 @@ class _Gate:
             self.faults.append(f"{name} at α = {steering.alpha:.4g}: {cause}")
             return record
         return {**record, **self.compare_with_plain(name, steering)}
+
+    def _with_token(self, steering: Steering) -> Steering:
+        """A scope by token with the answer's first one, which no steering there can change."""
+        if isinstance(steering, ResidualSteering) and steering.tokens is not None:
+            return replace(steering, tokens=(self.first_token,))
+        return steering
 
     def compare_with_plain(self, name: str, steering: Steering | None) -> dict[str, Any]:
         """Compare the logits of the example's answer with the plain HuggingFace model's."""
@@ -316,7 +320,7 @@ class _Gate:
             f"{name} at α = 0: {len(different)} of {len(self.requests)} prompts differ from the "
             f"model without hooks: {', '.join(lines[:_NAMED])}{more}"
         )
-        cause = None if off is None else self._look(off)[1]
+        cause = None if off is None else self._look(self._with_token(off))[1]
         self.faults.append(text if cause is None else f"{text}: {cause}")
 
 

@@ -138,7 +138,7 @@ def test_sets_of_tokens_side_by_side(family):
     """Several sets in one batch, as rules and as ids; new ones come while others are decoded."""
     rules = [TOKENS, tuple(TOKEN_IDS), ("a", " ", 20), "[n-z]", r"\d", tuple(range(5, 60))]
     ids = [
-        Request(prompt, 9, dataclasses.replace(steering(scope=scope), tokens=rule))
+        Request(prompt, 9, dataclasses.replace(steering(scope=scope, alpha=3.0), tokens=rule))
         for rule in rules
         for scope in ("at_tokens", "not_at_tokens")
         for prompt in PROMPTS
