@@ -13,6 +13,7 @@ Everything lies under the results folder (config key `results`, here <results>):
   best_config.json                   what it chose
   test_final.json, test_generations.jsonl, provenance.json
   controls.json, control_generations.jsonl  what else would have done the same
+  off_target.json, off_target.jsonl  what steering does elsewhere (target off_target)
   report.html, figures/              what a person looks at
   methods.md, references.bib         what a person pastes into a paper
   sensitivity.csv                    accuracy over strengths (target sensitivity), with

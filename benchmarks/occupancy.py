@@ -20,6 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from typing import ClassVar
+
 import numpy as np
 import optuna
 import torch
@@ -35,6 +37,7 @@ from snakesteer.evaluation.answers import (
     grade_generation,
     make_request,
 )
+from snakesteer.evaluation.shown_text import PLAIN
 from snakesteer.search.desk import ProblemDesk
 from snakesteer.search.plan import Plan, fitting_trials
 from snakesteer.search.samplers import make_pruner
@@ -97,7 +100,9 @@ def embedded(slots: int = 32, **search: int) -> Shape:
 class Bytes:
     """A tokenizer: one token a byte."""
 
-    bos_token_id = eos_token_id = None
+    bos_token_id = eos_token_id = unk_token = mask_token = None
+    all_special_tokens = ()
+    added_tokens_decoder: ClassVar[dict[int, str]] = {}
 
     def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
         """Token ids."""
@@ -219,7 +224,7 @@ def unsteered(shape: Shape) -> tuple[list[Problem], list[Answer], Prompter]:
     request = make_request(prompter, problems[0], None, GenerationConfig())
     half = [Generation((), f"#### {n % 2}", "eos", 100) for n in range(shape.problems)]
     answers = [
-        grade_generation(problem, request, text)
+        grade_generation(problem, request, text, PLAIN)
         for problem, text in zip(problems, half, strict=True)
     ]
     return problems, answers, prompter

@@ -360,6 +360,6 @@ SINGLE = [
         "a run of a study that fails, with `--keep-going`",
         "the others finish; the summary names it and its last words",
         "tests/workflow/test_study.py",
-        "test_a_failed_run_is_told_and_the_others_are_finished",
+        "test_a_killed_study_goes_on_and_its_runs_are_those_of_single_ones",
     ),
 ]

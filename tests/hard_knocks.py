@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.hard_knock_tests import SINGLE
+from tests.unit.data import test_second_task
 from tests.unit.evaluation.test_final_answer import KINDS
 from tests.unit.hard_knocks import (
     test_configs,
@@ -50,6 +51,7 @@ def sections() -> dict[str, list[tuple[str, str]]]:
         "The hub": {name: words for name, (_, words) in test_models.HUB.items()},
         "Result files": {name: words for name, (_, _, words) in test_files.BAD_FILES.items()},
         "Configs": {name: words for name, (_, words) in test_configs.BAD_CONFIGS.items()},
+        "A second task": {name: words for name, (_, words) in test_second_task.BAD_TASKS.items()},
         "Limits": limits | layers | full,
     }
     whole = {

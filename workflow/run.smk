@@ -14,6 +14,7 @@ include: "rules/checks.smk"
 include: "rules/search.smk"
 include: "rules/test.smk"
 include: "rules/evidence.smk"
+include: "rules/off_target.smk"
 include: "rules/provenance.smk"
 include: "rules/export.smk"
 include: "rules/report.smk"
@@ -26,6 +27,7 @@ WANTED = [
     "<results>/controls.json",
     "<results>/report.html",
     *(["<results>/figures/sensitivity.svg"] if CONFIG.sensitivity.in_report else []),
+    *(["<results>/off_target.json"] if CONFIG.off_target.in_report else []),
 ]
 
 
@@ -57,6 +59,7 @@ rule export:
 
 onstart:
     check_folders()
+    check_second_task()
     started["at"] = time.time()
     if not Path(CONFIG.results, "test_final.json").exists():
         logger.info(planned_power())

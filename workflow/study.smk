@@ -12,9 +12,8 @@ import os
 from pathlib import Path
 
 import snakemake.workflow
-
 from snakemake.exceptions import WorkflowError
-from snakemake.logging import logger
+from snakemake.utils import min_version
 
 from snakesteer.errors import UserError
 from snakesteer.records import code_files
@@ -22,19 +21,24 @@ from snakesteer.records.files import check_writable
 from snakesteer.study.finish import final_words
 from snakesteer.study.plan import plan_study
 
+min_version(
+    "9.27"
+)  # modules that are named while the rules are read; older ones were not tried
+
 try:
     STUDY = plan_study(config)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 
-def of_all_runs(said):
-    """What is said of a rule by name, said of the same rule in every run."""
-    return {
-        f"{run.rules}{rule}": value
-        for run in STUDY.runs
-        for rule, value in said.items()
-    }
+class OfEveryRun(dict):
+    """What a profile says of a rule by name, said of the same rule in every run.
+
+    It holds no more entries than the profile: they go into the command line of every job.
+    """
+
+    def get(self, name, default=None):
+        return super().get(name, super().get(name.rpartition("__")[2], default))
 
 
 def parsed_once(parse):
@@ -53,15 +57,12 @@ def parsed_once(parse):
     return parsed
 
 
-# What a profile says of a rule is said of each run's: its name with the run's in front.
-for said in (
-    workflow.resource_settings._parsed_overwrite_resources,
-    workflow.resource_settings._parsed_overwrite_threads,
-):
-    said.update(of_all_runs(said))
-workflow.group_settings.overwrite_groups = of_all_runs(
-    workflow.group_settings.overwrite_groups
-)
+for said in ("_parsed_overwrite_resources", "_parsed_overwrite_threads"):
+    settings = workflow.resource_settings
+    setattr(settings, said, OfEveryRun(getattr(settings, said)))
+
+# Groups of a profile are set when the rules are read already; profiles/slurm has one of that name.
+PER_LAYER = ("probe", "vector")
 
 # Snakemake parses a file anew in every module: most of the time that a hundred runs take to plan.
 snakemake.workflow.parse = parsed_once(snakemake.workflow.parse)
@@ -84,6 +85,8 @@ for place, RUN in enumerate(STUDY.runs):
     for rule_ in workflow.rules:
         if rule_.name not in earlier:
             rule_.priority = len(STUDY.runs) - place
+            if rule_.name.removeprefix(NAME) in PER_LAYER:
+                rule_.group = "layers"
 
 
 for rules_ in STUDY.takes_turns.values():

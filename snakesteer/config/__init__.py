@@ -24,6 +24,7 @@ from snakesteer.config.model import (
     Dtype,
     ModelConfig,
 )
+from snakesteer.config.off_target import OffTargetConfig
 from snakesteer.config.pairs import PairKind, PairsConfig, ReadPosition
 from snakesteer.config.runs import ReplicatesConfig
 from snakesteer.config.search import SearchConfig
@@ -61,6 +62,7 @@ __all__ = [
     "Method",
     "ModelConfig",
     "Objective",
+    "OffTargetConfig",
     "Operator",
     "PairKind",
     "PairsConfig",
@@ -104,6 +106,7 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     sensitivity: SensitivityConfig = SensitivityConfig()
+    off_target: OffTargetConfig = OffTargetConfig()
 
     @field_validator("results")
     @classmethod

@@ -62,7 +62,7 @@ def carve_train_val(
         "near duplicates" if not _has_groups(problems) else "near duplicates or others of a group"
     )
     without = f", not counting {repeated} {what}" if repeated else ""
-    _check_sizes({"data.train": train, "data.val": val}, "train", len(ranked), without)
+    _check_sizes({"data.train": train, "data.val": val}, "train", len(ranked), without, near)
     return ranked[:train], ranked[::-1][:val]
 
 
@@ -100,7 +100,7 @@ def carve_val_test(
     left_out = [problem.id for problem in problems if problem.id not in kept]
     without = f", not counting {len(left_out)} that duplicate others or train problems"
     sizes = {"data.val": val, "data.test": test}
-    _check_sizes(sizes, "test", len(eligible), without if left_out else "")
+    _check_sizes(sizes, "test", len(eligible), without if left_out else "", near)
     ranked = _ranked(eligible, seed)
     drawn = {problem.id for problem in ranked[:test]}
     return ranked[::-1][:val], [p for p in eligible if p.id in drawn], left_out
@@ -138,7 +138,7 @@ def carve_test(
     kept = {problem.id for problem in eligible}
     left_out = [problem.id for problem in problems if problem.id not in kept]
     without = f", not counting {len(left_out)} that duplicate train or validation problems"
-    _check_sizes({"data.test": test}, "test", len(eligible), without if left_out else "")
+    _check_sizes({"data.test": test}, "test", len(eligible), without if left_out else "", near)
     drawn = {problem.id for problem in _one_of_each_group_first(_ranked(eligible, seed))[:test]}
     return [problem for problem in eligible if problem.id in drawn], left_out
 
@@ -188,7 +188,9 @@ def splits_manifest(
     }
 
 
-def _check_sizes(sizes: Mapping[str, int], part: str, there: int, without: str) -> None:
+def _check_sizes(
+    sizes: Mapping[str, int], part: str, there: int, without: str, near: NearDuplicates
+) -> None:
     """Refuse splits that a part of the source is too small for.
 
     Args:
@@ -196,6 +198,7 @@ def _check_sizes(sizes: Mapping[str, int], part: str, there: int, without: str) 
         part: Of the source.
         there: Problems in it that may be drawn.
         without: What is not counted, in words.
+        near: What near duplicates may differ in.
 
     Raises:
         UserError: More are asked for than there are.
@@ -204,10 +207,16 @@ def _check_sizes(sizes: Mapping[str, int], part: str, there: int, without: str) 
     total = sum(asked.values())
     if total > there:
         sum_of = f"{' + '.join(map(str, asked.values()))} = " if len(asked) > 1 else ""
+        other_names = (
+            " Problems that agree up to numbers and names count once; where they are problems of "
+            "their own, set data.near_duplicates: numbers."
+            if without and near == "names"
+            else ""
+        )
         raise UserError(
             f"{' + '.join(asked)} is {sum_of}{total}, but the source's {part} part has {there} "
             f"problems{without}",
-            f"Lower {' or '.join(asked)}, or use a larger source.",
+            f"Lower {' or '.join(asked)}, or use a larger source.{other_names}",
         )
 
 

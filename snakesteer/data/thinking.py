@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-# How the models of several families open and close one.
-_MARKS = (
+# How the models of several families open and close one. What is read of an answer knows more
+# (`snakesteer.evaluation.shown_text`): there a mark is only recognised, never written.
+MARKS = (
     ("<think>", "</think>"),  # DeepSeek, Qwen 3, QwQ, SmolLM 3, GLM, Nemotron, Kimi
     ("<thinking>", "</thinking>"),
     ("<thought>", "</thought>"),
@@ -36,7 +37,7 @@ def thinking(prompt: str, answer: str) -> Thinking | None:
         prompt: What the model read.
         answer: What it wrote.
     """
-    for opening, closing in _MARKS:
+    for opening, closing in MARKS:
         if _is_open(prompt, opening, closing) or answer.lstrip().startswith(opening):
             head, closed, _ = answer.partition(closing)
             return Thinking(head + closed, bool(closed))
@@ -49,7 +50,7 @@ def closing_of(prompt: str) -> str:
     As models write it: where a line ends behind ``<think>``, an empty line stands in the block and
     another one behind it.
     """
-    for opening, closing in _MARKS:
+    for opening, closing in MARKS:
         if _is_open(prompt, opening, closing):
             lines = prompt[len(prompt.rstrip()) :].count("\n")
             return "\n" * max(2 - lines, 0) + closing + "\n\n" if lines else closing
@@ -58,7 +59,7 @@ def closing_of(prompt: str) -> str:
 
 def closes_block(text: str) -> bool:
     """Whether a text ends a think block."""
-    return any(closing in text for _, closing in _MARKS)
+    return any(closing in text for _, closing in MARKS)
 
 
 def _is_open(text: str, opening: str, closing: str) -> bool:

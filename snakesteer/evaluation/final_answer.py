@@ -65,9 +65,12 @@ _UP_TO_IT = re.compile(r"\W*(?:[^\W\d_]{1,20}\W*){0,2}")
 # Words that tell how the answer is found, with numbers that are not it.
 _METHOD = re.compile(
     r"\b(?:by|from|not|if|sum|difference|product|quotient|ratio|add\w*|subtract\w*"
-    r"|multipl\w*|divid\w*|calculat\w*|find\w*|comput\w*|wrong|incorrect|correct|reasonable"
-    r"|consistent|because|since|when|after|before|than)\b",
+    r"|multipl\w*|divid\w*|calculat\w*|find\w*|comput\w*|when|after|before|than)\b",
     re.IGNORECASE,
+)
+# Words that judge an answer which was stated before.
+_JUDGED = re.compile(
+    r"\b(?:wrong|incorrect|correct|right|true|reasonable|consistent|because|since)\b", re.IGNORECASE
 )
 _BETWEEN = re.compile(r"\bbetween \W{0,3}[0-9.]+[^.]{0,20} and \W{0,3}[0-9]", re.IGNORECASE)
 # Behind the first number of a sentence, what tells that it is not the last.
@@ -144,16 +147,26 @@ def _in_box(content: str) -> Stated:
 def _hashes(text: str) -> Iterator[Stated]:
     """What stands behind ``####``, the last first; headings such as ``#### 2. Add`` are passed."""
     marks = list(_HASHES.finditer(text))
-    pieces = [_undecorated(text[mark.end() : mark.end() + _PIECE]) for mark in marks]
-    headings = [_HEADING.match(piece) for piece in pieces]
+    pieces = [text[mark.end() : mark.end() + _PIECE] for mark in marks]
+    headings = [_HEADING.match(_undecorated(piece)) for piece in pieces]
     steps = {0, *(int(heading[1]) for heading in headings if heading)}
     for piece, heading in zip(reversed(pieces), reversed(headings), strict=True):
         if heading and int(heading[1]) - 1 in steps and (heading[2] or {1, 2} <= steps):
             yield None
         else:
-            while words := _ANSWER_WORDS.match(piece):
-                piece = _undecorated(piece[words.end() :])
-            yield _right_here(piece)
+            yield _behind_hashes(piece)
+
+
+def _behind_hashes(piece: str) -> Stated:
+    """The number on the line of a mark, or alone on the next ones; "Answer:" may be between."""
+    left = _undecorated(piece)
+    while words := _ANSWER_WORDS.match(left):
+        left = _undecorated(left[words.end() :])
+    if "\n" in piece[: len(piece) - len(left)]:
+        _, _, more = re.split(r"\n\s*\n", left, maxsplit=1)[0].partition("\n")
+        if re.search("[0-9]", more):
+            return None  # the heading of a whole solution
+    return stated_value(left)
 
 
 def _statements(text: str) -> Iterator[Stated]:
@@ -187,7 +200,10 @@ def _in_sentence(piece: str) -> Stated:
         number = EXPRESSION.search(sentence)
         if number and _BETWEEN.search(sentence):
             return UNCLEAR
-        if number and ("=" in sentence or not _METHOD.search(sentence[: number.start()])):
+        words = sentence[: number.start()] if number else ""
+        if _JUDGED.search(words) or (_METHOD.search(words) and "=" not in sentence):
+            return None
+        if number:
             return stated_value(sentence[number.start() :])
     return reading
 
@@ -207,7 +223,7 @@ def _opening(piece: str, behind: str) -> Stated:
     if "=" in sentence:
         return reading if behind.count("=") == sentence.count("=") else None
     rest = _BRACKETS.sub("", sentence[number.end() :])
-    if re.search("[0-9]", rest) and (number.start() or _GOES_ON.search(rest)):
+    if re.search("[0-9]", rest) and _GOES_ON.search(rest):
         return None
     if number.start() == 0 and not rest.strip():
         return reading  # "Answer: 18. Check: …"

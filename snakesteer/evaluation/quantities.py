@@ -52,7 +52,7 @@ EXPRESSION = re.compile(rf"{_TERM}(?:{_OPERATOR}{_TERM})*+")
 _CHAIN = re.compile(rf"{_SIDE}(?: {{0,3}}(?:[=≈]|equals) {{0,3}}(?P<side>{_SIDE}))++")
 _RANGE = re.compile(rf"{_CURRENCY}?({_NUMBER})--?{_CURRENCY}?({_NUMBER})")
 _MORE = re.compile(
-    r"[_^]|\.?\\(?:pi|sqrt|overline|bar|dot|pm|[dtc]?frac|binom)"
+    r"[_^](?=[0-9{])|\.?\\(?:pi|sqrt|overline|bar|dot|pm|[dtc]?frac|binom)"
     r"|:[0-9]|[.,'][0-9]|/[0-9]| ?(?:to|or|through|until|~) ?\\?\$?[0-9]"
     r"| and (?:two|three|2|3)[ -](?:thirds|quarters|fourths)"
 )

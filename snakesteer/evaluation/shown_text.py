@@ -38,7 +38,8 @@ _TURN = (
 _LABEL = (
     r"Question[ \t]*[0-9]*[ \t]*\*{0,2}:"
     r"|^[ \t*#>]*(?:(?:Next |New |Another )?(?:[Qq]uestion|[Pp]roblem|[Ee]xercise)|Q"
-    r"|Instruction|User|USER|Human)[ \t]*(?:[0-9]*[ \t]*\*{0,2}:|[0-9]+[ \t]*\*{0,2}\.?$)"
+    r"|Instruction|Input|Response|User|USER|Human|Assistant|ASSISTANT)"
+    r"[ \t]*(?:[0-9]*[ \t]*\*{0,2}:|[0-9]+[ \t]*\*{0,2}\.?$)"
 )
 
 _ENUMERATED = re.compile(

@@ -119,6 +119,7 @@ class Evidence:
         controls: controls.json.
         strengths: Rows of sensitivity.csv; None where the report does without.
         training: Steps of every training of vectors, by the name of what was trained.
+        off_target: off_target.json; None where the report does without.
     """
 
     test: Record
@@ -137,6 +138,7 @@ class Evidence:
     controls: Record
     strengths: Sequence[Record] | None = None
     training: Mapping[str, Sequence[TrainingStep]] = field(default_factory=dict)
+    off_target: Record | None = None
 
     @property
     def config(self) -> Record:
@@ -224,6 +226,7 @@ def read_evidence(
     controls: str | Path,
     sensitivity: str | Path | None = None,
     training: Sequence[str | Path] = (),
+    off_target: str | Path | None = None,
 ) -> Evidence:
     """Read the files of a run; the names are those of `Evidence`, ``db`` is the study.
 
@@ -253,6 +256,7 @@ def read_evidence(
         controls=read_json(controls),
         strengths=read_strengths(sensitivity) if sensitivity else None,
         training={Path(path).stem.replace("_", " "): read_steps(path) for path in training},
+        off_target=read_json(off_target) if off_target else None,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from snakesteer.config.catalogue import METHODS
 from snakesteer.evaluation.control_kinds import FAMILIES
 from snakesteer.report.evidence import Evidence, Record
+from snakesteer.report.off_target_text import off_target_sentences
 from snakesteer.report.reads import reads_of, reads_words
 from snakesteer.report.steering_text import searched_words, steering_sentences, strength_words
 from snakesteer.report.wording import (
@@ -179,6 +180,7 @@ def _result(evidence: Evidence) -> list[str]:
     where = "heads" if kind == "heads" else "layer"
     where += "s" if "band_layers" in evidence.params else ""
     sentences.append(f"Controls at the same {where} and {dose}: {_controls(evidence)}.")
+    sentences += off_target_sentences(evidence.off_target) if evidence.off_target else []
     several = reads_of(evidence)["final"]["configurations"] > 1
     sentences.append(
         f"The test split had by then been read {reads_words(evidence)}"

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from snakesteer.report import wording
 from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.figures.figure import Figure
+from snakesteer.report.off_target_text import off_target_table, off_target_text
 from snakesteer.report.origins_text import origins_text
 from snakesteer.report.reads import reads_text
 from snakesteer.report.tables import luck, make_tables, rounding
@@ -55,6 +56,8 @@ def render_page(
         verdict=read_verdict(evidence),
         tables=make_tables(evidence),
         luck=luck(evidence),
+        elsewhere=off_target_text(evidence.off_target) if evidence.off_target else None,
+        elsewhere_table=off_target_table(evidence.off_target) if evidence.off_target else None,
         reads=reads_text(evidence),
         origins=origins_text(evidence),
         rounding=rounding(evidence),

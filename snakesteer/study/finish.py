@@ -1,5 +1,6 @@
 """The end of a study, as Snakemake reaches it: all runs finished, or some of them failed."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,11 @@ def final_words(told: Iterable[Mapping[str, Any]], results: str, rewrite: bool =
     runs = study_runs(told)
     report = Path(results, "report.html")
     if rewrite:
-        write_summary(runs, Path(results, "runs.csv"), report, Path(results, "figures"))
+        table, figures = Path(results, "runs.csv"), Path(results, "figures")
+        write_summary(runs, table, report, figures)
+        # As the rule did not write it, it must look out of date to the next run.
+        for path in (table, report, *figures.glob("effects.*")):
+            os.utime(path, (0, 0))
     verdict = verdict_of(summarise(runs))
     lines = ["", verdict.headline, *([verdict.text] if verdict.text else [])]
     lines += [f"Note: {caution}" for caution in verdict.cautions]

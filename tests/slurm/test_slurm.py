@@ -44,6 +44,7 @@ GPU_JOBS = {
     "search": 1,
     "test_final": 1,
     "controls": 1,
+    "off_target": 1,
 }
 GROUP_JOBS = {"layers_probe_vector": 1}
 

@@ -41,7 +41,7 @@ def config(**values) -> OptimizationConfig:
         do_sample=False,
         **values,
         overrides={
-            "data": {"source": "folder", "folder": "problems"},
+            "data": {"source": "folder", "folder": "problems", "near_duplicates": "numbers"},
             "prompt": {"shots": 1, "stop": [*string.ascii_uppercase]},
             "steering": {"strength": [-0.5, 0.5]},
             "evaluation": {"bootstrap_resamples": 200},

@@ -34,6 +34,10 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"steering": {"directions": ["file"], "vector_file": "none/{layer}.gguf"}},
         ("none/1.gguf is not a file", "Correct the path"),
     ),
+    "second task not there": (
+        {"off_target": {"task_file": "facts.jsonl"}},
+        ("off_target.task_file is 'facts.jsonl', which is not a file", "Correct the path"),
+    ),
 }
 # Some of what the library checks: tests/unit/hard_knocks/test_configs.py has them all.
 CHECKED = ("unknown key", "layer beyond the model", "model not there")
@@ -88,6 +92,14 @@ def test_bad_rows_are_named(fresh_copy: Project, name: str):
     (fresh_copy.folder / "problems" / "train.jsonl").write_bytes(content)
     check_refusal(fresh_copy.snakemake("results/splits/train.jsonl"), *words)
     check_nothing_half_made(fresh_copy, "splits")
+
+
+def test_a_bad_second_task_stops_before_anything_is_done(fresh_copy: Project):
+    path = fresh_copy.folder / "facts.jsonl"
+    path.write_text('{"question": "Is ice cold?", "choices": ["yes", "no"], "answer": 2}\n')
+    run = fresh_copy.snakemake(overlay={"off_target": {"task_file": "facts.jsonl"}})
+    check_refusal(run, "facts.jsonl, row 1: 'answer' is '2'", "from 0 to 1")
+    check_nothing_half_made(fresh_copy, ".")
 
 
 def test_more_problems_than_there_are(fresh_copy: Project):

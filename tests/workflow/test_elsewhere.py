@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.project import Project
+from tests.workflow.project import CHECKOUT, Project
 
 pytestmark = pytest.mark.workflow
 
@@ -74,3 +74,10 @@ def test_as_a_module_with_a_prefix(fresh: Project, elsewhere: Project):
     assert (made / "study" / "journal.log").exists()  # beside the outputs, declared or not
     assert not elsewhere.results.exists()
     assert elsewhere.snakemake(*RUN).idle
+
+
+def test_the_small_run_for_other_machines_is_planned(fresh: Project, tmp_path: Path):
+    shutil.copytree(CHECKOUT / ".test", tmp_path / ".test")
+    run = fresh.snakemake("-n", "--directory", str(tmp_path / ".test"))
+    assert run.code == 0, run.text
+    assert run.jobs["test_final"] == run.jobs["embedded_model"] == 1

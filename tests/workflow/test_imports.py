@@ -35,7 +35,7 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ): MODEL,
     ("confirmation", "search"): MODEL | STUDY,
     ("sensitivity_grid",): MODEL | {"pandas"},
-    ("actadd_vectors", "controls", "test_final"): MODEL | LEARN | {"statsmodels"},
+    ("actadd_vectors", "controls", "off_target", "test_final"): MODEL | LEARN | {"statsmodels"},
 }
 TOLD = "\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))\n"
 

@@ -166,6 +166,7 @@ def test_the_search_ran_before_there_was_a_test_part(finished: Finished):
         "test_split": 1,
         "test_final": 1,
         "controls": 1,
+        "off_target": 1,
         "provenance": 1,
         "report": 1,
     }

@@ -62,7 +62,9 @@ def test_a_run_gives_the_same_again_and_a_tampered_one_does_not(finished_copy: P
     names = {line[0] for line in lines}
     assert "test_final.json" in names
     # It draws the bootstrap and the random directions of the controls.
-    assert names <= {"test_final.json", "controls.json", "control_generations.jsonl"}
+    assert names <= {
+        *("test_final.json", "off_target.json", "controls.json", "control_generations.jsonl")
+    }
 
 
 def test_other_surroundings_are_named_and_nothing_runs(finished_copy: Project):

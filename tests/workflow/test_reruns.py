@@ -15,7 +15,7 @@ pytestmark = pytest.mark.workflow
 # A value that cannot matter is recorded all the same, and the report shows the record.
 RECORD = Counter(provenance=1, report=1)
 CONTROLS = Counter(controls=1) + RECORD
-TEST = Counter(test_final=1) + CONTROLS
+TEST = Counter(test_final=1, off_target=1) + CONTROLS
 CHOICE = Counter(best_config=1) + TEST
 TRIALS = Counter(trials=1) + CHOICE
 SEARCH = Counter(search=1) + TRIALS
@@ -71,6 +71,8 @@ TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "evaluation.bootstrap_resamples": (300, TEST),
     "evaluation.random_controls": (1, CONTROLS),
     "evaluation.ledger": ("reads elsewhere", RECORD),
+    "off_target.in_report": (False, RECORD),
+    "off_target.task_file": ("problems/train.jsonl", Counter(off_target=1) + RECORD),
     "sensitivity.strengths": ([-0.1, 0.1], RECORD),
     "sensitivity.in_report": (True, Counter(sensitivity_grid=1, sensitivity=1) + RECORD),
 }

@@ -49,6 +49,8 @@ FILES = {
     "checks/zero_steering.json",
     "controls.json",
     "control_generations.jsonl",
+    "off_target.json",
+    "off_target.jsonl",
     "provenance.json",
     "report.html",
     "methods.md",
@@ -213,6 +215,27 @@ def test_the_final_test_agrees_with_its_generations(results: Path):
     assert final["delivered_dose"] == pytest.approx(wanted)
 
 
+def test_what_steering_does_elsewhere_is_recorded(results: Path):
+    record, final = load(results / "off_target.json"), load(results / "test_final.json")
+    assert record["best_trial_params"] == final["best_trial_params"]
+    neutral, answers = record["neutral"], record["test_answers"]
+    assert (neutral["texts"], neutral["start_tokens"]) == (40, 8)
+    low, high = neutral["kl"]["ci"]
+    assert 0.0 < low < neutral["kl"]["estimate"] < high
+    rows = read_rows(results / "off_target.jsonl")
+    assert len(rows) == 40
+    mean = np.mean([row["kl"] for row in rows])
+    assert neutral["kl"]["estimate"] == pytest.approx(mean)
+    assert answers["right_before"] == final["baseline_benchmark_metrics"]["correct"]
+    for side in ("baseline", "steered"):
+        length = final[f"{side}_benchmark_metrics"]["mean_new_tokens"]
+        assert answers[f"{side}_mean_new_tokens"] == length
+    assert record["second_task"] is None
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert "What steering does elsewhere" in page
+    assert "Off target" in (results / "methods.md").read_text(encoding="utf-8")
+
+
 def test_every_generation_is_told_in_full(results: Path):
     shot = {row["question"] for row in read_rows(results / "splits" / "train.jsonl")}
     for row in read_rows(results / "test_generations.jsonl"):
@@ -235,6 +258,7 @@ def test_provenance_names_every_file_by_its_hash(results: Path):
         assert sha256_file(results.parent / path) == sha256, path
     named = {path.removeprefix("results/") for path in record["sha256"]}
     assert named >= {"test_final.json", "test_generations.jsonl", "best_config.json"}
+    assert named >= {"off_target.json", "off_target.jsonl"}
     assert named >= {name for name in FILES if name.startswith("vectors/")}
     assert record["config"]["search"]["n_trials"] == 5
     assert record["config"]["search"]["sampler"] == "tpe"  # a default

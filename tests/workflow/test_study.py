@@ -21,8 +21,9 @@ pytestmark = pytest.mark.workflow
 
 RUN = ("--cores", "4", "--resources", "gpu=1")
 # The first run is the one that `finished` holds. The second shares all but search and test with it.
-TABLE = "name\tsteering.methods\tdata.seed\nboth\t[caa, dac]\t0\ncaa\t[caa]\t0\n"
-OTHER = "other\t[caa]\t1\n"  # has other problems
+TABLE = "name\tsteering.methods\tdata.seed\tdata.train\nboth\t[caa, dac]\t0\t\ncaa\t[caa]\t0\t\n"
+OTHER = "other\t[caa]\t1\t\n"  # has other problems
+ILL = "ill\t[caa]\t0\t99\n"  # asks for more than there are
 SHARED = ("official_data", "train_split", "activations", "baseline", "probe", "vector")
 WAIT_SECONDS = 600
 
@@ -87,11 +88,21 @@ def test_a_killed_study_goes_on_and_its_runs_are_those_of_single_ones(
     os.killpg(process.pid, signal.SIGINT)
     process.wait(WAIT_SECONDS)
 
-    run = fresh_copy.snakemake(*RUN, *study)
-    assert run.code == 0, run.text
+    # A run that cannot be finished, leaves the others alone.
+    (fresh_copy.folder / "runs.tsv").write_text(TABLE + ILL)
+    run = fresh_copy.snakemake(*RUN, *study, "--keep-going")
+    assert run.code == 1
+    table = rows(fresh_copy)
+    assert [row["status"] for row in table.values()] == ["finished", "finished", "failed"]
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert "data.train + data.val is 99 + 8" in page  # its last words
     # What was finished is not done again.
     assert not {f"both__{rule}" for rule in (*SHARED, "search", "zero_steering")} & {*run.jobs}
     assert run.jobs["both__test_final"] == run.jobs["caa__search"] == 1
+    (fresh_copy.folder / "runs.tsv").write_text(TABLE)
+    run = fresh_copy.snakemake(*RUN, *study)
+    assert run.code == 0, run.text
+    assert run.jobs == {"study_summary": 1}
     assert fresh_copy.snakemake(*RUN, *study).idle
 
     # The first run is the single run; its folder looks like one.
@@ -113,23 +124,9 @@ def test_a_killed_study_goes_on_and_its_runs_are_those_of_single_ones(
     assert re.search(r"^Of 2 groups, steering ", run.text, re.M)
 
     # Another run beside them makes its own files only.
-    (fresh_copy.folder / "runs.tsv").write_text(TABLE + "later\t[dac]\t0\n")
+    (fresh_copy.folder / "runs.tsv").write_text(TABLE + "later\t[dac]\t0\t\n")
     more = fresh_copy.snakemake("-n", *study)
     assert {job.split("__")[0] for job in more.jobs} == {"later", "study_summary"}
-
-
-def test_a_failed_run_is_told_and_the_others_are_finished(finished_copy: Project):
-    # The second run has no test problems left to draw.
-    study = make_study(finished_copy, "name\tdata.test\nwell\t8\nill\t24\n")
-    (finished_copy.folder / "problems" / "test.jsonl").write_text(
-        "".join((finished_copy.folder / "problems" / "test.jsonl").open().readlines()[:12])
-    )
-    run = finished_copy.snakemake(*RUN, *study, "--keep-going")
-    assert run.code == 1
-    table = rows(finished_copy)
-    assert table["well"]["status"] == "finished"
-    assert table["ill"]["status"] == "failed"
-    assert "data.test" in (finished_copy.results / "report.html").read_text(encoding="utf-8")
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:

@@ -160,14 +160,11 @@ def estimator_code(wildcards):
 
 def vector_files(directions):
     """The vectors of some directions at all layers."""
+    stages = {TRAINED: "training"}
     return [
-        file
+        f"<{stages.get(direction, 'directions')}>/vectors/{direction}/layer_{layer}.safetensors"
         for direction in directions
-        for file in expand(
-            f"<{'training' if direction == TRAINED else 'directions'}>/vectors/{direction}"
-            "/layer_{layer}.safetensors",
-            layer=LAYERS,
-        )
+        for layer in LAYERS
     ]
 
 
@@ -183,6 +180,31 @@ def user_vector_file(layer):
             "Correct the path; relative ones start in the working directory."
         )
     return local(path)
+
+
+def check_second_task():
+    """Stop before the first job where the second task cannot be read."""
+    if CONFIG.off_target.task_file is None:
+        return
+    from snakesteer.data.second_task import read_second_task
+
+    try:
+        read_second_task(CONFIG.off_target.task_file)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def second_task_file():
+    """The file of the second task, none where there is no such task."""
+    path = CONFIG.off_target.task_file
+    if path is None:
+        return []
+    if not Path(path).is_file():
+        raise WorkflowError(
+            f"off_target.task_file is {path!r}, which is not a file. Correct the path; relative ones "
+            "start in the working directory."
+        )
+    return [local(path)]
 
 
 def exported_files(wildcards):

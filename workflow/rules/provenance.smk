@@ -73,6 +73,11 @@ rule provenance:
             then="<results>/sensitivity.csv",
             otherwise=[],
         ),
+        off_target=branch(
+            CONFIG.off_target.in_report,
+            then=["<results>/off_target.json", "<results>/off_target.jsonl"],
+            otherwise=[],
+        ),
         code=code_of("provenance"),
     output:
         "<results>/provenance.json",

@@ -32,6 +32,11 @@ rule report:
             then="<results>/sensitivity.csv",
             otherwise=[],
         ),
+        off_target=branch(
+            CONFIG.off_target.in_report,
+            then="<results>/off_target.json",
+            otherwise=[],
+        ),
         training=TRAINING_LOGS,
         assets=REPORT_ASSETS,
         code=code_of("report", **(GRID_METHODS if CONFIG.sensitivity.in_report else {})),

@@ -27,14 +27,14 @@ with script_log(snakemake.log[0]):
         zero_steering=given.zero_steering,
         controls=given.controls,
         sensitivity=given.sensitivity or None,
+        off_target=given.off_target or None,
         training=given.training,
     )
     figures = make_figures(evidence)
     for figure in figures.values():
         write_figure(figure, Path(output.accuracy).parent)
     methods = methods_text(evidence)
-    sources = references(methods)
     write_text(output.methods, methods)
-    write_text(output.references, sources)
+    write_text(output.references, references(methods))
     shown = figures | grid_figures(evidence)
-    write_text(output.report, render_page(evidence, shown, methods, sources))
+    write_text(output.report, render_page(evidence, shown, methods, references(methods)))

@@ -182,8 +182,7 @@ def _of_thinking(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
                 f"If it is not wanted, {off}.",
             )
         )
-    blocks = [(answer, thinking(prompt.text, answer.text)) for answer in answers]
-    endless = [answer.new_tokens for answer, block in blocks if block and not block.closed]
+    endless = [answer.new_tokens for answer in answers if _still_thinks(answer, prompt)]
     if endless:
         found.append(
             Hint(
@@ -196,12 +195,18 @@ def _of_thinking(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
     return found
 
 
+def _still_thinks(answer: Answer, prompt: PromptTokens) -> bool:
+    block = thinking(prompt.text, answer.text)
+    return block is not None and not block.closed
+
+
 def _of_answers(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
     found = []
     correct = sum(answer.correct for answer in answers)
     unread = [answer for answer in answers if answer.extracted is None]
     truncated = [answer for answer in answers if answer.finish == "length"]
     unfinished = [answer for answer in unread if answer.finish == "length"]
+    thoughts = sum(_still_thinks(answer, prompt) for answer in answers)  # told already
     chat = chat_marks(prompt.tokenizer, prompt.text)
     empty = [answer for answer in answers if not answer.text.strip()]
     template = getattr(prompt.tokenizer, "chat_template", None) is not None
@@ -213,12 +218,14 @@ def _of_answers(answers: Sequence[Answer], prompt: PromptTokens) -> list[Hint]:
                 "card; and at prompt.stop.",
             )
         )
+    elif thoughts == len(answers):
+        pass
     elif len(unread) == len(answers) and any(re.search("[0-9]", a.text) for a in unfinished):
         found.append(
             Hint(
                 f"No answer comes to an end: {len(unfinished)} of {len(answers)} are cut at "
-                "generation.max_new_tokens before they state a result, maybe while the model is "
-                "still thinking. Half a calculation is not graded, so that accuracy is 0",
+                "generation.max_new_tokens before they state a result. Half a calculation is not "
+                "graded, so that accuracy is 0",
                 "Raise generation.max_new_tokens; a model that thinks first may need thousands.",
             )
         )

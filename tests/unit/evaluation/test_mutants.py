@@ -160,6 +160,7 @@ MUTANTS: dict[str, Patch] = {
     "headings are answers": blind(final_answer, "_HEADING"),
     "words in front of a number hide it": blind(final_answer, "_ANSWER_WORDS"),
     "the way to the answer is the answer": blind(final_answer, "_METHOD"),
+    "what judges an answer is one": blind(final_answer, "_JUDGED"),
     '"… is the answer" is not read': blind(final_answer, "_IS_THE_ANSWER"),
     'a solution behind "Answer:" is read at its start': put(
         final_answer, "_opening", lambda piece, behind: final_answer._in_sentence(piece)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from snakesteer.data.thinking import MARKS
 from snakesteer.evaluation.shown_text import PLAIN, ChatMarks, Shown, open_block, shown_text
 
 # How each kind of block opens and closes.
@@ -95,3 +96,14 @@ def test_in_front_of_an_answer_nothing_is_cut_off(text: str):
 def test_marks_of_the_tokenizer():
     assert shown_text("18 ~END~ 5", ChatMarks(("~END~", "~E"))).text == "18 "
     assert shown_text("18 ~END~ 5", PLAIN).text == "18 ~END~ 5"
+
+
+@pytest.mark.parametrize(("opening", "closing"), MARKS)
+def test_blocks_that_prompts_may_open_are_known_to_the_reader_of_answers(opening, closing):
+    assert open_block(f"Solve it.{opening}\n") is not None
+    assert open_block(f"Solve it.{opening}7{closing}") is None
+    answer = shown_text(f"{opening}3+4 is 7{closing}It is 18.")
+    assert answer.text.endswith("It is 18.")
+    assert "7" not in answer.text
+    assert not answer.thinking
+    assert shown_text(f"{opening}3+4 is 7").thinking

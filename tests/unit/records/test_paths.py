@@ -1,13 +1,11 @@
 """Paths as a shell reads them."""
 
-import argparse
 import os
 import pwd
 
 import pytest
 
 from snakesteer.errors import UserError
-from snakesteer.records.cli import path_argument
 from snakesteer.records.paths import expanded
 
 
@@ -59,11 +57,3 @@ def test_what_is_not_known_is_named_with_its_key(path, said):
         expanded(path, "data.folder")
     assert said in str(error.value)
     assert str(error.value).startswith("data.folder is ")
-
-
-def test_arguments_of_the_commands():
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--output", type=path_argument)
-    assert parser.parse_args(["--output=~/x"]).output == "/home/ada/x"
-    with pytest.raises(argparse.ArgumentError, match="'GONE' is not set"):
-        parser.parse_args(["--output=$GONE/x"])

@@ -17,8 +17,10 @@ from snakesteer.evaluation.by_steps import by_steps
 from snakesteer.evaluation.control_tests import controls_record
 from snakesteer.evaluation.controls import Control
 from snakesteer.evaluation.final import read_generations, side_by_side_rows
+from snakesteer.evaluation.off_target import TextCost, answers_record, neutral_record
 from snakesteer.evaluation.origins import compare_origins
 from snakesteer.evaluation.paired import compare_paired
+from snakesteer.evaluation.second_task import compare_outcomes
 from snakesteer.evaluation.statistics import wilson
 from snakesteer.records.files import sha256_text, write_json, write_jsonl, write_text
 from snakesteer.records.tensors import write_tensors
@@ -64,6 +66,7 @@ class RunFiles:
             "provenance": results / "provenance.json",
             "zero_steering": results / "checks" / "zero_steering.json",
             "controls": results / "controls.json",
+            "off_target": results / "off_target.json",
         }
         return {**paths, "sensitivity": results / "sensitivity.csv" if self.on_grid else None}
 
@@ -145,6 +148,7 @@ def write_run(
     write_records(folder, config, val, hostile)
     write_zero_steering(folder)
     write_controls(folder, rng, hostile)
+    write_off_target(folder, rng, hostile)
     if on_grid:
         write_sensitivity(folder, layers, methods, gain)
     return RunFiles(folder, on_grid)
@@ -334,6 +338,30 @@ def write_controls(folder: Path, rng: random.Random, hostile: str) -> None:
     record = controls_record(before, after, controls, answered, Config().evaluation)
     reads = {**READ, "controls": {"reads": len(controls), "configurations": len(controls)}}
     write_json(folder / "controls.json", {**record, "test_reads": reads})
+
+
+def write_off_target(folder: Path, rng: random.Random, hostile: str) -> None:
+    """off_target.json: a small cost on neutral text, and nothing on another task."""
+    evaluation = Config().evaluation
+    costs = [
+        TextCost(30, rng.uniform(0.01, 0.03), nll, nll + rng.uniform(0.0, 0.02), 0.1, None)
+        for nll in (rng.uniform(2.5, 3.5) for _ in range(40))
+    ]
+    before, after = (
+        read_generations(folder / "test_generations.jsonl", name)
+        for name in ("baseline", "steered")
+    )
+    right = [rng.random() < 0.6 for _ in range(50)]
+    record = {
+        "neutral": neutral_record(costs, evaluation),
+        "test_answers": answers_record(before, after, evaluation),
+        "second_task": {
+            **{"file": f"tasks/facts{hostile}.jsonl", "scored_by": "likelihood of the choices"},
+            **compare_outcomes(right, [*right[:-1], not right[-1]], evaluation),
+        },
+        "confidence": evaluation.confidence,
+    }
+    write_json(folder / "off_target.json", record)
 
 
 def write_sensitivity(

@@ -97,15 +97,20 @@ def test_run_on_texts(more: str):
     assert "No answer ends by itself" not in text
 
 
-@pytest.mark.parametrize("text", ["<think>7 + 11 = 18. So", "7 + 11 = 18. Then"])
-def test_answers_that_are_cut_before_they_say_a_result(text: str):
-    cut = said([answer(text, finish="length", **INVALID)] * 3, prompt_of())
+def test_answers_that_are_cut_while_they_think_are_told_once():
+    cut = said([answer("<think>7 + 11 = 18. So", finish="length", **INVALID)] * 3, prompt_of())
+    assert "3 of 3 answers are still thinking" in cut
+    assert cut.count("generation.max_new_tokens") == 1
+
+
+def test_answers_that_are_cut_before_they_say_a_result():
+    cut = said([answer("7 + 11 = 18. Then", finish="length", **INVALID)] * 3, prompt_of())
     assert "No answer comes to an end: 3 of 3 are cut at generation.max_new_tokens" in cut
     assert "Raise generation.max_new_tokens" in cut
     assert cut.count("generation.max_new_tokens") == 2  # said once
     silent = said([answer("What?", finish="length", **INVALID)] * 3, prompt_of())
     assert "No answer holds a final number" in silent
-    ended = said([answer(text, **INVALID)] * 3, prompt_of())
+    ended = said([answer("7 + 11 = 18. Then", **INVALID)] * 3, prompt_of())
     assert "comes to an end" not in ended
 
 

@@ -1,0 +1,241 @@
+"""Given texts as the model reads them under a steering, all tokens in one pass.
+
+Where no token has to be chosen, none has to wait for another: what is added at a position follows
+from the text and the place. That holds for a dynamic strength, too. Its unsteered and its probe
+stream (`snakesteer.engine.reference.dac`) do not depend on α_t, so that one pass of each gives α_t
+of all steps, and a third pass steers with them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snakesteer.engine.batching import check_lengths
+from snakesteer.engine.interface import Request
+from snakesteer.models.blocks import on_block_outputs
+from snakesteer.models.heads import find_heads
+from snakesteer.models.loading import LoadedModel, check_ids
+from snakesteer.steering.dac import Dac, dynamic_alpha
+from snakesteer.steering.heads import HeadSteering
+from snakesteer.steering.kinds import Steering
+from snakesteer.steering.operators import apply_operator
+from snakesteer.steering.prompt_start import PromptStartSteering
+from snakesteer.steering.residual import ResidualSteering
+
+FORCED_TOKENS = 1024  # in one padded batch
+
+# Layer → what changes its activations ``[batch, seq, width]``.
+Changes = Mapping[int, Callable[[Tensor], Tensor]]
+
+
+@dataclass(frozen=True)
+class GivenText:
+    """A text of which a part counts as prompt and the rest as generated behind it.
+
+    Attributes:
+        token_ids: All of it.
+        prompt_tokens: How many of them are the prompt: at least one, and not all.
+    """
+
+    token_ids: tuple[int, ...]
+    prompt_tokens: int
+
+    @property
+    def generated(self) -> tuple[int, ...]:
+        """The tokens that count as generated."""
+        return self.token_ids[self.prompt_tokens :]
+
+
+@dataclass(frozen=True, eq=False)
+class Forced:
+    """What the model says at each generated token of a text, before it reads that token.
+
+    Attributes:
+        unsteered: ``[generated, vocab]`` logits in float32, without steering.
+        steered: The same with it.
+        alpha_t: ``[generated]`` float32 on the CPU; None where the strength is not dynamic.
+    """
+
+    unsteered: Tensor
+    steered: Tensor
+    alpha_t: Tensor | None
+
+
+@torch.inference_mode()
+def forced_logits(
+    loaded: LoadedModel,
+    texts: Sequence[GivenText],
+    steering: Steering,
+    budget: int = FORCED_TOKENS,
+) -> Iterator[tuple[int, Forced]]:
+    """Read texts with and without a steering, which acts where it would act on generated text.
+
+    Args:
+        loaded: The model.
+        texts: What to read.
+        steering: Of all texts.
+        budget: Tokens in one padded batch.
+
+    Yields:
+        The index of each text, and what the model says of it; those of similar length come
+        together.
+
+    Raises:
+        UserError: A text that does not fit into the model's context, or with tokens that the model
+            does not know.
+    """
+    check_ids(loaded, (text.token_ids for text in texts))
+    asked = ((text.token_ids[: text.prompt_tokens], len(text.generated)) for text in texts)
+    check_lengths(loaded, [Request(*one) for one in asked])
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index].token_ids))
+    while order:
+        # The longest first: what does not fit shows at once.
+        rows = max(1, budget // len(texts[order[-1]].token_ids))
+        batch, order = order[-rows:], order[:-rows]
+        found = _read(loaded, [texts[index] for index in batch], steering)
+        yield from zip(batch, found, strict=True)
+
+
+def _read(loaded: LoadedModel, texts: Sequence[GivenText], steering: Steering) -> Iterator[Forced]:
+    """Read one batch. The last token of a text is not read: nothing is asked behind it."""
+    longest = max(len(text.token_ids) for text in texts) - 1
+    ids = torch.full((len(texts), longest), loaded.pad_id)
+    mask = torch.zeros_like(ids)
+    for row, text in enumerate(texts):
+        own = text.token_ids[:-1]
+        ids[row, : len(own)] = torch.tensor(own)
+        mask[row, : len(own)] = 1
+    ids, mask = ids.to(loaded.device), mask.to(loaded.device)
+    last = torch.tensor([text.prompt_tokens - 1 for text in texts])
+    steps = torch.arange(longest) - last[:, None]  # [batch, seq]; 0 is the last prompt token
+
+    def logits(factor: Tensor | None) -> Tensor:
+        if factor is None:
+            return _forward(loaded, ids, mask)
+        with _steered(loaded, steering, steps, factor):
+            return _forward(loaded, ids, mask)
+
+    unsteered, alphas = logits(None), None
+    if steering.dac is None:
+        factor = _factors(steering, steps)
+    else:
+        probe = logits(torch.where(steps >= 0, steering.dac.probe_alpha, 0.0))
+        alphas = torch.zeros(steps.shape)
+        for row, text in enumerate(texts):
+            where = _asked(text)
+            alphas[row, where] = _alphas(unsteered[row, where], probe[row, where], steering.dac)
+        factor = steering.alpha * alphas
+    steered = logits(factor)
+    for row, text in enumerate(texts):
+        where = _asked(text)
+        yield Forced(
+            unsteered=unsteered[row, where].float(),
+            steered=steered[row, where].float(),
+            alpha_t=None if alphas is None else alphas[row, where],
+        )
+
+
+def _asked(text: GivenText) -> slice:
+    """Positions behind which the generated tokens stand."""
+    return slice(text.prompt_tokens - 1, len(text.token_ids) - 1)
+
+
+def _forward(loaded: LoadedModel, ids: Tensor, mask: Tensor) -> Tensor:
+    """``[batch, seq, vocab]``; padding is on the right, where no token of a text looks."""
+    logits: Tensor = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    return logits
+
+
+def _alphas(unsteered: Tensor, probe: Tensor, dac: Dac) -> Tensor:
+    """α_t of the steps of one text, ``[steps]`` on the CPU, from logits ``[steps, vocab]``."""
+
+    def everywhere(value: float | bool) -> Tensor:
+        return torch.full((len(unsteered),), value, device=unsteered.device)
+
+    return dynamic_alpha(
+        unsteered,
+        probe,
+        everywhere(dac.ptop),
+        everywhere(dac.max_alpha),
+        everywhere(dac.entropy_threshold),
+        everywhere(dac.kl == "per_token"),
+    ).cpu()
+
+
+def _factors(steering: Steering, steps: Tensor) -> Tensor:
+    """The strength at each step, ``[batch, seq]`` float32; none of them is dynamic."""
+
+    def factor(step: int) -> float:
+        match steering:
+            case PromptStartSteering():
+                return steering.alpha if step <= 0 else 0.0
+            case HeadSteering():
+                return steering.factor(step) if step >= 0 else 0.0
+            case ResidualSteering():
+                there = steering.steers_step(step) if step >= 0 else steering.steers_prompt
+                return steering.alpha if there else 0.0
+
+    return torch.tensor([[factor(step) for step in row] for row in steps.tolist()])
+
+
+def _steered(
+    loaded: LoadedModel, steering: Steering, steps: Tensor, factor: Tensor
+) -> AbstractContextManager[None]:
+    """Steer a pass over whole texts while the context is open.
+
+    Args:
+        loaded: The model.
+        steering: Of all texts.
+        steps: ``[batch, seq]`` of every position; 0 is the last prompt token.
+        factor: ``[batch, seq]`` float32, the strength there (at the first layer of a band).
+    """
+    match steering:
+        case ResidualSteering():
+            return on_block_outputs(loaded.blocks, _residual_changes(steering, factor))
+        case HeadSteering():
+            heads = find_heads(loaded.model)
+            return heads.on_outputs(_heads_changes(steering, steps, factor))
+        case PromptStartSteering():
+            return on_block_outputs(loaded.blocks, _start_changes(steering, factor))
+
+
+def _residual_changes(steering: ResidualSteering, factor: Tensor) -> Changes:
+    def changing(vector: Tensor, alpha: float) -> Callable[[Tensor], Tensor]:
+        own = factor if alpha == steering.alpha else factor * (alpha / steering.alpha)
+
+        def change(hidden: Tensor) -> Tensor:
+            there = (vector.float().to(hidden.device), own.to(hidden.device))
+            return apply_operator(steering.operator, hidden, *there)
+
+        return change
+
+    return {place.layer: changing(place.vector, place.alpha) for place in steering.places}
+
+
+def _heads_changes(steering: HeadSteering, steps: Tensor, factor: Tensor) -> Changes:
+    deltas = torch.stack([steering.delta_at(step) for step in range(int(steps.max()) + 1)])
+    at = steps.clamp(min=0)  # before the first step the factor is 0
+
+    def changing(index: int) -> Callable[[Tensor], Tensor]:
+        def change(outputs: Tensor) -> Tensor:
+            added = deltas[:, index][at]  # [batch, seq, width]
+            return apply_operator(
+                "add", outputs, added.to(outputs.device), factor.to(outputs.device)
+            )
+
+        return change
+
+    return {layer: changing(index) for index, layer in enumerate(steering.layers)}
+
+
+def _start_changes(steering: PromptStartSteering, factor: Tensor) -> Changes:
+    def change(hidden: Tensor) -> Tensor:
+        reached = min(len(steering.vector), hidden.shape[1])
+        added = torch.zeros(hidden.shape[1:])
+        added[:reached] = steering.vector[:reached].float()
+        return apply_operator("add", hidden, added.to(hidden.device), factor.to(hidden.device))
+
+    return {steering.layer: change}

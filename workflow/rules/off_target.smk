@@ -1,0 +1,58 @@
+"""What the tested steering does elsewhere.
+
+Inputs: best_config.json, vectors, probes, test_final.json, test_generations.jsonl, neutral texts of the
+library; the user's second task (off_target.task_file). No split but train, whose few-shot examples stand
+in prompts: test answers are those that are there.
+Outputs: off_target.json (the record with its intervals), off_target.jsonl (a row a text or problem).
+Steps: read neutral texts with and without steering and compare what the model says at every token; count
+what else changed in the test answers; do the second task with and without steering.
+"""
+
+NEUTRAL_TEXTS = local(
+    code_files.from_here(code_files.PACKAGE.joinpath("data", "assets", "neutral.txt"))
+)
+
+
+rule off_target:
+    input:
+        best="<results>/best_config.json",
+        results="<results>/test_final.json",
+        generations="<results>/test_generations.jsonl",
+        train="<problems>/splits/train.jsonl",
+        vectors=VECTOR_FILES,
+        probes=expand("<directions>/probes/layer_{layer}.safetensors", layer=LAYERS),
+        texts=NEUTRAL_TEXTS,
+        task=second_task_file(),
+        info="<depth>/model/info.json",
+        model=MODEL_INPUT,
+        code=code_of("off_target"),
+    output:
+        record="<results>/off_target.json",
+        rows="<results>/off_target.jsonl",
+    log:
+        "<results>/logs/off_target.log",
+    benchmark:
+        "<results>/benchmarks/off_target.tsv"
+    conda:
+        "../../envs/snakesteer.yaml"
+    threads: 4
+    resources:
+        gpu=GPUS,
+    params:
+        **named(
+            **MODEL,
+            **section_params("prompt"),
+            **section_params("generation"),
+            **section_params("engine"),
+            **section_params(
+                "evaluation",
+                "samples",
+                "planned_changes",
+                "random_controls",
+                "shuffled_controls",
+                "prompt_control",
+                "ledger",
+            ),
+        ),
+    script:
+        "../scripts/off_target.py"
