@@ -29,6 +29,14 @@ _BLOCKS_AT = {
     "gemma3": "model.language_model.layers",
 }
 
+# For scopes by token: a rule, and the ids that it names.
+TOKENS = "[A-Ma-m0-4 ]"
+TOKEN_IDS = frozenset(
+    number
+    for number in range(len(tiny_tokenizer()))
+    if {*tiny_tokenizer().decode([number])} & {*"ABCDEFGHIJKLMabcdefghijklm01234 "}
+)
+
 # Lengths 1, 5, 14 and 30: a batch of them is ragged, and the last is longer than a sliding window.
 PROMPTS = ("x", "12+4=", "The man in hat", "Tom has 3 apples and eats one.")
 

@@ -40,6 +40,7 @@ from snakesteer.config.steering import (
     Schedule,
     Scope,
     SteeringConfig,
+    TokenRule,
 )
 from snakesteer.config.training import Objective, TrainingConfig
 
@@ -76,6 +77,7 @@ __all__ = [
     "Section",
     "SensitivityConfig",
     "SteeringConfig",
+    "TokenRule",
     "TrainingConfig",
 ]
 

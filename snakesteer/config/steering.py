@@ -1,5 +1,6 @@
 """Probes, and what the search may steer with."""
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,8 @@ from snakesteer.config.layers import parse_layers
 from snakesteer.config.section import Section, written_out
 
 Range = tuple[float, float]
+# Token ids and texts of tokens, or a regular expression.
+TokenRule = tuple[int | str, ...] | str
 DIRECTION_NAMES = (*catalogue.DIRECTIONS, TRAINED, IMPORTED)
 
 
@@ -34,6 +37,21 @@ def _known_method(method: str) -> str:
     return method
 
 
+def _check_rule(rule: TokenRule) -> None:
+    if isinstance(rule, str):
+        try:
+            re.compile(rule)
+        except re.error as error:
+            raise ValueError(
+                f"steering.at_tokens is {rule!r}, which is no regular expression: {error}. Correct "
+                "it, or write a list of token ids and tokens"
+            ) from error
+    elif not rule or any(isinstance(one, int) and one < 0 for one in rule):
+        raise ValueError(
+            f"steering.at_tokens is {list(rule)}: name at least one token, and ids from 0 on"
+        )
+
+
 def _one_of(names: Iterable[str]) -> Any:
     return Field(json_schema_extra={"enum": [*names]})
 
@@ -49,7 +67,15 @@ Scope = Literal[
     "first_k",
     "generated_window",
     "outside_generated_window",
+    "at_tokens",
+    "not_at_tokens",
 ]
+# Scopes that a key goes with.
+_SCOPES_OF = {
+    "first_k": ("first_k",),
+    "generated_window": ("generated_window", "outside_generated_window"),
+    "at_tokens": ("at_tokens", "not_at_tokens"),
+}
 Schedule = Literal["dynamic", "fixed", "start", "diminishing"]
 After = Literal["zero", "hold", "mean"]
 Kl = Literal["true_kl", "per_token"]
@@ -124,6 +150,14 @@ class SteeringConfig(Section):
         "a to b − 1, counted from 0, where they are read back, and `outside_generated_window` all "
         "others. For these only.",
     )
+    at_tokens: TokenRule | None = Field(
+        None,
+        description="Generated tokens, for two scopes: `at_tokens` steers these where they are "
+        "read back, and `not_at_tokens` all other generated ones. A list of token ids and of "
+        "tokens as they are decoded alone (with the space before a word), or a regular expression "
+        r"that is searched for in every token: '\n\n$' are those that end in a blank line. For "
+        "these scopes only.",
+    )
     unit: Literal["alpha", "dose"] = Field(
         "dose",
         description="Unit of `strength`: `alpha` multiplies the raw vector; `dose` is the length "
@@ -193,19 +227,16 @@ class SteeringConfig(Section):
                 "The usual ranges are [0.0, 2.0] and [1.0, 5.0]"
             )
         self._every_key_does_something()
-        if (self.scope == "first_k") != (self.first_k is not None):
-            raise ValueError(
-                f"steering.scope is {self.scope!r} and steering.first_k is {self.first_k}: "
-                "first_k goes with scope 'first_k', and only with it. Set both or neither"
-            )
-        windowed = self.scope in ("generated_window", "outside_generated_window")
-        if windowed != (self.generated_window is not None):
-            raise ValueError(
-                f"steering.scope is {self.scope!r} and steering.generated_window is "
-                f"{self.generated_window}: generated_window goes with the scopes "
-                "'generated_window' and 'outside_generated_window', and only with them. Set both "
-                "or neither"
-            )
+        for key, scopes in _SCOPES_OF.items():
+            value = getattr(self, key)
+            if (self.scope in scopes) != (value is not None):
+                names = " or ".join(map(repr, scopes))
+                raise ValueError(
+                    f"steering.scope is {self.scope!r} and steering.{key} is {value!r}: {key} goes "
+                    f"with scope {names}, and only with it. Set both or neither"
+                )
+        if self.at_tokens is not None:
+            _check_rule(self.at_tokens)
         if self.generated_window is not None:
             first, end = self.generated_window
             if not 0 <= first < end:

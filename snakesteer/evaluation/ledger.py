@@ -104,10 +104,12 @@ class Ledger:
         layers = params.get("band_layers", [params["layer_id"]])
         place = f"layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}"
         first, end = params.get("generated_window", (0, 0))
-        window = f" {first} to {end - 1}" if end else ""
+        belongs = f" {first} to {end - 1}" if end else ""
+        if "at_tokens" in params:
+            belongs = f" {params['at_tokens']!r}"
         return (
             f"{self.name}: {params['steering_method']}, direction {params['steering_direction']}, "
-            f"{place}, α = {params['steering_alpha']:.3g}, scope {params['scope']}{window}"
+            f"{place}, α = {params['steering_alpha']:.3g}, scope {params['scope']}{belongs}"
         )
 
 

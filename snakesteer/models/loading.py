@@ -324,13 +324,18 @@ def _check_logits(network: Any, device: torch.device, model: ModelConfig) -> Non
         )
 
 
+def vocabulary_size(loaded: LoadedModel) -> int:
+    """The number of tokens that the model has an embedding for."""
+    return int(loaded.model.get_input_embeddings().weight.shape[0])
+
+
 def check_ids(loaded: LoadedModel, texts: Iterable[Sequence[int]]) -> None:
     """Refuse texts with tokens that the model has no embedding for.
 
     Raises:
         UserError: The tokenizer belongs to another model, or has tokens of its own.
     """
-    rows = loaded.model.get_input_embeddings().weight.shape[0]
+    rows = vocabulary_size(loaded)
     unknown = max((max(ids, default=0) for ids in texts), default=0)
     if unknown >= rows:
         raise UserError(

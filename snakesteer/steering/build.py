@@ -58,6 +58,7 @@ def _residual(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> R
         operator=candidate.operator,
         more=tuple(more),
         window=candidate.generated_window,
+        tokens=candidate.at_tokens,
     )
 
 

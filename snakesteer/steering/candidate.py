@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from snakesteer.config import After, Direction, Kl, Method, Operator, Schedule, Scope
+from snakesteer.config import After, Direction, Kl, Method, Operator, Schedule, Scope, TokenRule
 from snakesteer.config.catalogue import METHODS, Kind
 
 # A direction and a layer; a method and `ALL_LAYERS` for vectors of attention heads.
@@ -34,6 +34,7 @@ PARAM_NAMES = (
     "dac_kl",
     "heads_after",
     "generated_window",
+    "at_tokens",
 )
 
 # What a trial keeps beside these: the number of layers that have its dose.
@@ -66,6 +67,7 @@ class Candidate:
         after: Attention heads only.
         generated_window: For the scopes that have one: the first generated token, and the first one
             behind the last.
+        at_tokens: For the scopes by token: token ids and tokens, or a regular expression.
     """
 
     method: Method
@@ -86,6 +88,7 @@ class Candidate:
     schedule: Schedule | None = None
     after: After | None = None
     generated_window: tuple[int, int] | None = None
+    at_tokens: TokenRule | None = None
 
     @property
     def kind(self) -> Kind:
@@ -118,6 +121,7 @@ class Candidate:
             None if self.kl == "true_kl" else self.kl,
             self.after,
             None if self.generated_window is None else list(self.generated_window),
+            list(self.at_tokens) if isinstance(self.at_tokens, tuple) else self.at_tokens,
         )
         named = zip(PARAM_NAMES, values, strict=True)
         return {name: value for name, value in named if value is not None}
@@ -133,6 +137,7 @@ class Candidate:
 def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
     """The inverse of `Candidate.params`."""
     scope, window = params["scope"], params.get("generated_window")
+    tokens = params.get("at_tokens")
     return Candidate(
         method=params["steering_method"],
         direction=params["steering_direction"],
@@ -152,4 +157,5 @@ def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
         schedule=scope if scope in get_args(Schedule) else None,
         after=params.get("heads_after"),
         generated_window=None if window is None else tuple(window),
+        at_tokens=tuple(tokens) if isinstance(tokens, list) else tokens,
     )

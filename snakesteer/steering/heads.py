@@ -49,6 +49,7 @@ class HeadSteering:
     kind: ClassVar[Kind] = "heads"
     sites: ClassVar[Sites] = "heads"
     spared_steps: ClassVar[Steps] = (0, 0)  # none of the steered ones is left out
+    token_set: ClassVar[None] = None  # whatever they hold
 
     def __post_init__(self) -> None:
         if (self.schedule == "dynamic") != (self.dac is not None):

@@ -8,7 +8,8 @@ decode pass is one further step. Generated token t, counted from 0, is thus read
 
 from dataclasses import dataclass
 
-from snakesteer.config import Scope
+from snakesteer.config import Scope, TokenRule
+from snakesteer.steering.tokens import TokenSet
 
 FOREVER = 2**62  # a step that no text reaches
 
@@ -25,11 +26,13 @@ class Positions:
         first_k: Number of steered positions for scope ``first_k``.
         window: First generated token, and the first one behind the last, for scopes
             ``generated_window`` (steered) and ``outside_generated_window`` (left alone).
+        tokens: For scopes ``at_tokens`` (steered) and ``not_at_tokens`` (left alone).
     """
 
     scope: Scope = "from_last_prompt_token"
     first_k: int | None = None
     window: tuple[int, int] | None = None
+    tokens: TokenRule | None = None
 
     @property
     def steered_steps(self) -> Steps:
@@ -37,7 +40,7 @@ class Positions:
         match self.scope:
             case "all" | "from_last_prompt_token":
                 return 0, FOREVER
-            case "generated_only" | "outside_generated_window":
+            case "generated_only" | "outside_generated_window" | "at_tokens" | "not_at_tokens":
                 return 1, FOREVER
             case "last_prompt_token":
                 return 0, 1
@@ -52,8 +55,16 @@ class Positions:
         """Steps among these that are not steered: the first, and the first behind the last one."""
         return self._window_steps if self.scope == "outside_generated_window" else (0, 0)
 
+    @property
+    def token_set(self) -> TokenSet | None:
+        """Tokens that are steered at these steps; None for all."""
+        if self.scope not in ("at_tokens", "not_at_tokens"):
+            return None
+        assert self.tokens is not None
+        return TokenSet(self.tokens, others=self.scope == "not_at_tokens")
+
     def steers_step(self, step: int) -> bool:
-        """Whether the position of this step is steered."""
+        """Whether the position of this step is steered, if it holds a token of `token_set`."""
         first, end = self.steered_steps
         spared, again = self.spared_steps
         return first <= step < end and not spared <= step < again

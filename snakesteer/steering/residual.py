@@ -11,10 +11,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from snakesteer.config import Operator, Scope
+from snakesteer.config import Operator, Scope, TokenRule
 from snakesteer.config.catalogue import Kind
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.positions import Positions, Steps
+from snakesteer.steering.tokens import TokenSet
 
 # Whose output is changed: the blocks', or the attention heads' before their projection.
 Sites = Literal["blocks", "heads"]
@@ -54,6 +55,7 @@ class ResidualSteering:
         operator: What the vector does, see `snakesteer.steering.operators`; DAC adds.
         more: Further layers, steered at the same positions.
         window: Of generated tokens, for the scopes that have one; see `Positions`.
+        tokens: For the scopes by token; see `Positions`.
     """
 
     layer: int
@@ -65,6 +67,7 @@ class ResidualSteering:
     operator: Operator = "add"
     more: tuple[Place, ...] = ()
     window: tuple[int, int] | None = None
+    tokens: TokenRule | None = None
 
     kind: ClassVar[Kind] = "residual"
     sites: ClassVar[Sites] = "blocks"
@@ -111,6 +114,7 @@ class ResidualSteering:
             dac=None,
             more=more,
             window=None,
+            tokens=None,
         )
 
     def with_vectors(self, change: VectorChange) -> "ResidualSteering":
@@ -127,7 +131,7 @@ class ResidualSteering:
         """Those that are steered; with `dac`, all from the last prompt token on."""
         if self.dac is not None:
             return Positions()
-        return Positions(self.scope, self.first_k, self.window)
+        return Positions(self.scope, self.first_k, self.window, self.tokens)
 
     @property
     def steered_steps(self) -> Steps:
@@ -139,8 +143,13 @@ class ResidualSteering:
         """See `Positions.spared_steps`."""
         return self.positions.spared_steps
 
+    @property
+    def token_set(self) -> TokenSet | None:
+        """See `Positions.token_set`."""
+        return self.positions.token_set
+
     def steers_step(self, step: int) -> bool:
-        """Whether the position of this step is steered."""
+        """See `Positions.steers_step`."""
         return self.positions.steers_step(step)
 
     @property

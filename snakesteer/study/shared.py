@@ -94,6 +94,7 @@ def stage_hashes(
             steering.scope,
             steering.first_k,
             steering.generated_window,
+            steering.at_tokens,
             steering.band > 1,
         ),
         "unsteered": _hash(*reads, engine, config.search.chunk_size, planned),

@@ -275,6 +275,7 @@ rule trained_vectors:
             scope=CONFIG.steering.scope,
             first_k=CONFIG.steering.first_k,
             window=CONFIG.steering.generated_window,
+            tokens=CONFIG.steering.at_tokens,
         ),
         layers=lambda wildcards: LAYERS if TOGETHER else [int(wildcards.layer)],
     script:

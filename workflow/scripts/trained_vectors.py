@@ -22,7 +22,7 @@ with script_log(snakemake.log[0]):
     prompter, rest = open_prompter(params, given.train, loaded.tokenizer)
     layers = list(params.layers)
     solutions = read_jsonl(given.solutions) if given.solutions else []
-    positions = Positions(params.scope, params.first_k, params.window)
+    positions = Positions(params.scope, params.first_k, params.window, params.tokens)
     source = source_of(given.info, loaded, prompter)
     vectors, learner, told = train_vectors(
         Task(loaded, prompter, rest, solutions, layers, positions),

@@ -19,6 +19,7 @@ from snakesteer.engine.interface import Decoding, Finish, Generation, Request, d
 from snakesteer.engine.reference.dac import generate_dac
 from snakesteer.engine.reference.heads import heads_steered, no_cache
 from snakesteer.engine.reference.prompt_start import start_steered
+from snakesteer.engine.reference.read_tokens import ReadTokens
 from snakesteer.engine.reference.session import BatchSession
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.stopping import StopRule
@@ -179,12 +180,16 @@ def steered(
     layers = sorted({place.layer for s in rows if s is not None for place in s.places})
     if not layers:
         return nullcontext()
-    callbacks = {layer: _changer(layer, rows, attention_mask) for layer in layers}
-    return on_block_outputs(loaded.blocks, callbacks)
+    tokens = ReadTokens(loaded, [None if s is None else s.token_set for s in rows])
+    callbacks = {layer: _changer(layer, rows, attention_mask, tokens) for layer in layers}
+    return tokens.read_with(on_block_outputs(loaded.blocks, callbacks))
 
 
 def _changer(
-    layer: int, steerings: Sequence[ResidualSteering | None], attention_mask: Tensor
+    layer: int,
+    steerings: Sequence[ResidualSteering | None],
+    attention_mask: Tensor,
+    tokens: ReadTokens,
 ) -> Callable[[Tensor], Tensor]:
     """A function that steers each row's output of a layer at the positions of its scope."""
     layers, vectors, relative = stacked_places(steerings)
@@ -205,7 +210,7 @@ def _changer(
                 continue
             if step == 0 and steering.steers_prompt:
                 where[row] = attention_mask[row].bool().cpu()
-            where[row, -1] = steering.steers_step(step)
+            where[row, -1] = steering.steers_step(step) and tokens.steers(row)
         step += 1
         for operator in OPERATORS:
             rows = torch.tensor([found == operator for found in operators])

@@ -17,13 +17,14 @@ from snakesteer.engine.batching import check_lengths
 from snakesteer.engine.interface import Request
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.heads import find_heads
-from snakesteer.models.loading import LoadedModel, check_ids
+from snakesteer.models.loading import LoadedModel, check_ids, vocabulary_size
 from snakesteer.steering.dac import Dac, dynamic_alpha
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.operators import apply_operator
 from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import ResidualSteering
+from snakesteer.steering.tokens import token_table
 
 FORCED_TOKENS = 1024  # in one padded batch
 
@@ -121,6 +122,9 @@ def _read(loaded: LoadedModel, texts: Sequence[GivenText], steering: Steering) -
     unsteered, alphas = logits(None), None
     if steering.dac is None:
         factor = _factors(steering, steps)
+        if isinstance(steering, ResidualSteering) and steering.token_set is not None:
+            size = vocabulary_size(loaded)
+            factor *= token_table(loaded.tokenizer, size, steering.token_set)[ids.cpu()]
     else:
         probe = logits(torch.where(steps >= 0, steering.dac.probe_alpha, 0.0))
         alphas = torch.zeros(steps.shape)
@@ -166,7 +170,7 @@ def _alphas(unsteered: Tensor, probe: Tensor, dac: Dac) -> Tensor:
 
 
 def _factors(steering: Steering, steps: Tensor) -> Tensor:
-    """The strength at each step, ``[batch, seq]`` float32; none of them is dynamic."""
+    """The strength at each step, whatever is read there: ``[batch, seq]`` float32, none dynamic."""
 
     def factor(step: int) -> float:
         match steering:

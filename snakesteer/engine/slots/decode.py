@@ -21,6 +21,7 @@ from snakesteer.engine.slots.columns import StepStrengths, write_column
 from snakesteer.engine.slots.dac import DynamicRows, Parting
 from snakesteer.engine.slots.head_rows import HeadRows
 from snakesteer.engine.slots.rows import RowSteering, SteeredRows, needed_operators
+from snakesteer.engine.slots.token_rows import TokenRows
 from snakesteer.engine.watch import Stream, Watch
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.heads import HeadSteering
@@ -106,6 +107,7 @@ class SlotDecoder:
             self.uniform = torch.zeros(slots, capacity.steps, device=device)
         self.rows = SteeredRows(loaded, slots, capacity.places)
         self.strengths = StepStrengths(slots, device)
+        self.tokens = TokenRows(loaded, slots)
         self.heads: HeadRows | None = None
         if capacity.head_steps:
             self.heads = HeadRows(steering.heads, slots, capacity.head_steps, device)
@@ -147,6 +149,7 @@ class SlotDecoder:
             self.heads.put(at, [(one.heads, one.heads_at) for one in starts])
         steerings = [one.steering or one.heads for one in starts]
         self.strengths.put(at, steerings)
+        self.tokens.put(at, steerings)
         if self.capacity.dynamic:
             found = [s for s in steerings if s is not None and s.dac is not None]
             self.dynamic.put(at, [s.alpha for s in found], [s.dac for s in found if s.dac])
@@ -230,7 +233,8 @@ class SlotDecoder:
         shared = self.capacity.shared
         set_positions(self.position[:, None], self.keys[: shared + used * BLOCK], shared)
         if not self.capacity.dynamic:
-            return self._pass("real", self.cache, used, self.strengths.at(self.step))
+            scale = self.strengths.at(self.step) * self.tokens.at(self.token)
+            return self._pass("real", self.cache, used, scale)
         with self.parting.kept(common):
             unsteered = self._pass("unsteered", self.cache, used, None)
         with self.parting.resumed(common):
@@ -284,7 +288,8 @@ class SlotDecoder:
     def _captured(self, used: int, common: int | None) -> Callable[[], Tensor]:
         """The step as a CUDA graph, captured when it is first asked for."""
         heads = self.heads is not None and self.heads.computed
-        key = (used, common, self._prefixes, self.rows.computed, heads)
+        sets = len(self.tokens.table)  # with one more, it is another tensor
+        key = (used, common, self._prefixes, self.rows.computed, heads, sets)
         if key not in self._graphs:
             self._graphs[key] = self._capture(used, common)
         graph, result = self._graphs[key]

@@ -120,7 +120,7 @@ def effects(
                 found.edited.add(place)
             if changed[site][at]:
                 found.changed.add(place)
-            change = change_at(steering, place, prompt_tokens, dynamic)
+            change = change_at(steering, place, text[place.position], prompt_tokens, dynamic)
             if change is None:
                 found.untouched += 1
                 if changed[site][at]:
@@ -165,13 +165,14 @@ class TensorChange:
 
 
 def change_at(
-    steering: Steering, place: Location, prompt_tokens: int, dynamic: Sequence[float]
+    steering: Steering, place: Location, token: int, prompt_tokens: int, dynamic: Sequence[float]
 ) -> TensorChange | None:
     """What ought to happen to one tensor; None for nothing.
 
     Args:
-        steering: How the text is steered.
+        steering: How the text is steered. A scope by token names ids.
         place: Of the tensor.
+        token: What the text has at this position.
         prompt_tokens: Tokens of the prompt.
         dynamic: α_t of every step; empty where the strength is not dynamic.
     """
@@ -182,7 +183,9 @@ def change_at(
         case HeadSteering():
             change = _heads_change(steering, place.stream, place.site, step, dynamic)
         case ResidualSteering():
-            change = _residual_change(steering, place.stream, place.site, step, dynamic)
+            change = None
+            if _in_scope(steering, step, token):
+                change = _residual_change(steering, place.stream, place.site, step, dynamic)
     if change is None or change.factor == 0.0 or not change.vector.any():
         return None
     return change
@@ -192,7 +195,7 @@ def _residual_change(
     steering: ResidualSteering, stream: Stream, layer: int, step: int, dynamic: Sequence[float]
 ) -> TensorChange | None:
     place = next((place for place in steering.places if place.layer == layer), None)
-    if stream == "unsteered" or place is None or not _in_scope(steering, step):
+    if stream == "unsteered" or place is None:
         return None
     strength = place.alpha
     if steering.dac is not None:
@@ -201,24 +204,28 @@ def _residual_change(
     return TensorChange(steering.operator, place.vector, strength)
 
 
-def _in_scope(steering: ResidualSteering, step: int) -> bool:
+def _in_scope(steering: ResidualSteering, step: int, token: int) -> bool:
     """Whether a position is steered: the last prompt token is at 0, generated token t at t + 1."""
-    token, (start, end) = step - 1, steering.window or (0, 0)
+    number, (start, end) = step - 1, steering.window or (0, 0)
     match "from_last_prompt_token" if steering.dac is not None else steering.scope:
         case "all":
             return True
         case "from_last_prompt_token":
             return step >= 0
         case "generated_only":
-            return token >= 0
+            return number >= 0
         case "last_prompt_token":
             return step == 0
         case "first_k":
             return 0 <= step < (steering.first_k or 0)
         case "generated_window":
-            return token in range(start, end)
+            return number in range(start, end)
         case "outside_generated_window":
-            return token >= 0 and token not in range(start, end)
+            return number >= 0 and number not in range(start, end)
+        case "at_tokens":
+            return number >= 0 and token in (steering.tokens or ())
+        case "not_at_tokens":
+            return number >= 0 and token not in (steering.tokens or ())
 
 
 def _heads_change(

@@ -90,7 +90,7 @@ class PlainModel:
         steps = len(answer) + 1
         errors, own = [[0.0] for _ in range(steps)], 0.0
         for stream, given in logits.items():
-            changes = self._changes(steering, stream, steps, dynamic)
+            changes = self._changes(steering, stream, answer, dynamic)
             wanted = self._logits(answer, steering, changes, wide=self.exact)
             for step, found in enumerate(given[:steps]):
                 row = slice(step, step + 1)
@@ -108,17 +108,20 @@ class PlainModel:
         return reduced if self.exact else _OWN_ERROR_UNKNOWN
 
     def _changes(
-        self, steering: Steering | None, stream: Stream, steps: int, dynamic: Sequence[float]
+        self,
+        steering: Steering | None,
+        stream: Stream,
+        answer: Sequence[int],
+        dynamic: Sequence[float],
     ) -> dict[int, dict[int, TensorChange]]:
         """What ought to change: layer → position → how."""
         found: dict[int, dict[int, TensorChange]] = {}
         if steering is None:
             return found
-        length = len(self.prompt)
         for layer in range(len(self.loaded.blocks)):
-            for position in range(length - 1 + steps):
+            for position, token in enumerate([*self.prompt, *answer]):
                 place = Location(stream, layer, position)
-                change = change_at(steering, place, length, dynamic)
+                change = change_at(steering, place, token, len(self.prompt), dynamic)
                 if change is not None:
                     found.setdefault(layer, {})[position] = change
         return found

@@ -51,7 +51,7 @@ class GateCase:
         candidate: The configuration.
         steering: What the engine needs. Where the strength is dynamic, every step is steered. A
             window of generated tokens holds the second one alone, so that it begins and ends within
-            the few tokens of the gate's texts.
+            the few tokens of the gate's texts; a scope by token is looked at with a token of these.
     """
 
     name: str
@@ -177,10 +177,11 @@ class _Gate:
             engine = self._engine(Watch(loaded), compiled=True)
             self.runs.append(("compiled_", engine, _answers(engine, requests.values())))
         # Where effects are measured: many steps, and many positions before them.
-        self.example_name, self.example, _ = max(
+        self.example_name, self.example, longest = max(
             zip(requests, requests.values(), bare, strict=True),
             key=lambda one: (one[2].generation.num_tokens, len(one[1].prompt_ids)),
         )
+        self.first_token = (*longest.generation.token_ids, loaded.pad_id)[0]
         # Whose output is changed → engine whose hooks are watched there.
         self._looking: dict[Sites, WatchedEngine] = {}
         self._plain = PlainModel(loaded, self.example.prompt_ids)
@@ -203,6 +204,7 @@ class _Gate:
 
     def measure(self, name: str, steering: Steering) -> dict[str, Any]:
         """Measure what hooks do to one text at a strength that is not 0."""
+        steering = self._with_token(steering)
         found, cause = self._look(steering)
         record = {
             "alpha": steering.alpha,
@@ -214,6 +216,12 @@ class _Gate:
             self.faults.append(f"{name} at α = {steering.alpha:.4g}: {cause}")
             return record
         return {**record, **self.compare_with_plain(name, steering)}
+
+    def _with_token(self, steering: Steering) -> Steering:
+        """A scope by token with the answer's first one, which no steering there can change."""
+        if isinstance(steering, ResidualSteering) and steering.tokens is not None:
+            return replace(steering, tokens=(self.first_token,))
+        return steering
 
     def compare_with_plain(self, name: str, steering: Steering | None) -> dict[str, Any]:
         """Compare the logits of the example's answer with the plain HuggingFace model's."""
@@ -312,7 +320,7 @@ class _Gate:
             f"{name} at α = 0: {len(different)} of {len(self.requests)} prompts differ from the "
             f"model without hooks: {', '.join(lines[:_NAMED])}{more}"
         )
-        cause = None if off is None else self._look(off)[1]
+        cause = None if off is None else self._look(self._with_token(off))[1]
         self.faults.append(text if cause is None else f"{text}: {cause}")
 
 

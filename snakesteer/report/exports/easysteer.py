@@ -15,12 +15,18 @@ from snakesteer.report.exports.files import FILES
 from snakesteer.report.exports.reasons import not_a_vector, not_constant
 from snakesteer.steering.candidate import Candidate
 
+_NOT_HELD = {
+    "outside_generated_window": "the format has one window of tokens, not two",
+    "at_tokens": "this export names positions, not tokens",
+    "not_at_tokens": "this export names positions, not tokens",
+}
+
 
 def refusal(candidate: Candidate) -> str | None:
     """Why EasySteer cannot do what a configuration does; None where it can."""
     reason = not_a_vector(candidate) or not_constant(candidate, ("add", "norm_preserving"))
-    if reason is None and candidate.scope == "outside_generated_window":
-        reason = f"the scope is {candidate.scope}, and the format has one window of tokens, not two"
+    if reason is None and candidate.scope in _NOT_HELD:
+        reason = f"the scope is {candidate.scope}, and {_NOT_HELD[candidate.scope]}"
     return reason
 
 
@@ -60,5 +66,5 @@ def apply_spec(candidate: Candidate) -> dict[str, Any]:
         case "generated_window":
             assert candidate.generated_window is not None
             return {"generation_window": [*candidate.generated_window]}
-        case "outside_generated_window":
-            raise ValueError("there are two windows outside of one")  # refused before
+        case "outside_generated_window" | "at_tokens" | "not_at_tokens":
+            raise ValueError(f"{candidate.scope} was to be refused")

@@ -12,6 +12,8 @@ SCOPE_WORDS = {
     "first_k": "at the first {first_k} positions from the last prompt token on",
     "generated_window": "at the generated tokens {first} to {last}, counted from 0",
     "outside_generated_window": "at generated tokens other than {first} to {last}, counted from 0",
+    "at_tokens": "at generated tokens {tokens}",
+    "not_at_tokens": "at generated tokens but those {tokens}",
 }
 OPERATOR_WORDS = {
     "add": "adding α times the vector",
@@ -26,8 +28,10 @@ def sentence(config: RunConfig, blocks: str) -> str:
     """What was changed, where, and how."""
     steering = config["steering"]
     first, end = steering["generated_window"] or (0, 0)
+    rule = steering["at_tokens"]
+    tokens = f"that match “{rule}”" if isinstance(rule, str) else f"among {list(rule or ())}"
     scope = SCOPE_WORDS[steering["scope"]].format(
-        first_k=steering["first_k"], first=first, last=end - 1
+        first_k=steering["first_k"], first=first, last=end - 1, tokens=tokens
     )
     if steering["operators"] == ["add"]:
         return f"CAA [@rimsky2024caa] added α times the vector to the output of a block, {scope}."

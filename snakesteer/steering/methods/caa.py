@@ -32,6 +32,7 @@ def suggest(trial: Trial, space: Space) -> Candidate:
         scope=config.scope,
         first_k=config.first_k,
         generated_window=config.generated_window,
+        at_tokens=config.at_tokens,
         operator=_suggest_operator(trial, config),
     )
     return _in_shares(candidate, config) if candidate.operator == "ablate" else candidate

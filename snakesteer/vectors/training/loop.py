@@ -196,6 +196,7 @@ def steering_at(
         positions.first_k,
         more=tuple(more),
         window=positions.window,
+        tokens=positions.tokens,
     )
 
 

@@ -23,8 +23,9 @@ from snakesteer.models.blocks import (
     replace_block_output,
     residual_norms,
 )
-from snakesteer.models.loading import LoadedModel, check_ids
+from snakesteer.models.loading import LoadedModel, check_ids, vocabulary_size
 from snakesteer.steering.residual import ResidualSteering
+from snakesteer.steering.tokens import token_table
 from snakesteer.vectors.training.gradients import checkpointed
 from snakesteer.vectors.training.lessons import Example
 
@@ -91,6 +92,9 @@ class BatchReader:
         self.prefix, self.cache = self._common_start()
         self.whole = not self._questions_can_be_kept()
         self.form = self._form()
+        tokens = steering.token_set
+        size = vocabulary_size(loaded)
+        self.tokens = None if tokens is None else token_table(loaded.tokenizer, size, tokens)
         self._kept: dict[tuple[int, ...], Batch] = {}
         self._kept_bytes = 0
 
@@ -233,7 +237,8 @@ class BatchReader:
             labels[row, learned:count] = own[1 + learned :]
             positions[row] = torch.arange(first, first + width)
             for column in range(count):
-                steered[row, column] = self._steers(first + column - (one.prompt_tokens - 1))
+                step = first + column - (one.prompt_tokens - 1)
+                steered[row, column] = self._steers(step, one.token_ids[first + column])
             empty = question - (first - start)
             mask[row, start : start + empty] = 0
             asked[row, empty:] = torch.tensor(one.token_ids[start:first], dtype=torch.long)
@@ -259,8 +264,11 @@ class BatchReader:
             lower=self._lower(ids, positions, mask, cache),
         )
 
-    def _steers(self, step: int) -> bool:
-        return self.steering.steers_step(step) if step >= 0 else self.steering.steers_prompt
+    def _steers(self, step: int, token: int) -> bool:
+        if step < 0:
+            return self.steering.steers_prompt
+        within = self.tokens is None or bool(self.tokens[token])
+        return within and self.steering.steers_step(step)
 
     def _lower(
         self, ids: Tensor, positions: Tensor, mask: Tensor, cache: DynamicCache | None

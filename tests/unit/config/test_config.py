@@ -124,11 +124,25 @@ IMPOSSIBLE = [
     ({"steering": {"first_k": 3}}, ["steering.first_k is 3", "Set both or neither"]),
     (
         {"steering": {"scope": "generated_window"}},
-        ["steering.generated_window is None", "only with them. Set both or neither"],
+        ["steering.generated_window is None", "only with it. Set both or neither"],
     ),
     (
         {"steering": {"generated_window": [0, 4]}},
         ["'from_last_prompt_token' and steering.generated_window is (0, 4)", "Set both"],
+    ),
+    ({"steering": {"scope": "not_at_tokens"}}, ["at_tokens is None", "'at_tokens' or 'not_at"]),
+    ({"steering": {"at_tokens": [7]}}, ["steering.at_tokens is (7,)", "Set both or neither"]),
+    (
+        {"steering": {"scope": "at_tokens", "at_tokens": "a)"}},
+        ["steering.at_tokens is 'a)', which is no regular expression", "Correct it, or"],
+    ),
+    (
+        {"steering": {"scope": "at_tokens", "at_tokens": []}},
+        ["steering.at_tokens is []", "name at least one token"],
+    ),
+    (
+        {"steering": {"scope": "at_tokens", "at_tokens": ["a", -3]}},
+        ["steering.at_tokens is ['a', -3]", "ids from 0 on"],
     ),
     (
         {"steering": {"scope": "outside_generated_window", "generated_window": [4, 4]}},

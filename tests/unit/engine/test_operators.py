@@ -17,7 +17,14 @@ from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.residual import Place, ResidualSteering
-from tests.loaded_models import blocks_of, direction, loaded_model, prompt_ids
+from tests.loaded_models import (
+    TOKEN_IDS,
+    TOKENS,
+    blocks_of,
+    direction,
+    loaded_model,
+    prompt_ids,
+)
 from tests.tiny_models import EOS
 from tests.unit.steering.test_operators import numpy_operator
 
@@ -38,9 +45,17 @@ def steering(operator="add", band=(1,), alpha=0.8, scope="from_last_prompt_token
         for number, layer in enumerate(band)
     )
     first_k = K if scope == "first_k" else None
-    window = WINDOW if "window" in scope else None
     return ResidualSteering(
-        first.layer, first.vector, first.alpha, scope, first_k, dac, operator, tuple(more), window
+        first.layer,
+        first.vector,
+        first.alpha,
+        scope,
+        first_k,
+        dac,
+        operator,
+        tuple(more),
+        WINDOW if "window" in scope else None,
+        TOKENS if "tokens" in scope else None,
     )
 
 
@@ -48,9 +63,9 @@ def answers(engine, family, requests, **settings):
     return engine(loaded_model(family), Decoding(), **settings).generate(requests)
 
 
-def steered_positions(one, prompt, length):
+def steered_positions(one, prompt, ids):
     """The positions of a text that are steered, from what a scope means."""
-    last = prompt - 1
+    last, length = prompt - 1, len(ids)
     match one.scope:
         case "all":
             return range(length)
@@ -66,6 +81,10 @@ def steered_positions(one, prompt, length):
             return range(prompt, length)[slice(*WINDOW)]
         case "outside_generated_window":
             return sorted({*range(prompt, length)} - {*range(prompt, length)[slice(*WINDOW)]})
+        case "at_tokens":
+            return [position for position in range(prompt, length) if ids[position] in TOKEN_IDS]
+        case "not_at_tokens":
+            return [at for at in range(prompt, length) if ids[at] not in TOKEN_IDS]
 
 
 @torch.no_grad()
@@ -77,7 +96,7 @@ def slow_answer(family, request):
     def hook_for(place):
         def hook(_module, _inputs, output):
             hidden = (output[0] if isinstance(output, tuple) else output).clone()
-            for position in steered_positions(one, len(request.prompt_ids), len(ids)):
+            for position in steered_positions(one, len(request.prompt_ids), ids):
                 changed = numpy_operator(
                     one.operator, hidden[0, position].numpy(), place.vector.numpy(), place.alpha
                 )
@@ -112,6 +131,26 @@ def test_the_reference_equals_a_slow_computation(family, operator):
     for request, generation in zip(requests, found, strict=True):
         assert generation.token_ids == slow_answer(family, request)
     assert len({g.token_ids for g in found} - {g.token_ids for g in unsteered}) > len(PROMPTS)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_sets_of_tokens_side_by_side(family):
+    """Several sets in one batch, as rules and as ids; new ones come while others are decoded."""
+    rules = [TOKENS, tuple(TOKEN_IDS), ("a", " ", 20), "[n-z]", r"\d", tuple(range(5, 60))]
+    ids = [
+        Request(prompt, 9, dataclasses.replace(steering(scope=scope, alpha=3.0), tokens=rule))
+        for rule in rules
+        for scope in ("at_tokens", "not_at_tokens")
+        for prompt in PROMPTS
+    ]
+    ids += [Request(prompt, 9, steering()) for prompt in PROMPTS]
+    wanted = answers(ReferenceEngine, family, ids, batch_size=8)
+    engine = SlotsEngine(loaded_model(family), Decoding(), 5)
+    assert engine.generate(ids) == wanted
+    assert engine.generate(ids[::-1]) == wanted[::-1]
+    per_rule = 2 * len(PROMPTS)
+    assert wanted[:per_rule] == wanted[per_rule : 2 * per_rule]  # the same set
+    assert len({one.token_ids for one in wanted}) > len(wanted) // 3
 
 
 def mixed_requests(new=8):

@@ -65,6 +65,8 @@ OTHERS = {
     "scope": {"steering": replace(STEERING, scope="all")},
     "window": {"steering": replace(STEERING, scope="generated_window", window=(0, 4))},
     "other window": {"steering": replace(STEERING, scope="generated_window", window=(0, 5))},
+    "tokens": {"steering": replace(STEERING, scope="at_tokens", tokens=(7, "a"))},
+    "other tokens": {"steering": replace(STEERING, scope="at_tokens", tokens="a")},
     "operator": {"steering": replace(STEERING, operator="clamp")},
     "a band": {"steering": BAND},
     "a bit of the band": {"steering": replace(BAND, more=(Place(2, almost(VECTOR), 0.3),))},
@@ -151,5 +153,7 @@ def test_words_for_a_reader():
     assert ", layers 3, 4, α" in LEDGER.words(band)
     window = {**params, "scope": "generated_window", "generated_window": [2, 6]}
     assert LEDGER.words(window).endswith("scope generated_window 2 to 5")
+    tokens = {**params, "scope": "at_tokens", "at_tokens": [7, "\n\n"]}
+    assert LEDGER.words(tokens).endswith("scope at_tokens [7, '\\n\\n']")
     assert LEDGER.words({**params, "steering_alpha": 0.0}) == "tiny: no steering"
     assert Config().evaluation.ledger == "test_ledger"

@@ -59,11 +59,15 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a scope without its window": (
         {"steering": {"scope": "generated_window"}},
-        ("generated_window goes with the scopes", "Set both or neither"),
+        ("generated_window goes with scope", "Set both or neither"),
     ),
     "a window behind all answers": (
         {"steering": {"scope": "generated_window", "generated_window": [5000, 6000]}},
         ("no answer would be steered", "Let the window begin earlier"),
+    ),
+    "a broken regular expression": (
+        {"steering": {"scope": "at_tokens", "at_tokens": "[a"}},
+        ("steering.at_tokens is '[a', which is no regular expression", "Correct it"),
     ),
     "first_k without k": (
         {"steering": {"scope": "first_k"}},

@@ -24,7 +24,14 @@ from snakesteer.models.loading import describe_model, load_causal_lm
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.residual import ResidualSteering
 from snakesteer.vectors.capture import Text, capture
-from tests.loaded_models import blocks_path, direction, loaded_model, prompt_ids, slow_generate
+from tests.loaded_models import (
+    TOKENS,
+    blocks_path,
+    direction,
+    loaded_model,
+    prompt_ids,
+    slow_generate,
+)
 from tests.tiny_models import (
     ALL_FAMILIES,
     CONTEXT,
@@ -133,7 +140,9 @@ def test_a_saved_model_loads(family, tmp_path):
 def steerings():
     """All scopes, layers and methods, none included."""
     return [None, ResidualSteering(2, direction(7), 0.7, dac=DAC)] + [
-        ResidualSteering(index % NUM_LAYERS, direction(index), 1.5, scope, 3, window=(1, 3))
+        ResidualSteering(
+            index % NUM_LAYERS, direction(index), 1.5, scope, 3, window=(1, 3), tokens=TOKENS
+        )
         for index, scope in enumerate(get_args(Scope))
     ]
 

@@ -250,6 +250,16 @@ STEERED = [
         ["first", "last prompt token"],
     ),
     (
+        {"methods": ["caa"], "scope": "at_tokens", "at_tokens": r"\n\n$"},
+        [r"of a block, at generated tokens that match “\n\n$”."],
+        ["last prompt token"],
+    ),
+    (
+        {"methods": ["caa"], "scope": "not_at_tokens", "at_tokens": [7, "e"]},
+        ["of a block, at generated tokens but those among [7, 'e']."],
+        ["last prompt token"],
+    ),
+    (
         {
             "methods": ["caa"],
             "scope": "outside_generated_window",

@@ -6,6 +6,7 @@ import pytest
 
 from snakesteer.config import Scope
 from snakesteer.steering.positions import FOREVER, Positions
+from snakesteer.steering.tokens import TokenSet
 
 # Scope → whether the steps 0 to 4 are steered; generated token t is read at step t + 1.
 STEPS = {
@@ -16,12 +17,15 @@ STEPS = {
     "first_k": [True, True, True, False, False],
     "generated_window": [False, False, True, True, False],
     "outside_generated_window": [False, True, False, False, True],
+    # If they hold a token of the set.
+    "at_tokens": [False, True, True, True, True],
+    "not_at_tokens": [False, True, True, True, True],
 }
 
 
 @pytest.mark.parametrize("scope", get_args(Scope))
 def test_steps(scope):
-    positions = Positions(scope, first_k=3, window=(1, 3))
+    positions = Positions(scope, first_k=3, window=(1, 3), tokens=(5, "a"))
     assert [positions.steers_step(step) for step in range(5)] == STEPS[scope]
     assert positions.steers_prompt == (scope == "all")
     goes_on = scope not in ("last_prompt_token", "first_k", "generated_window")
@@ -29,6 +33,12 @@ def test_steps(scope):
     first, end = positions.steered_steps
     assert positions.steers_step(first) == STEPS[scope][first]
     assert (end == FOREVER) == goes_on
+
+
+def test_scopes_by_token_have_a_set():
+    assert Positions("at_tokens", tokens=(5, "a")).token_set == TokenSet((5, "a"))
+    assert Positions("not_at_tokens", tokens="a").token_set == TokenSet("a", others=True)
+    assert Positions("generated_only").token_set is None
 
 
 @pytest.mark.parametrize("window", [(0, 1), (0, 3), (2, 5), (7, 8)])

@@ -96,6 +96,8 @@ def test_the_probe_adds_the_same_whatever_the_vectors_length_and_sign(scale):
         {"scope": "first_k", "first_k": 4},
         {"scope": "generated_window", "generated_window": (2, 6)},
         {"scope": "outside_generated_window", "generated_window": (2, 6)},
+        {"scope": "at_tokens", "at_tokens": (7, " the")},
+        {"scope": "not_at_tokens", "at_tokens": r"\n\n$"},
     ],
 )
 def test_params_and_back(params, scope):
@@ -107,7 +109,10 @@ def test_params_and_back(params, scope):
     if params is CAA:
         steering = steering_of(candidate, VECTORS)
         assert steering.positions == Positions(
-            candidate.scope, scope.get("first_k"), scope.get("generated_window")
+            candidate.scope,
+            scope.get("first_k"),
+            scope.get("generated_window"),
+            scope.get("at_tokens"),
         )
         assert not {"entropy_threshold", "ptop", "max_alpha", "probe_alpha"} & set(named)
 

@@ -12,7 +12,7 @@ from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import Place, ResidualSteering
-from tests.loaded_models import direction, loaded_model, prompt_ids, slow_logits
+from tests.loaded_models import TOKENS, direction, loaded_model, prompt_ids, slow_logits
 from tests.numpy_dac import numpy_alpha
 from tests.tiny_models import CONTEXT, HIDDEN, NUM_LAYERS
 
@@ -34,8 +34,13 @@ STEERINGS = {
         for scope in ("all", "from_last_prompt_token", "generated_only", "last_prompt_token")
     },
     **{
-        scope: ResidualSteering(1, direction(), 9.0, scope, window=(1, 4))
-        for scope in ("generated_window", "outside_generated_window")
+        scope: ResidualSteering(1, direction(), 9.0, scope, window=(1, 4), tokens=TOKENS)
+        for scope in (
+            "generated_window",
+            "outside_generated_window",
+            "at_tokens",
+            "not_at_tokens",
+        )
     },
     "first_k": ResidualSteering(1, direction(), 1.5, "first_k", 3),
     **{

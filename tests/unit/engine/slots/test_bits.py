@@ -20,7 +20,7 @@ from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import Place, ResidualSteering
-from tests.loaded_models import direction, loaded_model, prompt_ids
+from tests.loaded_models import TOKENS, direction, loaded_model, prompt_ids
 from tests.tiny_models import HIDDEN, NUM_LAYERS
 
 SLOTS = 8
@@ -113,6 +113,7 @@ def steerings():
             scope,
             2 if scope == "first_k" else None,
             window=(1, 4) if "window" in scope else None,
+            tokens=TOKENS if seed else (7, 30, "e"),
         ),
         st.integers(0, NUM_LAYERS - 1),
         st.sampled_from([-1.0, 0.5, 3.0, 1e30]),
@@ -173,9 +174,13 @@ def test_neighbours_and_order_change_no_bit(family, dtype, data):
         assert again[0].alpha_t == one[0].alpha_t
 
 
+def at_zero(scope):
+    return ResidualSteering(2, direction(), 0.0, scope, 2, window=(1, 4), tokens=TOKENS)
+
+
 def zero_steerings():
     scopes = ("from_last_prompt_token", "all")
-    zeros = [ResidualSteering(2, direction(), 0.0, scope, 2, window=(1, 4)) for scope in SCOPES]
+    zeros = [at_zero(scope) for scope in SCOPES]
     bands = [
         ResidualSteering(
             1, direction(), 0.0, scope, operator=operator, more=(Place(3, direction(), 0.0),)

@@ -17,7 +17,7 @@ from snakesteer.steering.dac import Dac
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import ResidualSteering
-from tests.loaded_models import direction, loaded_model, prompt_ids
+from tests.loaded_models import TOKENS, direction, loaded_model, prompt_ids
 from tests.tiny_models import CONTEXT, FAMILIES, HIDDEN, NUM_LAYERS, SLIDING_WINDOW
 
 K = 3
@@ -43,7 +43,10 @@ LONG = prompt_ids(["Mia reads 12 pages a day, and 20 on Sundays. How many pages 
 def steering(scope="from_last_prompt_token", alpha=1.5, layer=1, seed=0):
     window = WINDOW if "window" in scope else None
     first_k = K if scope == "first_k" else None
-    return ResidualSteering(layer, direction(seed), alpha, scope, first_k, window=window)
+    tokens = TOKENS if "tokens" in scope else None
+    return ResidualSteering(
+        layer, direction(seed), alpha, scope, first_k, window=window, tokens=tokens
+    )
 
 
 def dac(alpha=1.0, layer=1, dac=DAC):

@@ -10,12 +10,15 @@ import torch
 
 from snakesteer.config import Operator, Scope, SteeringConfig
 from snakesteer.engine.reference import engine as reference
+from snakesteer.engine.reference.read_tokens import ReadTokens
 from snakesteer.engine.slots import engine as slots
 from snakesteer.engine.slots.check import examine
 from snakesteer.engine.slots.columns import StepStrengths
+from snakesteer.engine.slots.token_rows import TokenRows
+from snakesteer.errors import UserError
 from snakesteer.steering.positions import FOREVER, Positions
 from tests.engine_faults import break_hook, one_step_late
-from tests.loaded_models import loaded_model
+from tests.loaded_models import TOKENS, loaded_model
 from tests.unit.evaluation.checks.test_zero_steering import (
     BROKEN,
     NEW_TOKENS,
@@ -26,6 +29,10 @@ from tests.unit.evaluation.checks.test_zero_steering import (
 )
 
 WINDOWS: tuple[Scope, ...] = ("generated_window", "outside_generated_window")
+
+
+def tokened(scope: Scope = "at_tokens") -> SteeringConfig:
+    return steering_config(methods=["caa"], scope=scope, at_tokens=TOKENS)
 
 
 def windowed(scope: Scope) -> SteeringConfig:
@@ -78,6 +85,47 @@ def test_broken_hooks_of_a_window(
     # In a text that is steered at every other step, late and early look alike.
     told = "off by one" if broken is one_step_late else BROKEN[broken]
     assert told in refused(engine, loaded_model("llama"), config=windowed(scope))
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("engine", ["slots", "reference"])
+def test_broken_hooks_at_tokens(break_hooks: Callable, engine: str, broken: Callable):
+    break_hooks(broken)
+    told = "off by one" if broken is one_step_late else BROKEN[broken]
+    assert told in refused(engine, loaded_model("llama"), config=tokened())
+
+
+OTHER_TOKENS: dict[str, Callable] = {
+    "all": lambda right, rows, token: torch.ones_like(token, dtype=torch.bool),
+    "none": lambda right, rows, token: torch.zeros_like(token, dtype=torch.bool),
+    "the others": lambda right, rows, token: ~right(rows, token),
+    "the next id": lambda right, rows, token: right(rows, (token + 1) % rows.table.shape[1]),
+    "those of the next slot": lambda right, rows, token: right(rows, token.roll(1)),
+}
+
+
+@pytest.mark.parametrize("wrong", OTHER_TOKENS)
+@pytest.mark.parametrize("scope", ["at_tokens", "not_at_tokens"])
+def test_other_tokens_are_noticed(
+    monkeypatch: pytest.MonkeyPatch, break_hooks: Callable, scope: Scope, wrong: str
+):
+    right = TokenRows.at
+    monkeypatch.setattr(
+        TokenRows, "at", lambda rows, token: OTHER_TOKENS[wrong](right, rows, token)
+    )
+    refused("slots", loaded_model("llama"), config=tokened(scope))
+
+
+def test_the_reference_at_other_tokens_is_noticed(monkeypatch: pytest.MonkeyPatch):
+    right = ReadTokens.steers
+    monkeypatch.setattr(ReadTokens, "steers", lambda self, row: not right(self, row))
+    refused("reference", loaded_model("llama"), config=tokened())
+
+
+def test_a_rule_that_names_no_token_ends_the_run():
+    config = steering_config(methods=["caa"], scope="at_tokens", at_tokens="no such text")
+    with pytest.raises(UserError, match="no token of the model is among these"):
+        gate("slots", loaded_model("llama"), config)
 
 
 def at(change: Callable) -> Callable:

@@ -154,7 +154,17 @@ def test_norms_are_kept_by_easysteer_where_they_were(tmp_path):
         (
             {"scope": "outside_generated_window", "generated_window": (2, 5)},
             {"canonical"},
-            "the scope is outside_generated_window, and the",
+            "the scope is outside_generated_window, and ",
+        ),
+        (
+            {"scope": "at_tokens", "at_tokens": r"\n\n$"},
+            {"canonical"},
+            "the scope is at_tokens, and ",
+        ),
+        (
+            {"scope": "not_at_tokens", "at_tokens": (7,)},
+            {"canonical"},
+            "the scope is not_at_tokens, and ",
         ),
         ({"operator": "clamp"}, {"canonical", "lm_eval"}, "operator is clamp, and the format"),
         ({"operator": "norm_preserving"}, {"canonical", "easysteer"}, "is norm_preserving"),

@@ -52,6 +52,9 @@ def slow_logits(family, loaded, steering, example, vectors):
     where = torch.tensor(
         [steering.steers_step(int(s)) if s >= 0 else steering.steers_prompt for s in steps]
     )
+    if "tokens" in steering.scope:  # which are ids here
+        named = torch.isin(ids[0], torch.tensor(steering.tokens))
+        where &= named if steering.scope == "at_tokens" else ~named
     blocks = blocks_of(family, loaded.model)
     handles = []
     for number, place in enumerate(steering.places):

@@ -20,6 +20,8 @@ SCOPES = [
     Positions("generated_only"),
     Positions("generated_window", window=(1, 2)),
     Positions("outside_generated_window", window=(1, 2)),
+    Positions("at_tokens", tokens=(21, 30, 41, 43, 52)),
+    Positions("not_at_tokens", tokens=(21, 30, 41, 43, 52)),
 ]
 
 

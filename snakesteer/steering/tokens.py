@@ -1,0 +1,79 @@
+"""Which tokens a scope steers: a rule of the configuration, and what it means for a vocabulary."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snakesteer.config import TokenRule
+from snakesteer.errors import UserError
+
+
+@dataclass(frozen=True)
+class TokenSet:
+    """Some tokens of a vocabulary.
+
+    Attributes:
+        rule: Token ids and the texts of tokens, or a regular expression that is searched for in
+            every token's text.
+        others: Whether all tokens are meant that the rule does not name.
+    """
+
+    rule: TokenRule
+    others: bool = False
+
+
+@lru_cache(maxsize=16)
+def token_table(tokenizer: Any, size: int, tokens: TokenSet) -> Tensor:
+    """For every token id whether it is in a set, ``[size]`` bool on the CPU.
+
+    A token's text is what the tokenizer makes of it alone. Ids that the tokenizer does not know
+    (vocabularies are padded to round sizes) have none.
+
+    Args:
+        tokenizer: HuggingFace's.
+        size: Of the model's vocabulary.
+        tokens: The set.
+
+    Raises:
+        UserError: The rule names no token, or all, or one that the vocabulary lacks.
+    """
+    table = torch.zeros(size, dtype=torch.bool)
+    table[_named(_texts(tokenizer, size), size, tokens.rule)] = True
+    if not table.any() or table.all():
+        count = "every" if table.any() else "no"
+        raise UserError(
+            f"steering.at_tokens is {tokens.rule!r}, and {count} token of the model is among these",
+            "A regular expression is searched for in the text of each token alone: '\\n\\n$' is in "
+            "those that end in a blank line.",
+        )
+    return ~table if tokens.others else table
+
+
+@lru_cache(maxsize=1)
+def _texts(tokenizer: Any, size: int) -> list[str]:
+    ids = [[number] for number in range(min(size, len(tokenizer)))]
+    found: list[str] = tokenizer.batch_decode(ids, clean_up_tokenization_spaces=False)
+    return found
+
+
+def _named(texts: Sequence[str], size: int, rule: TokenRule) -> list[int]:
+    if isinstance(rule, str):
+        expression = re.compile(rule)
+        return [number for number, text in enumerate(texts) if expression.search(text)]
+    found = []
+    for one in rule:
+        own = [number for number, text in enumerate(texts) if text == one]
+        own = [one] if isinstance(one, int) and one < size else own
+        if not own:
+            raise UserError(
+                f"steering.at_tokens names {one!r}, which is no token of the model",
+                "Name ids, or tokens as they are decoded alone (with the space before a word), or "
+                "write a regular expression instead of a list.",
+            )
+        found += own
+    return found
