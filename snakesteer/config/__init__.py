@@ -14,6 +14,15 @@ from pydantic import Field, field_validator, model_validator
 from snakesteer.config import catalogue
 from snakesteer.config.checks import ChecksConfig
 from snakesteer.config.evaluation import EvaluationConfig, SensitivityConfig
+from snakesteer.config.gates import (
+    NO_GATE,
+    GateConfig,
+    Score,
+    SettledGate,
+    Side,
+    When,
+    gates_of,
+)
 from snakesteer.config.generation import EngineConfig, GenerationConfig, PromptConfig
 from snakesteer.config.heads import HeadsConfig
 from snakesteer.config.model import (
@@ -47,6 +56,7 @@ from snakesteer.config.training import Objective, TrainingConfig
 __all__ = [
     "EMBEDDED_MODEL",
     "EMBEDDED_MODEL_LAYERS",
+    "NO_GATE",
     "After",
     "ChecksConfig",
     "Config",
@@ -56,6 +66,7 @@ __all__ = [
     "Dtype",
     "EngineConfig",
     "EvaluationConfig",
+    "GateConfig",
     "GenerationConfig",
     "HeadsConfig",
     "Kl",
@@ -73,12 +84,17 @@ __all__ = [
     "ReplicatesConfig",
     "Schedule",
     "Scope",
+    "Score",
     "SearchConfig",
     "Section",
     "SensitivityConfig",
+    "SettledGate",
+    "Side",
     "SteeringConfig",
     "TokenRule",
     "TrainingConfig",
+    "When",
+    "gates_of",
 ]
 
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from snakesteer.config import catalogue
 from snakesteer.config.catalogue import IMPORTED, TRAINED
+from snakesteer.config.gates import NO_GATE, GateChoice
 from snakesteer.config.layers import parse_layers
 from snakesteer.config.section import Section, written_out
 
@@ -158,6 +159,18 @@ class SteeringConfig(Section):
         r"that is searched for in every token: '\n\n$' are those that end in a blank line. For "
         "these scopes only.",
     )
+    gates: list[GateChoice] = Field(
+        [NO_GATE],
+        min_length=1,
+        description="Conditions on what the model holds, of which a trial of `caa` takes one: "
+        "`none`, or a gate. It steers a position of `scope` only where a block's output "
+        "is beyond a threshold: `{layer: 0.4, direction: caa, score: cosine, side: above, "
+        "quantile: 0.5, when: token}`. `layer`: the block, a number or a fraction of the depth, "
+        "none behind a layer of `layers`. `direction`: a vector from pairs. `score`: its `cosine` "
+        "with the output, or the output's `projection` on it (of direction `probe`, the probe's "
+        "score). `quantile`: of such scores on train, at which the threshold lies. `when`: "
+        "`token` scores every position, `prompt` the last prompt token for the whole answer.",
+    )
     unit: Literal["alpha", "dose"] = Field(
         "dose",
         description="Unit of `strength`: `alpha` multiplies the raw vector; `dose` is the length "
@@ -200,7 +213,7 @@ class SteeringConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "SteeringConfig":
-        for key in ("methods", "directions", "operators"):
+        for key in ("methods", "directions", "operators", "gates"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
                 raise ValueError(f"steering.{key} names a value twice: {values}. Name each once")

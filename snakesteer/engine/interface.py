@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from snakesteer.steering.kinds import Steering
+from snakesteer.steering.residual import ResidualSteering
 
 Finish = Literal["eos", "stop", "length"]
 
@@ -48,6 +49,11 @@ class Request:
         """Whether its strength is dynamic."""
         return self.steering is not None and self.steering.dac is not None
 
+    @property
+    def is_gated(self) -> bool:
+        """Whether it is steered on a condition."""
+        return isinstance(self.steering, ResidualSteering) and self.steering.gate is not None
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -61,6 +67,8 @@ class Generation:
         end: The end token, where it ended with one.
         alpha_t: Mean α_t over the decoded tokens; None where the strength is not dynamic. It is no
             part of a comparison: engines agree in tokens, not in the last bits of α_t.
+        steered_share: Share of the decoded tokens at which a gate let steering through (and the
+            scope asked for it); None without a gate. No part of a comparison either.
     """
 
     token_ids: tuple[int, ...]
@@ -69,6 +77,7 @@ class Generation:
     num_tokens: int
     end: int | None = None
     alpha_t: float | None = field(default=None, compare=False)
+    steered_share: float | None = field(default=None, compare=False)
 
 
 class Session(Protocol):

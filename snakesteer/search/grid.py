@@ -14,7 +14,7 @@ from snakesteer.steering.methods.base import strength_name
 NO_STRENGTH = 1e-9  # a zero that rounding has moved
 
 # Parameter → config key that names its values.
-_KEYS = {"steering_direction": "directions", "operator": "operators"}
+_KEYS = {"steering_direction": "directions", "operator": "operators", "gate": "gates"}
 
 
 def check_sampler(search: SearchConfig, steering: SteeringConfig, layers: Sequence[int]) -> None:

@@ -6,6 +6,7 @@ import torch
 
 from snakesteer.steering.candidate import ALL_LAYERS, Candidate, VectorKey
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.gates import Gate
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.prompt_start import PromptStartSteering
@@ -59,7 +60,19 @@ def _residual(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> R
         more=tuple(more),
         window=candidate.generated_window,
         tokens=candidate.at_tokens,
+        gate=_gate(candidate, vectors),
     )
+
+
+def _gate(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> Gate | None:
+    gate = candidate.gate
+    if gate is None:
+        return None
+    [key] = candidate.gate_keys
+    vector = vectors[key]
+    assert isinstance(vector, Vector)
+    raw = torch.from_numpy(vector.raw)
+    return Gate(vector.layer, raw, gate.score, gate.threshold, gate.side, gate.when)
 
 
 def _heads(candidate: Candidate, vector: AnyVector) -> HeadSteering:

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from snakesteer.config import After, Direction, Kl, Method, Operator, Schedule, Scope, TokenRule
+from snakesteer.config import (
+    After,
+    Direction,
+    Kl,
+    Method,
+    Operator,
+    Schedule,
+    Scope,
+    SettledGate,
+    TokenRule,
+)
 from snakesteer.config.catalogue import METHODS, Kind
 
 # A direction and a layer; a method and `ALL_LAYERS` for vectors of attention heads.
@@ -35,6 +45,7 @@ PARAM_NAMES = (
     "heads_after",
     "generated_window",
     "at_tokens",
+    "gate",
 )
 
 # What a trial keeps beside these: the number of layers that have its dose.
@@ -68,6 +79,7 @@ class Candidate:
         generated_window: For the scopes that have one: the first generated token, and the first one
             behind the last.
         at_tokens: For the scopes by token: token ids and tokens, or a regular expression.
+        gate: On which condition the positions of the scope are steered, with its threshold.
     """
 
     method: Method
@@ -89,6 +101,7 @@ class Candidate:
     after: After | None = None
     generated_window: tuple[int, int] | None = None
     at_tokens: TokenRule | None = None
+    gate: SettledGate | None = None
 
     @property
     def kind(self) -> Kind:
@@ -122,6 +135,7 @@ class Candidate:
             self.after,
             None if self.generated_window is None else list(self.generated_window),
             list(self.at_tokens) if isinstance(self.at_tokens, tuple) else self.at_tokens,
+            None if self.gate is None else self.gate.model_dump(mode="json"),
         )
         named = zip(PARAM_NAMES, values, strict=True)
         return {name: value for name, value in named if value is not None}
@@ -132,6 +146,11 @@ class Candidate:
         if self.kind == "heads":
             return [(self.method, ALL_LAYERS)]
         return [(self.direction, layer) for layer in self.band_layers or (self.layer,)]
+
+    @property
+    def gate_keys(self) -> list[VectorKey]:
+        """The vector that its gate looks along, if it has one."""
+        return [] if self.gate is None else [(self.gate.direction, self.gate.block)]
 
 
 def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
@@ -158,4 +177,5 @@ def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
         after=params.get("heads_after"),
         generated_window=None if window is None else tuple(window),
         at_tokens=tuple(tokens) if isinstance(tokens, list) else tokens,
+        gate=None if params.get("gate") is None else SettledGate(**params["gate"]),
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 from snakesteer.config import Operator, Scope, TokenRule
 from snakesteer.config.catalogue import Kind
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.gates import Gate
 from snakesteer.steering.positions import Positions, Steps
 from snakesteer.steering.tokens import TokenSet
 
@@ -56,6 +57,7 @@ class ResidualSteering:
         more: Further layers, steered at the same positions.
         window: Of generated tokens, for the scopes that have one; see `Positions`.
         tokens: For the scopes by token; see `Positions`.
+        gate: On which condition a position of the scope is steered; None for none.
     """
 
     layer: int
@@ -68,6 +70,7 @@ class ResidualSteering:
     more: tuple[Place, ...] = ()
     window: tuple[int, int] | None = None
     tokens: TokenRule | None = None
+    gate: Gate | None = None
 
     kind: ClassVar[Kind] = "residual"
     sites: ClassVar[Sites] = "blocks"
@@ -81,6 +84,10 @@ class ResidualSteering:
             raise ValueError(f"a layer is steered twice: {layers}")
         if len({place.alpha == 0.0 for place in self.places}) > 1:
             raise ValueError("of the strengths of a band, all or none are 0")
+        if self.gate is not None and self.dac is not None:
+            raise ValueError("DAC sets the strength at every token, and has no gate")
+        if self.gate is not None and self.gate.layer > min(layers):
+            raise ValueError(f"a gate at layer {self.gate.layer} is behind a steered one: {layers}")
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -96,7 +103,8 @@ class ResidualSteering:
     def key(self) -> tuple[object, ...]:
         """Equal for rows that are steered alike."""
         places = tuple((place.layer, place.alpha, id(place.vector)) for place in self.places)
-        return places, self.operator, self.positions, self.dac
+        gate = None if self.gate is None else self.gate.key
+        return places, self.operator, self.positions, self.dac, gate
 
     @property
     def off(self) -> "ResidualSteering":

@@ -191,7 +191,7 @@ def read_vectors_of(
     candidate: Candidate, files: Iterable[str | Path]
 ) -> dict[VectorKey, AnyVector]:
     """Read the vectors that a configuration needs, of all vector files."""
-    wanted = {file_of(key) for key in candidate.vector_keys}
+    wanted = {file_of(key) for key in [*candidate.vector_keys, *candidate.gate_keys]}
     return read_vectors(file for file in files if Path(file).parts[-2:] in wanted)
 
 

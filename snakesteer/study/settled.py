@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snakesteer.config import Config, EngineConfig
+from snakesteer.config import Config, EngineConfig, gates_of
 from snakesteer.config.catalogue import of_kind
+from snakesteer.config.gates import settled_gates
 from snakesteer.config.layers import settled_layers
 from snakesteer.config.load import load_config
 from snakesteer.models.depth import depth_before_download
@@ -17,7 +18,7 @@ class Settled:
     """What follows from a config before anything has been run.
 
     Attributes:
-        config: The typed config, with the band settled.
+        config: The typed config, with the band and the layers of gates settled.
         layers: Decoder blocks that may be steered.
         engine: The engine section of all answers that are compared: one for the whole run.
         compile_refused: Whether the config asks for compiled code that the run cannot have.
@@ -38,14 +39,16 @@ def settle(values: Mapping[str, Any]) -> Settled:
         values: The merged YAML.
 
     Raises:
-        UserError: See `load_config`, `settled_layers` and `check_sampler`.
+        UserError: See `load_config`, `settled_layers`, `settled_gates` and `check_sampler`.
     """
     config = load_config(values)
-    steering, layers = settled_layers(config.steering, depth_before_download(config.model))
+    depth = depth_before_download(config.model)
+    steering, layers = settled_layers(config.steering, depth)
+    steering = settled_gates(steering, layers, depth)
     config = config.model_copy(update={"steering": steering})
     check_sampler(config.search, steering, layers)
-    # Compiled code may round differently where it has operators, bands or attention heads.
-    adds_once = (steering.operators, steering.band) == (["add"], 1)
+    # Compiled code may round differently where it has operators, bands, gates or attention heads.
+    adds_once = (steering.operators, steering.band) == (["add"], 1) and not gates_of(steering)
     plain = adds_once and not of_kind("heads", steering.methods)
     not_compiled = config.model.device != "cpu" and not plain
     return Settled(

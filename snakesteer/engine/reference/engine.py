@@ -18,6 +18,7 @@ from snakesteer.engine.batching import alike, check_lengths, left_pad
 from snakesteer.engine.interface import Decoding, Finish, Generation, Request, drain
 from snakesteer.engine.reference.dac import generate_dac
 from snakesteer.engine.reference.heads import heads_steered, no_cache
+from snakesteer.engine.reference.open_gates import OpenGates
 from snakesteer.engine.reference.prompt_start import start_steered
 from snakesteer.engine.reference.read_tokens import ReadTokens
 from snakesteer.engine.reference.session import BatchSession
@@ -117,7 +118,8 @@ class ReferenceEngine:
         if self.decoding.temperature > 0.0:
             processors.append(SeededChoice(self.decoding, requests, input_ids.shape[1]))
         limit = max(request.max_new_tokens for request in requests)
-        hooks = steered(self.loaded, [r.steering for r in requests], attention_mask)
+        gates = OpenGates(_residual([r.steering for r in requests]))
+        hooks = steered(self.loaded, [r.steering for r in requests], attention_mask, gates)
         with watched(self.watch, hooks):
             output = self.loaded.model.generate(
                 input_ids,
@@ -132,7 +134,7 @@ class ReferenceEngine:
                 stopping_criteria=StoppingCriteriaList([watch]),
             )
         generated = output[:, input_ids.shape[1] :].tolist()
-        return watch.generations(generated)
+        return gates.told(watch.generations(generated))
 
 
 def greedy_answers(
@@ -159,6 +161,7 @@ def steered(
     loaded: LoadedModel,
     steerings: Sequence[Steering | None],
     attention_mask: Tensor,
+    gates: OpenGates | None = None,
 ) -> AbstractContextManager[None]:
     """Steer the rows of one batch while the context is open.
 
@@ -168,6 +171,7 @@ def steered(
         loaded: The model.
         steerings: One per row; the strength is constant (for `Dac` see `generate_dac`).
         attention_mask: ``[batch, prompt]``; 0 on padding.
+        gates: Of the rows; keeps what they let through.
 
     Raises:
         UserError: A layer that the model lacks, or a model that reads its whole text at every step
@@ -176,13 +180,20 @@ def steered(
     one = alike(steerings)
     if one is not None:
         return _HOOKS[one.kind](loaded, one, attention_mask)
-    rows = [s if isinstance(s, ResidualSteering) else None for s in steerings]
-    layers = sorted({place.layer for s in rows if s is not None for place in s.places})
+    rows = _residual(steerings)
+    gates = gates or OpenGates(rows)
+    layers = gates.layers | {place.layer for s in rows if s is not None for place in s.places}
     if not layers:
         return nullcontext()
     tokens = ReadTokens(loaded, [None if s is None else s.token_set for s in rows])
-    callbacks = {layer: _changer(layer, rows, attention_mask, tokens) for layer in layers}
+    callbacks = {
+        layer: _changer(layer, rows, attention_mask, tokens, gates) for layer in sorted(layers)
+    }
     return tokens.read_with(on_block_outputs(loaded.blocks, callbacks))
+
+
+def _residual(steerings: Sequence[Steering | None]) -> list[ResidualSteering | None]:
+    return [one if isinstance(one, ResidualSteering) else None for one in steerings]
 
 
 def _changer(
@@ -190,6 +201,7 @@ def _changer(
     steerings: Sequence[ResidualSteering | None],
     attention_mask: Tensor,
     tokens: ReadTokens,
+    gates: OpenGates,
 ) -> Callable[[Tensor], Tensor]:
     """A function that steers each row's output of a layer at the positions of its scope."""
     layers, vectors, relative = stacked_places(steerings)
@@ -204,6 +216,7 @@ def _changer(
         nonlocal step
         if step > 0 and hidden.shape[1] != 1:
             raise no_cache()
+        gates.look(layer, step, hidden)
         where = torch.zeros(hidden.shape[:2], dtype=torch.bool)
         for row, steering in enumerate(steerings):
             if steering is None:
@@ -211,6 +224,10 @@ def _changer(
             if step == 0 and steering.steers_prompt:
                 where[row] = attention_mask[row].bool().cpu()
             where[row, -1] = steering.steers_step(step) and tokens.steers(row)
+            if here[row].any():
+                where[row] = gates.through(row, where[row])
+            if steering.layer == layer:
+                gates.note(row, bool(where[row, -1]) and steering.alpha != 0.0)
         step += 1
         for operator in OPERATORS:
             rows = torch.tensor([found == operator for found in operators])

@@ -7,7 +7,7 @@ of all steps, and a third pass steers with them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -119,12 +119,12 @@ def _read(loaded: LoadedModel, texts: Sequence[GivenText], steering: Steering) -
         with _steered(loaded, steering, steps, factor):
             return _forward(loaded, ids, mask)
 
-    unsteered, alphas = logits(None), None
+    with _looked_at(loaded, steering) as outputs:
+        unsteered, alphas = logits(None), None
     if steering.dac is None:
         factor = _factors(steering, steps)
-        if isinstance(steering, ResidualSteering) and steering.token_set is not None:
-            size = vocabulary_size(loaded)
-            factor *= token_table(loaded.tokenizer, size, steering.token_set)[ids.cpu()]
+        if isinstance(steering, ResidualSteering):
+            factor *= _open(loaded, steering, ids, last, outputs)
     else:
         probe = logits(torch.where(steps >= 0, steering.dac.probe_alpha, 0.0))
         alphas = torch.zeros(steps.shape)
@@ -140,6 +140,47 @@ def _read(loaded: LoadedModel, texts: Sequence[GivenText], steering: Steering) -
             steered=steered[row, where].float(),
             alpha_t=None if alphas is None else alphas[row, where],
         )
+
+
+@contextmanager
+def _looked_at(loaded: LoadedModel, steering: Steering) -> Iterator[list[Tensor]]:
+    """The outputs of the block that a gate looks at, of passes while the context is open."""
+    found: list[Tensor] = []
+    if not isinstance(steering, ResidualSteering) or steering.gate is None:
+        yield found
+        return
+    with on_block_outputs(loaded.blocks, {steering.gate.layer: found.append}):
+        yield found
+
+
+def _open(
+    loaded: LoadedModel,
+    steering: ResidualSteering,
+    ids: Tensor,
+    last: Tensor,
+    outputs: Sequence[Tensor],
+) -> Tensor:
+    """Where tokens and gate allow what the scope asks for, ``[batch, seq]`` bool on the CPU.
+
+    Args:
+        loaded: The model.
+        steering: Of all texts.
+        ids: ``[batch, seq]``.
+        last: ``[batch]``, position of the last prompt token.
+        outputs: ``[batch, seq, hidden]`` of the block that the gate looks at, unsteered; none
+            without a gate.
+    """
+    found = torch.ones(ids.shape, dtype=torch.bool)
+    if steering.token_set is not None:
+        found &= token_table(loaded.tokenizer, vocabulary_size(loaded), steering.token_set)[
+            ids.cpu()
+        ]
+    if steering.gate is not None:
+        opened = steering.gate.opens(outputs[0]).cpu()
+        if steering.gate.when == "prompt":
+            opened = opened[torch.arange(len(last)), last][:, None]
+        found &= opened
+    return found
 
 
 def _asked(text: GivenText) -> slice:

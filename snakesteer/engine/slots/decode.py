@@ -20,7 +20,7 @@ from snakesteer.engine.slots.capacity import Capacity
 from snakesteer.engine.slots.columns import StepStrengths, write_column
 from snakesteer.engine.slots.dac import DynamicRows, Parting
 from snakesteer.engine.slots.head_rows import HeadRows
-from snakesteer.engine.slots.rows import RowSteering, SteeredRows, needed_operators
+from snakesteer.engine.slots.rows import RowSteering, SteeredRows
 from snakesteer.engine.slots.token_rows import TokenRows
 from snakesteer.engine.watch import Stream, Watch
 from snakesteer.models.loading import LoadedModel
@@ -172,7 +172,7 @@ class SlotDecoder:
     def _look(self) -> None:
         """Let the step compute what the slots need that are not idle, and no more."""
         started = self._started.values()
-        self.rows.computed = needed_operators(one.steering for one in started)
+        self.rows.needed(one.steering for one in started)
         if self.heads is not None:
             self.heads.computed = any(one.heads is not None for one in started)
         self._prefixes = 1 + max((one.prefix for one in started), default=0)
@@ -208,8 +208,9 @@ class SlotDecoder:
             used: Blocks that hold the keys of every slot that is not idle.
 
         Returns:
-            ``[ticks][slots]`` new tokens, and the α_t with which they were chosen, the latter empty
-            where the strength is not dynamic. What idle slots have means nothing.
+            ``[ticks][slots]`` new tokens, and the α_t with which they were chosen; where gates are
+            computed, 1 or 0 in place of it, as a token was steered or not. Empty where the strength
+            is not dynamic and nothing has a gate. What idle slots have means nothing.
         """
         common = self.common
         tick = self._captured(used, common) if self.token.is_cuda else None
@@ -218,6 +219,8 @@ class SlotDecoder:
             chosen.append((self._tick(used, common) if tick is None else tick()).clone())
             if self.capacity.dynamic:
                 alphas.append(self.dynamic.alpha_t.clone())
+            elif self.rows.gates.computed:
+                alphas.append(self.rows.gates.steered.clone())
             if self.watch is not None:
                 self.watch.stepped(STREAMS if self.capacity.dynamic else STREAMS[-1:])
         return torch.stack(chosen).tolist(), torch.stack(alphas).tolist() if alphas else []
@@ -234,7 +237,10 @@ class SlotDecoder:
         set_positions(self.position[:, None], self.keys[: shared + used * BLOCK], shared)
         if not self.capacity.dynamic:
             scale = self.strengths.at(self.step) * self.tokens.at(self.token)
-            return self._pass("real", self.cache, used, scale)
+            found = self._pass("real", self.cache, used, scale)
+            if self.rows.gates.computed:
+                self.rows.gates.note(scale)
+            return found
         with self.parting.kept(common):
             unsteered = self._pass("unsteered", self.cache, used, None)
         with self.parting.resumed(common):
@@ -289,7 +295,8 @@ class SlotDecoder:
         """The step as a CUDA graph, captured when it is first asked for."""
         heads = self.heads is not None and self.heads.computed
         sets = len(self.tokens.table)  # with one more, it is another tensor
-        key = (used, common, self._prefixes, self.rows.computed, heads, sets)
+        computed = (self.rows.computed, self.rows.gates.computed, heads)
+        key = (used, common, self._prefixes, computed, sets)
         if key not in self._graphs:
             self._graphs[key] = self._capture(used, common)
         graph, result = self._graphs[key]

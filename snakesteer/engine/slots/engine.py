@@ -31,6 +31,7 @@ from snakesteer.engine.slots.head_rows import check_heads, known_heads
 from snakesteer.engine.slots.lane import Lane, Work
 from snakesteer.engine.slots.parts import PromptSteering
 from snakesteer.engine.slots.prefill import Prefill, prompt_width
+from snakesteer.engine.slots.prompt_gates import PromptGates
 from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.engine.slots.scheduler import Ends, turns
 from snakesteer.engine.slots.store import PromptStores
@@ -96,6 +97,10 @@ class SlotsEngine:
         self._lanes: dict[tuple[int, bool, Ids], Lane] = {}
         self._expected: dict[int, Capacity] = {}  # length of the shared prefix → room to make
         self._prompts = PromptStores(self._reader, kept_bytes(loaded.device))
+        # Their passes are no part of an answer, so that nobody looks on.
+        self.prompt_gates = PromptGates(
+            lambda shared: Prefill(loaded, self.steering, shared, None), self._shared
+        )
 
     @property
     def work(self) -> dict[str, Work]:
@@ -150,7 +155,7 @@ class SlotsEngine:
         largest = max(requests, key=lambda one: len(one.prompt_ids) + one.max_new_tokens)
         with self._running():
             for dynamic in (False, True):
-                lane = self._lane(self.shared_prefix[: self.shared_length(largest)], dynamic)
+                lane = self._lane(self._shared(largest), dynamic)
                 lane.rehearse(replace(largest, steering=None))
 
     def generate(self, requests: Sequence[Request]) -> list[Generation]:
@@ -203,7 +208,10 @@ class SlotsEngine:
 
     def lane(self, request: Request) -> Lane:
         """The slots that answer a request."""
-        return self._lane(self.shared_prefix[: self.shared_length(request)], request.is_dynamic)
+        return self._lane(self._shared(request), request.is_dynamic)
+
+    def _shared(self, request: Request) -> Ids:
+        return self.shared_prefix[: self.shared_length(request)]
 
     def _lane(self, shared: Ids, dynamic: bool) -> Lane:
         key = (self.slots, dynamic, shared)
@@ -231,6 +239,7 @@ class SlotsEngine:
     def _forget(self) -> None:
         """Free all memory."""
         self._lanes.clear()
+        self.prompt_gates.forget()
         self._prompts = PromptStores(self._reader, kept_bytes(self.loaded.device))
 
 
@@ -268,6 +277,7 @@ class SlotsSession:
         """
         check_lengths(self.engine.loaded, requests)
         check_heads(self.engine.loaded, requests)
+        requests = self.engine.prompt_gates.settled(requests)
         first = self.next_ticket
         self.next_ticket += len(requests)
         self._calls += 1

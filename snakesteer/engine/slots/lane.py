@@ -8,9 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from snakesteer.data.prompts import Ids
-from snakesteer.engine.interface import Generation, Request
+from snakesteer.engine.interface import Finish, Generation, Request
 from snakesteer.engine.slots.cache import PREFIXES
 from snakesteer.engine.slots.capacity import Capacity, needed_for, parting
 from snakesteer.engine.slots.decode import SlotDecoder, SlotStart
@@ -125,10 +126,13 @@ class Lane:
         self.work.seconds += time.perf_counter() - started
         ended = self.scheduler.collect(tokens, alphas)
         self._end([one for one, _ in ended])
-        rule = self.scheduler.ends.rule
-        return [
-            (one.ticket, rule.generation(one.tokens, finish, one.alphas)) for one, finish in ended
-        ]
+        return [(one.ticket, self._generation(one, finish)) for one, finish in ended]
+
+    def _generation(self, one: Live, finish: Finish) -> Generation:
+        found = self.scheduler.ends.rule.generation(
+            one.tokens, finish, one.alphas if self.dynamic else ()
+        )
+        return replace(found, steered_share=fmean(one.alphas)) if one.request.is_gated else found
 
     def rehearse(self, request: Request) -> None:
         """Compute one step with all slots as full as this request can make them.

@@ -66,7 +66,8 @@ def reading(request: Request) -> Hashable:
             return start.layer, start.alpha, tuple(start.vector.shape), _bits(start.vector)
         case ResidualSteering() as one:
             places = ((place.layer, place.alpha, _bits(place.vector)) for place in one.places)
-            return one.operator, *places
+            gate = one.gate if one.gate is not None and one.gate.when == "token" else None
+            return one.operator, None if gate is None else gate.key, *places
 
 
 def _bits(vector: Tensor) -> bytes:

@@ -19,8 +19,9 @@ from torch.nn.functional import pad
 from snakesteer.engine.slots.attention import BLOCK, set_positions
 from snakesteer.engine.slots.cache import PromptCache
 from snakesteer.engine.slots.parts import PromptSteering
-from snakesteer.engine.slots.rows import RowSteering, SteeredRows, needed_operators
+from snakesteer.engine.slots.rows import RowSteering, SteeredRows
 from snakesteer.engine.watch import Watch
+from snakesteer.models.blocks import blocks_up_to, on_block_outputs
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import ResidualSteering
@@ -92,10 +93,47 @@ class Prefill:
         kv = kv.unflatten(4, (blocks, BLOCK))  # [layers, 2, rows, kv_heads, blocks, BLOCK, head]
         return [row.transpose(2, 3).contiguous() for row in kv.unbind(2)]
 
+    def last_outputs(self, prompts: Sequence[Sequence[int]], layer: int) -> Tensor:
+        """The output of a block at the last tokens of prompts, unsteered.
+
+        Args:
+            prompts: Up to `batch_rows` that have one width, with one token more.
+            layer: Of the block; those behind it compute nothing.
+
+        Returns:
+            ``[prompts, hidden]``.
+        """
+        start, width = len(self.shared), self.width(len(prompts[0]) + 1)
+        rows = [prompt[start:] for prompt in prompts]
+        rows += [rows[-1]] * (self.batch_rows(width) - len(rows))
+        prefix = self.prefix
+        found: list[Tensor] = []
+        self.steering.clear()
+        with (
+            blocks_up_to(self.loaded.blocks, layer),
+            on_block_outputs(self.loaded.blocks, {layer: found.append}),
+        ):
+            self._forward(rows, start, width, prefix)
+        last = torch.tensor([len(prompt) - start - 1 for prompt in prompts])
+        return found[0][torch.arange(len(prompts)), last.to(found[0].device)]
+
     def _read(
         self, rows: Sequence[Sequence[int]], start: int, length: int, prefix: Tensor | None
     ) -> Tensor:
         """``[layers, 2, rows, kv_heads, length, head]`` of token ids padded on the right."""
+        self._steer(len(rows), start, length)
+        if self.watch is not None:
+            self.watch.follow({})
+            self.watch.begin("real")
+        cache = self._forward(rows, start, length, prefix)
+        if self.watch is not None:
+            self.watch.passed(length, start, None)
+        return cache.stacked()
+
+    def _forward(
+        self, rows: Sequence[Sequence[int]], start: int, length: int, prefix: Tensor | None
+    ) -> PromptCache:
+        """Run the body over rows padded on the right; the keys and values that it made."""
         device = self.loaded.device
         ids = torch.full((len(rows), length), self.loaded.pad_id)
         for row, token_ids in enumerate(rows):
@@ -104,10 +142,6 @@ class Prefill:
         positions = torch.arange(start, start + length, device=device)
         last = None if self.loaded.context is None else self.loaded.context - 1
         positions = positions.clamp(max=last)
-        self._steer(len(rows), start, length)
-        if self.watch is not None:
-            self.watch.follow({})
-            self.watch.begin("real")
         cache = PromptCache(prefix)
         set_positions(positions[None], torch.arange(start + length, device=device), None)
         self.body(
@@ -116,9 +150,7 @@ class Prefill:
             past_key_values=cache,
             use_cache=True,
         )
-        if self.watch is not None:
-            self.watch.passed(length, start, None)
-        return cache.stacked()
+        return cache
 
     @property
     def body(self) -> Any:
@@ -134,7 +166,7 @@ class Prefill:
             case ResidualSteering() as one:
                 device = self.loaded.device
                 steered = SteeredRows(self.loaded, rows, len(one.places))
-                steered.computed = needed_operators([one])
+                steered.needed([one])
                 steered.put(torch.arange(rows, device=device), [one] * rows)
                 self.steering.set(steered, torch.full((rows,), one.alpha, device=device))
 

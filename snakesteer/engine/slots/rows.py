@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snakesteer.config import Operator
 from snakesteer.engine.slots.columns import write_column
+from snakesteer.engine.slots.gate_rows import GateRows
 from snakesteer.engine.slots.head_rows import HeadHooks
 from snakesteer.models.blocks import block_output, replace_block_output
 from snakesteer.models.heads import Heads
@@ -44,6 +45,7 @@ class SteeredRows:
         operators: ``[rows]`` int64, index into `OPERATORS`.
         computed: Operators that are computed, those of others leave their rows alone; empty for one
             addition at one layer per row.
+        gates: On which condition each row is steered.
         dtype: Of the model's residual stream.
     """
 
@@ -55,6 +57,7 @@ class SteeredRows:
         self.relative = torch.ones(rows, places, device=device)
         self.operators = torch.zeros(rows, dtype=torch.long, device=device)
         self.computed: tuple[Operator, ...] = ()
+        self.gates = GateRows(loaded, rows)
         self.dtype = loaded.dtype
 
     def put(self, at: Tensor, steerings: Sequence[ResidualSteering | None]) -> None:
@@ -64,6 +67,7 @@ class SteeredRows:
             at: ``[n]`` int64, which rows.
             steerings: n of them; None steers nothing.
         """
+        self.gates.put(at, steerings)
         if all(one is None for one in steerings):
             self.layers[at] = -1
             self.vectors[at] = 0.0
@@ -74,6 +78,12 @@ class SteeredRows:
         self.layers[at] = layers.to(at.device)
         self.vectors[at] = vectors.to(at.device)
         self.relative[at] = relative.to(at.device)
+
+    def needed(self, steerings: Iterable[ResidualSteering | None]) -> None:
+        """Compute what these need, and no more: all that are not idle."""
+        found = list(steerings)
+        self.computed = needed_operators(found)
+        self.gates.computed = any(one is not None and one.gate is not None for one in found)
 
     def change(self, hidden: Tensor, layer: int, alphas: Tensor) -> Tensor:
         """The output of a block with each row steered, whatever its operator.
@@ -88,8 +98,10 @@ class SteeredRows:
         rows = torch.arange(len(here), device=here.device)
         vectors = self.vectors[rows, here.long().argmax(dim=1)]  # [rows, hidden]
         for operator in self.computed:
-            own = torch.where(self.operators == OPERATORS.index(operator), alphas, 0.0)
-            hidden = apply_operator(operator, hidden, vectors[:, None], own[:, None])
+            own = torch.where(self.operators == OPERATORS.index(operator), alphas, 0.0)[:, None]
+            if self.gates.computed:
+                own = own * self.gates.open  # [rows, new]
+            hidden = apply_operator(operator, hidden, vectors[:, None], own)
         return hidden
 
 
@@ -98,8 +110,8 @@ class RowSteering:
 
     Usually that is one addition at one layer per row. All blocks carry this same small addition,
     with zeros where a row is not steered, so that one computation serves every direction, layer and
-    strength. Other operators and bands of layers cost more, and are computed only where some row
-    needs them; rows that do not have the same bits either way.
+    strength. Other operators, bands of layers and gates cost more, and are computed only where some
+    row needs them; rows that do not have the same bits either way.
 
     Args:
         blocks: The model's decoder blocks.
@@ -122,6 +134,7 @@ class RowSteering:
         self._where: Tensor | None = None  # [layers, rows, 1, 1], 1 where it is added
         self._rows: SteeredRows | None = None
         self._alphas: Tensor | None = None  # [rows, places]
+        self._gates: GateRows | None = None
 
     def set(self, rows: SteeredRows, scale: Tensor) -> None:
         """Set what the next forward pass does to the outputs of blocks.
@@ -131,6 +144,9 @@ class RowSteering:
             scale: ``[rows]`` float32, the strength at each row's first layer.
         """
         self.clear()
+        if rows.gates.computed:
+            self._gates = rows.gates
+            self._gates.begin()
         if rows.computed:
             self._rows = rows
             self._alphas = scale[:, None] * rows.relative
@@ -165,13 +181,18 @@ class RowSteering:
 
     def _hook(self, layer: int) -> Callable[..., Any]:
         def change(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            if self._gates is not None:
+                self._gates.look(block_output(output), layer)
             if self._rows is not None and self._alphas is not None:
                 hidden = self._rows.change(block_output(output), layer, self._alphas)
                 return replace_block_output(output, hidden)
             if self._delta is None or self._where is None:
                 return None
             # [rows, new, hidden] + [rows, 1, hidden] · [rows, 1, 1]; rows or 1 may be wider
-            hidden = torch.addcmul(block_output(output), self._delta, self._where[layer])
+            where = self._where[layer]
+            if self._gates is not None:
+                where = where * self._gates.open[:, :, None]
+            hidden = torch.addcmul(block_output(output), self._delta, where)
             return replace_block_output(output, hidden)
 
         return change

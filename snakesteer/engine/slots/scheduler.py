@@ -21,7 +21,7 @@ class Live:
         slot: Its slot.
         position: Of the token read next.
         tokens: Chosen so far.
-        alphas: α_t of each of them; none where the strength is not dynamic.
+        alphas: α_t of each of them, or whether a gate let it be steered; see `SlotDecoder.run`.
     """
 
     ticket: int
@@ -134,7 +134,7 @@ class Scheduler:
 
         Args:
             tokens: ``[ticks][slots]``.
-            alphas: ``[ticks][slots]``, α_t of each; none where the strength is not dynamic.
+            alphas: ``[ticks][slots]``, see `SlotDecoder.run`.
         """
         ended: list[tuple[Live, Finish]] = []
         for one in self.live:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from snakesteer.config import Operator, Range, SteeringConfig
+from snakesteer.config import GateConfig, Operator, Range, SettledGate, SteeringConfig
 from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.methods.base import (
     Space,
@@ -20,11 +20,11 @@ from snakesteer.steering.methods.base import (
 )
 
 KIND = "residual"
-KEYS = ("steering.scope", "steering.operators")
+KEYS = ("steering.scope", "steering.operators", "steering.gates")
 
 
 def suggest(trial: Trial, space: Space) -> Candidate:
-    """Direction, layer, strength, and the operator where there are several."""
+    """Direction, layer, strength, and operator and gate where there are several."""
     config = space.config
     candidate = suggest_layered(trial, space, suggest_direction(trial, space), config.band)
     candidate = replace(
@@ -34,14 +34,16 @@ def suggest(trial: Trial, space: Space) -> Candidate:
         generated_window=config.generated_window,
         at_tokens=config.at_tokens,
         operator=_suggest_operator(trial, config),
+        gate=_suggest_gate(trial, config),
     )
     return _in_shares(candidate, config) if candidate.operator == "ablate" else candidate
 
 
 def choices(config: SteeringConfig, layers: Sequence[int]) -> dict[str, list[Any]]:
-    """Direction, layer, and the operator where there are several."""
+    """Direction, layer, and operator and gate where there are several."""
     operators = {"operator": [*config.operators]} if len(config.operators) > 1 else {}
-    return {**directed_choices(config, layers), **operators}
+    gates = {"gate": _gate_names(config)} if len(config.gates) > 1 else {}
+    return {**directed_choices(config, layers), **operators, **gates}
 
 
 def spans(config: SteeringConfig) -> dict[str, Range]:
@@ -66,3 +68,17 @@ def _suggest_operator(trial: Trial, config: SteeringConfig) -> Operator:
         return config.operators[0]
     operator: Operator = trial.suggest_categorical("operator", config.operators)
     return operator
+
+
+def _gate_names(config: SteeringConfig) -> list[str]:
+    return [gate.name if isinstance(gate, GateConfig) else gate for gate in config.gates]
+
+
+def _suggest_gate(trial: Trial, config: SteeringConfig) -> SettledGate | None:
+    names, chosen = _gate_names(config), config.gates[0]
+    if len(names) > 1:
+        chosen = config.gates[names.index(trial.suggest_categorical("gate", names))]
+    if isinstance(chosen, str):
+        return None
+    assert isinstance(chosen, SettledGate)  # thresholds are known before there is a trial
+    return chosen
