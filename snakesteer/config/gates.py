@@ -1,7 +1,7 @@
 """Gates: a condition on what the model holds, under which a row is steered."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # the section reads its gates with this module
 Score = Literal["cosine", "projection"]
 Side = Literal["above", "below"]
 When = Literal["token", "prompt"]
-NO_GATE = "none"
+NO_GATE: Final = "none"
 
 _EXAMPLE = "{layer: 0.4, direction: caa, score: cosine, side: above, quantile: 0.5, when: token}"
 
@@ -87,10 +87,10 @@ def _one_gate(value: Any) -> Any:
     except ValidationError as error:
         wrong = error.errors()[0]
         key = str(wrong["loc"][0])
-        why = wrong["msg"].removeprefix("Value error, ")
+        why, known = wrong["msg"].removeprefix("Value error, "), ", ".join(GateConfig.model_fields)
         said = {
             "missing": f"lacks {key}",
-            "extra_forbidden": f"has {key!r}, which is none of {', '.join(GateConfig.model_fields)}",
+            "extra_forbidden": f"has {key!r}, which is none of {known}",
         }.get(wrong["type"], f"has {key}: {value.get(key)!r} ({why[0].lower()}{why[1:]})")
         raise ValueError(
             f"steering.gates holds a gate that {said}. A whole one is {_EXAMPLE}"

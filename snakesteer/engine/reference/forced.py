@@ -172,9 +172,8 @@ def _open(
     """
     found = torch.ones(ids.shape, dtype=torch.bool)
     if steering.token_set is not None:
-        found &= token_table(loaded.tokenizer, vocabulary_size(loaded), steering.token_set)[
-            ids.cpu()
-        ]
+        size = vocabulary_size(loaded)
+        found &= token_table(loaded.tokenizer, size, steering.token_set)[ids.cpu()]
     if steering.gate is not None:
         opened = steering.gate.opens(outputs[0]).cpu()
         if steering.gate.when == "prompt":

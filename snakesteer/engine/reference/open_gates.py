@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-import torch
 from torch import Tensor
 
 from snakesteer.engine.interface import Generation

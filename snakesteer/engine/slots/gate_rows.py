@@ -60,9 +60,7 @@ class GateRows:
         units = torch.stack([zeros if gate is None else gate.unit for gate in gates])
         self.unit[at] = units.to(at.device)
         write_column(self.cosine, at, [g is not None and g.score == "cosine" for g in gates])
-        write_column(
-            self.threshold, at, [0.0 if gate is None else gate.threshold for gate in gates]
-        )
+        write_column(self.threshold, at, [0.0 if g is None else g.threshold for g in gates])
         write_column(self.above, at, [g is not None and g.side == "above" for g in gates])
 
     def begin(self) -> None:

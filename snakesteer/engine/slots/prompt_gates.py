@@ -29,7 +29,9 @@ class PromptGates:
         self._reader = reader
         self._shared = shared
         self._readers: dict[Ids, Prefill] = {}
-        self._known: dict[tuple[Ids, object], bool] = {}  # prompt, gate → whether it is open
+        self._known: dict[
+            tuple[Ids, tuple[object, ...]], bool
+        ] = {}  # prompt, gate → whether it is open
 
     def forget(self) -> None:
         """Free all memory."""
@@ -38,7 +40,7 @@ class PromptGates:
     def settled(self, requests: Sequence[Request]) -> list[Request]:
         """Requests in their order, those at strength 0 whose gate their prompt leaves closed."""
         asked = {(one.prompt_ids, gate.key): one for one in requests if (gate := _gate_of(one))}
-        groups: dict[tuple[object, Ids, int], list[Request]] = {}
+        groups: dict[tuple[tuple[object, ...], Ids, int], list[Request]] = {}
         for (prompt, key), one in asked.items():
             if (prompt, key) not in self._known:
                 shared = self._shared(one)
@@ -51,7 +53,7 @@ class PromptGates:
         return [self._settled(one) for one in requests]
 
     @torch.inference_mode()
-    def _ask(self, key: object, shared: Ids, requests: Sequence[Request]) -> None:
+    def _ask(self, key: tuple[object, ...], shared: Ids, requests: Sequence[Request]) -> None:
         gate = _gate_of(requests[0])
         assert gate is not None
         prompts = [one.prompt_ids for one in requests]

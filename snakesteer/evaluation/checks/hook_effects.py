@@ -18,6 +18,7 @@ from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.gates import Gate
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.prompt_start import PromptStartSteering
@@ -56,6 +57,7 @@ class Effects:
         error: Largest difference from what ought to be, in roundings of the dtype; 1 is allowed.
         factors: Length of what was done along what ought to be done, at the places in both sets.
         stray: Largest share of what was done that is not along what ought to be done.
+        opened: By position whether a gate was open; None without a gate.
     """
 
     steered: set[Location] = field(default_factory=set)
@@ -67,6 +69,7 @@ class Effects:
     error: float = 0.0
     factors: list[float] = field(default_factory=list)
     stray: float = 0.0
+    opened: Sequence[bool] | None = None
 
     @property
     def right(self) -> bool:
@@ -104,7 +107,7 @@ def effects(
         dynamic: α_t of every step; empty where the strength is not dynamic.
         dtype: Of the model's activations.
     """
-    found = Effects()
+    found = Effects(opened=_opened(passes, steering, len(text), prompt_tokens))
     for one in passes:
         end = len(text) if one.chooses else prompt_tokens - 1
         length = min(len(one.ids), end - one.start)
@@ -120,7 +123,8 @@ def effects(
                 found.edited.add(place)
             if changed[site][at]:
                 found.changed.add(place)
-            change = change_at(steering, place, text[place.position], prompt_tokens, dynamic)
+            token = text[place.position]
+            change = change_at(steering, place, token, prompt_tokens, dynamic, found.opened)
             if change is None:
                 found.untouched += 1
                 if changed[site][at]:
@@ -165,7 +169,12 @@ class TensorChange:
 
 
 def change_at(
-    steering: Steering, place: Location, token: int, prompt_tokens: int, dynamic: Sequence[float]
+    steering: Steering,
+    place: Location,
+    token: int,
+    prompt_tokens: int,
+    dynamic: Sequence[float],
+    opened: Sequence[bool] | None,
 ) -> TensorChange | None:
     """What ought to happen to one tensor; None for nothing.
 
@@ -175,6 +184,7 @@ def change_at(
         token: What the text has at this position.
         prompt_tokens: Tokens of the prompt.
         dynamic: α_t of every step; empty where the strength is not dynamic.
+        opened: By position whether the gate is open; None without a gate.
     """
     step = place.position - (prompt_tokens - 1)
     match steering:
@@ -184,7 +194,8 @@ def change_at(
             change = _heads_change(steering, place.stream, place.site, step, dynamic)
         case ResidualSteering():
             change = None
-            if _in_scope(steering, step, token):
+            there = opened is None or opened[place.position]
+            if there and in_scope(steering, step, token):
                 change = _residual_change(steering, place.stream, place.site, step, dynamic)
     if change is None or change.factor == 0.0 or not change.vector.any():
         return None
@@ -204,7 +215,30 @@ def _residual_change(
     return TensorChange(steering.operator, place.vector, strength)
 
 
-def _in_scope(steering: ResidualSteering, step: int, token: int) -> bool:
+def gate_score(gate: Gate, h: Tensor) -> float:
+    """The score of a block's output ``[hidden]`` float64: cosine with v, or the part along v."""
+    v = gate.vector.double()
+    along = float(h @ v / v.norm())
+    return along / float(h.norm()) if gate.score == "cosine" else along
+
+
+def _opened(
+    passes: Sequence[Pass], steering: Steering, length: int, prompt_tokens: int
+) -> list[bool] | None:
+    """By position whether a gate was open, from what its block gave before it was steered."""
+    gate = steering.gate if isinstance(steering, ResidualSteering) else None
+    if gate is None:
+        return None
+    found = [False] * length
+    for one in passes:
+        for position, h in enumerate(one.before[gate.layer].double(), start=one.start):
+            if position < (length if one.chooses else prompt_tokens - 1):
+                beyond = gate_score(gate, h) - gate.threshold
+                found[position] = beyond > 0 if gate.side == "above" else beyond < 0
+    return [found[prompt_tokens - 1]] * length if gate.when == "prompt" else found
+
+
+def in_scope(steering: ResidualSteering, step: int, token: int) -> bool:
     """Whether a position is steered: the last prompt token is at 0, generated token t at t + 1."""
     number, (start, end) = step - 1, steering.window or (0, 0)
     match "from_last_prompt_token" if steering.dac is not None else steering.scope:

@@ -27,6 +27,7 @@ from snakesteer.models.precision import (
     is_quantised,
     logits_error,
 )
+from snakesteer.steering.dac import dynamic_alpha
 from snakesteer.steering.kinds import Steering
 
 # Where the model's own error is not known, as its weights cannot be converted.
@@ -78,6 +79,7 @@ class PlainModel:
         answer: Sequence[int],
         steering: Steering | None,
         dynamic: Sequence[float],
+        opened: Sequence[bool] | None = None,
     ) -> PlainComparison:
         """Compare an engine's logits of an answer with the plain model's.
 
@@ -86,11 +88,12 @@ class PlainModel:
             answer: Generated tokens that were read.
             steering: How the answer was steered.
             dynamic: α_t of every step that the engine had; empty where the strength is not dynamic.
+            opened: By position whether the gate was open; None without a gate.
         """
         steps = len(answer) + 1
         errors, own = [[0.0] for _ in range(steps)], 0.0
         for stream, given in logits.items():
-            changes = self._changes(steering, stream, answer, dynamic)
+            changes = self._changes(steering, stream, answer, dynamic, opened)
             wanted = self._logits(answer, steering, changes, wide=self.exact)
             for step, found in enumerate(given[:steps]):
                 row = slice(step, step + 1)
@@ -113,6 +116,7 @@ class PlainModel:
         stream: Stream,
         answer: Sequence[int],
         dynamic: Sequence[float],
+        opened: Sequence[bool] | None,
     ) -> dict[int, dict[int, TensorChange]]:
         """What ought to change: layer → position → how."""
         found: dict[int, dict[int, TensorChange]] = {}
@@ -121,7 +125,7 @@ class PlainModel:
         for layer in range(len(self.loaded.blocks)):
             for position, token in enumerate([*self.prompt, *answer]):
                 place = Location(stream, layer, position)
-                change = change_at(steering, place, token, len(self.prompt), dynamic)
+                change = change_at(steering, place, token, len(self.prompt), dynamic, opened)
                 if change is not None:
                     found.setdefault(layer, {})[position] = change
         return found
@@ -159,6 +163,34 @@ class PlainModel:
             output = _forward(loaded, self.prompt[:-1], 0, None, logits_to_keep=1)
             self._read[wide] = output.past_key_values
         return self._read[wide]
+
+
+def dynamic_strengths(
+    logits: Mapping[Stream, Sequence[Tensor]], steering: Steering | None
+) -> list[float]:
+    """α_t of every step, from the logits that an engine had; empty for constant strengths.
+
+    Args:
+        logits: Stream → ``[vocab]`` of every step.
+        steering: How the answer was steered.
+    """
+    dac = None if steering is None else steering.dac
+    if dac is None:
+        return []
+    streams = zip(logits["unsteered"], logits["probe"], strict=False)
+    return [
+        float(
+            dynamic_alpha(
+                unsteered[None],
+                probe[None],
+                torch.tensor([dac.ptop]),
+                torch.tensor([dac.max_alpha]),
+                torch.tensor([dac.entropy_threshold]),
+                torch.tensor([dac.kl == "per_token"]),
+            )
+        )
+        for unsteered, probe in streams
+    ]
 
 
 def _forward(

@@ -27,11 +27,15 @@ from snakesteer.engine.interface import Generation, Request
 from snakesteer.engine.watch import Stream, Watch, WatchedEngine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.checks.hook_effects import Effects, effects, likely_cause, sites_of
-from snakesteer.evaluation.checks.plain_model import PlainComparison, PlainModel
+from snakesteer.evaluation.checks.looks import looks
+from snakesteer.evaluation.checks.plain_model import (
+    PlainComparison,
+    PlainModel,
+    dynamic_strengths,
+)
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey
-from snakesteer.steering.dac import dynamic_alpha
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.residual import ResidualSteering, Sites
 from snakesteer.steering.space import suggest
@@ -51,7 +55,7 @@ class GateCase:
         candidate: The configuration.
         steering: What the engine needs. Where the strength is dynamic, every step is steered. A
             window of generated tokens holds the second one alone, so that it begins and ends within
-            the few tokens of the gate's texts; a scope by token is looked at with a token of these.
+            the few tokens of the gate's texts; for scopes by token and gates see `looks`.
     """
 
     name: str
@@ -65,10 +69,13 @@ class _Choice:
 
     method: str
     number: int
+    gate: int
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         if name == "steering_method":
             return self.method
+        if name == "gate":
+            return choices[self.gate]
         return choices[self.number % len(choices)]
 
     def suggest_float(self, _name: str, low: float, high: float) -> float:
@@ -81,18 +88,23 @@ class _Choice:
 def gate_cases(
     config: SteeringConfig, layers: Sequence[int], vectors: Mapping[VectorKey, AnyVector]
 ) -> list[GateCase]:
-    """What the search steers with: every method, with every operator that it has.
+    """What the search steers with: every method, with every operator and gate that it has.
 
     They take turns at directions and layers.
     """
     kinds: dict[str, GateCase] = {}
-    choices = itertools.product(config.methods, range(len(config.operators)))
-    for method, operator in choices:
+    choices = itertools.product(
+        config.methods, range(len(config.operators)), range(len(config.gates))
+    )
+    for method, operator, gate in choices:
         # Operators come in turn, whatever the number that they begin with.
         number = len(kinds) if len(config.operators) == 1 else operator
-        candidate = suggest(_Choice(method, number), config, layers, vectors)
-        plain = candidate.operator == "add"
-        name = candidate.method if plain else f"{candidate.method} {candidate.operator}"
+        candidate = suggest(_Choice(method, number, gate), config, layers, vectors)
+        name = candidate.method
+        if candidate.operator != "add":
+            name += f" {candidate.operator}"
+        if candidate.gate is not None:
+            name += f" gate {candidate.gate.name}"
         steering = steering_of(candidate, vectors)
         assert steering is not None  # a range of strengths is wider than 0
         if steering.dac is not None:
@@ -181,7 +193,7 @@ class _Gate:
             zip(requests, requests.values(), bare, strict=True),
             key=lambda one: (one[2].generation.num_tokens, len(one[1].prompt_ids)),
         )
-        self.first_token = (*longest.generation.token_ids, loaded.pad_id)[0]
+        self.unsteered = longest.generation.token_ids
         # Whose output is changed → engine whose hooks are watched there.
         self._looking: dict[Sites, WatchedEngine] = {}
         self._plain = PlainModel(loaded, self.example.prompt_ids)
@@ -204,7 +216,10 @@ class _Gate:
 
     def measure(self, name: str, steering: Steering) -> dict[str, Any]:
         """Measure what hooks do to one text at a strength that is not 0."""
-        steering = self._with_token(steering)
+        *closed, steering = looks(self.loaded, steering, self.example.prompt_ids, self.unsteered)
+        for one in closed:
+            if (cause := self._look(one)[1]) is not None:
+                self.faults.append(f"{name} behind a gate that is closed: {cause}")
         found, cause = self._look(steering)
         record = {
             "alpha": steering.alpha,
@@ -215,15 +230,11 @@ class _Gate:
         if cause is not None:
             self.faults.append(f"{name} at α = {steering.alpha:.4g}: {cause}")
             return record
-        return {**record, **self.compare_with_plain(name, steering)}
+        return {**record, **self.compare_with_plain(name, steering, found.opened)}
 
-    def _with_token(self, steering: Steering) -> Steering:
-        """A scope by token with the answer's first one, which no steering there can change."""
-        if isinstance(steering, ResidualSteering) and steering.tokens is not None:
-            return replace(steering, tokens=(self.first_token,))
-        return steering
-
-    def compare_with_plain(self, name: str, steering: Steering | None) -> dict[str, Any]:
+    def compare_with_plain(
+        self, name: str, steering: Steering | None, opened: Sequence[bool] | None = None
+    ) -> dict[str, Any]:
         """Compare the logits of the example's answer with the plain HuggingFace model's."""
         record: dict[str, Any] = {}
         for label, engine, unsteered in self.runs:
@@ -236,7 +247,8 @@ class _Gate:
                 answer.logits,
                 new.token_ids[: new.num_tokens - 1],
                 steering,
-                [] if steering is None else _dynamic(answer, steering),
+                dynamic_strengths(answer.logits, steering),
+                opened,
             )
             record[f"{label}plain_model"] = {
                 "problem": self.example_name,
@@ -297,7 +309,7 @@ class _Gate:
             steering,
             (*prompt, *new.token_ids[: new.num_tokens - 1]),
             len(prompt),
-            _dynamic(answer, steering),
+            dynamic_strengths(answer.logits, steering),
             self.loaded.dtype,
         )
         oddities = engine.watch.oddities
@@ -320,7 +332,10 @@ class _Gate:
             f"{name} at α = 0: {len(different)} of {len(self.requests)} prompts differ from the "
             f"model without hooks: {', '.join(lines[:_NAMED])}{more}"
         )
-        cause = None if off is None else self._look(self._with_token(off))[1]
+        cause = None
+        if off is not None:
+            *_, shown = looks(self.loaded, off, self.example.prompt_ids, self.unsteered)
+            cause = self._look(shown)[1]
         self.faults.append(text if cause is None else f"{text}: {cause}")
 
 
@@ -373,24 +388,3 @@ def _difference(wanted: _Answer, answer: _Answer) -> _Difference | None:
         size=max((size for _, size in different), default=0.0),
         tokens_equal=tokens_equal,
     )
-
-
-def _dynamic(answer: _Answer, steering: Steering) -> list[float]:
-    """α_t of every step, from the logits that the engine had; empty for constant strengths."""
-    dac = steering.dac
-    if dac is None:
-        return []
-    streams = zip(answer.logits["unsteered"], answer.logits["probe"], strict=False)
-    return [
-        float(
-            dynamic_alpha(
-                unsteered[None],
-                probe[None],
-                torch.tensor([dac.ptop]),
-                torch.tensor([dac.max_alpha]),
-                torch.tensor([dac.entropy_threshold]),
-                torch.tensor([dac.kl == "per_token"]),
-            )
-        )
-        for unsteered, probe in streams
-    ]
