@@ -10,6 +10,7 @@ include: "rules/data.smk"
 include: "rules/model.smk"
 include: "rules/vectors.smk"
 include: "rules/heads.smk"
+include: "rules/gates.smk"
 include: "rules/checks.smk"
 include: "rules/search.smk"
 include: "rules/test.smk"
@@ -65,7 +66,7 @@ onstart:
         logger.info(planned_power())
     if RUN.compile_refused:
         logger.warning(
-            "engine.compile is always, but operators, bands and attention heads may round differently "
+            "engine.compile is always, but operators, bands, gates and attention heads may round differently "
             "in compiled code: nothing is compiled. Set engine.compile: auto."
         )
 

@@ -20,6 +20,9 @@ from snakesteer.steering.kinds import Steering
 
 T = TypeVar("T")
 
+# What is told of the tokens of an answer, where there is something to tell.
+BY_TOKEN = ("alpha_t", "steered_share")
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -37,6 +40,8 @@ class Answer:
         new_tokens: Decoded tokens.
         alpha_t: Mean α_t over them; None where the strength is not dynamic. No part of a
             comparison, as in `Generation`.
+        steered_share: Share of the tokens at which a gate let steering through; None without a
+            gate. No part of a comparison.
     """
 
     id: str
@@ -49,6 +54,7 @@ class Answer:
     prompt_tokens: int
     new_tokens: int
     alpha_t: float | None = field(default=None, compare=False)
+    steered_share: float | None = field(default=None, compare=False)
 
 
 def make_request(
@@ -84,6 +90,7 @@ def grade_generation(
         prompt_tokens=len(request.prompt_ids),
         new_tokens=generation.num_tokens,
         alpha_t=generation.alpha_t,
+        steered_share=generation.steered_share,
     )
 
 
@@ -239,11 +246,9 @@ def write_answers(path: str | Path, answers: Sequence[Answer]) -> None:
 
 
 def answer_row(answer: Answer) -> dict[str, Any]:
-    """An answer as a row of a file; α_t is told where there is one."""
+    """An answer as a row of a file; what is told of its tokens where there is something to tell."""
     row = asdict(answer)
-    if answer.alpha_t is None:
-        del row["alpha_t"]
-    return row
+    return {name: row[name] for name in row if name not in BY_TOKEN or row[name] is not None}
 
 
 def read_answers(path: str | Path) -> list[Answer]:

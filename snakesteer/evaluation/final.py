@@ -13,7 +13,7 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Engine
 from snakesteer.errors import UserError
 from snakesteer.evaluation.agreement import math_verify_agreement
-from snakesteer.evaluation.answers import Answer, answer_all
+from snakesteer.evaluation.answers import BY_TOKEN, Answer, answer_all
 from snakesteer.evaluation.by_steps import by_steps
 from snakesteer.evaluation.delivered import delivered_dose
 from snakesteer.evaluation.ledger import Ledger
@@ -202,8 +202,9 @@ def side_by_side_rows(
             for name, answer in (("baseline", before), ("steered", after)):
                 for key in _TOLD:
                     row[f"{name}_{key}"] = getattr(answer, key)
-            if after.alpha_t is not None:
-                row["steered_alpha_t"] = after.alpha_t
+            for key in BY_TOKEN:
+                if getattr(after, key) is not None:
+                    row[f"steered_{key}"] = getattr(after, key)
             rows.append(row)
     return rows
 
@@ -222,7 +223,7 @@ def read_generations(path: str | Path, name: str) -> list[list[Answer]]:
     for row in read_jsonl(path):
         try:
             told = {key: row[f"{name}_{key}"] for key in _TOLD}
-            told["alpha_t"] = row.get(f"{name}_alpha_t")
+            told |= {key: row.get(f"{name}_{key}") for key in BY_TOKEN}
             answer = Answer(id=row["id"], prompt_tokens=row["prompt_tokens"], **told)
             samples.setdefault(row["sample"], []).append(answer)
         except KeyError as error:

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from snakesteer.config import GenerationConfig, ModelConfig
+from snakesteer.config import GenerationConfig, ModelConfig, SettledGate
 from snakesteer.config.params import Params, section
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
@@ -107,9 +107,10 @@ class Ledger:
         belongs = f" {first} to {end - 1}" if end else ""
         if "at_tokens" in params:
             belongs = f" {params['at_tokens']!r}"
+        gate = f", gate {SettledGate(**params['gate']).name}" if "gate" in params else ""
         return (
             f"{self.name}: {params['steering_method']}, direction {params['steering_direction']}, "
-            f"{place}, α = {params['steering_alpha']:.3g}, scope {params['scope']}{belongs}"
+            f"{place}, α = {params['steering_alpha']:.3g}, scope {params['scope']}{belongs}{gate}"
         )
 
 

@@ -25,6 +25,7 @@ PARAMETER_WORDS = {
     "steering_direction": "direction",
     "layer_id": "layer",
     "operator": "operator",
+    "gate": "gate",
     "entropy_threshold": "entropy threshold",
     "ptop": "top-p mass",
     "max_alpha": "cap of the KL divergence",

@@ -82,7 +82,12 @@ def recommended(results: Mapping[str, Any]) -> str:
 
 
 def delivered_words(results: Mapping[str, Any]) -> str:
-    """What a dynamic strength delivered in the test answers; empty where it was constant."""
+    """What steering delivered in the test answers; empty where it was constant and had no gate."""
+    if "steered_share" in results:
+        return (
+            f"gate let {percent(results['steered_share'])} of the tokens of the test answers be "
+            "steered"
+        )
     if "mean_alpha_t" not in results:
         return ""
     return (
@@ -113,12 +118,30 @@ def configuration(params: Mapping[str, Any]) -> str:
         "prompt_start": f"at the start of the prompt at {place}",
     }[METHODS[params["steering_method"]].kind]
     operator = f" ({params['operator']})" if "operator" in params else ""
+    gate = f", where {gate_words(params['gate'])}" if "gate" in params else ""
     strength = f"α = {params['steering_alpha']:.3g} (dose {params['steering_dose']:.3g})"
     if params.get("operator") == "angular":
         strength = f"angle {params['steering_dose']:.3g} radians"
     if params.get("operator") == "ablate":
         strength = f"{params['steering_alpha']:.3g} of the component removed"
-    return f"{params['steering_method']}{operator} {where}, {strength}"
+    return f"{params['steering_method']}{operator} {where}, {strength}{gate}"
+
+
+def gate_words(gate: Mapping[str, Any]) -> str:
+    """When a gate is open, in words.
+
+    Args:
+        gate: Its keys, with or without the threshold.
+    """
+    what = {
+        "cosine": f"the cosine with the {gate['direction']} direction",
+        "projection": f"the projection on the {gate['direction']} direction",
+    }[gate["score"]]
+    whose = {"token": "the token", "prompt": "the last prompt token"}[gate["when"]]
+    threshold = f"the {gate['quantile']:g} quantile of train"
+    if "threshold" in gate:
+        threshold = f"{gate['threshold']:.3g} ({threshold})"
+    return f"{what} of {whose} at layer {gate['layer']} is {gate['side']} {threshold}"
 
 
 def model_name(model: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from snakesteer.search.kept import searched
 from snakesteer.search.plan import Plan, fitting_trials
 from snakesteer.search.samplers import make_pruner
 from snakesteer.search.study import run_study, surplus
+from snakesteer.steering.thresholds import with_thresholds
 from snakesteer.steering.vector import read_vectors
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class SearchInputs:
         others: Further files: the baseline's record of engine and machine, and the code.
         layers: Layers to choose from.
         params: The rule's parameters.
+        gates: The file with the thresholds of gates, if there are any.
     """
 
     problems: str
@@ -60,11 +62,12 @@ class SearchInputs:
     others: tuple[str, ...]
     layers: tuple[int, ...]
     params: Mapping[str, Any]
+    gates: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """Parameters and hashes of files, by their names."""
         params = {k: v for k, v in self.params.items() if k not in NOT_IN_FINGERPRINT}
-        paths = (self.problems, self.baseline, *self.vectors, *self.others)
+        paths = (self.problems, self.baseline, *self.vectors, *self.others, *self.gates)
         return {**params, "layers": [*self.layers], **{path: sha256_file(path) for path in paths}}
 
     def fingerprint(self) -> str:
@@ -102,7 +105,7 @@ def search(
     first = searched(len(problems), settings.confirm)
     plan = Plan(
         search=settings,
-        steering=section(SteeringConfig, "steering", inputs.params),
+        steering=with_thresholds(section(SteeringConfig, "steering", inputs.params), inputs.gates),
         layers=inputs.layers,
         vectors=vectors,
         baseline=baseline[:first],

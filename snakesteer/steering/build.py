@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
+from snakesteer.config import SettledGate
 from snakesteer.steering.candidate import ALL_LAYERS, Candidate, VectorKey
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.gates import Gate
@@ -60,16 +61,13 @@ def _residual(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> R
         more=tuple(more),
         window=candidate.generated_window,
         tokens=candidate.at_tokens,
-        gate=_gate(candidate, vectors),
+        gate=None if candidate.gate is None else gate_along(candidate.gate, vectors),
     )
 
 
-def _gate(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> Gate | None:
-    gate = candidate.gate
-    if gate is None:
-        return None
-    [key] = candidate.gate_keys
-    vector = vectors[key]
+def gate_along(gate: SettledGate, vectors: Mapping[VectorKey, AnyVector]) -> Gate:
+    """A gate with the vector that it looks along."""
+    vector = vectors[gate.direction, gate.block]
     assert isinstance(vector, Vector)
     raw = torch.from_numpy(vector.raw)
     return Gate(vector.layer, raw, gate.score, gate.threshold, gate.side, gate.when)

@@ -1,26 +1,26 @@
 """gates.json: the thresholds of a run's gates. `snakesteer.vectors.gate_scores` finds them."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 from snakesteer.config import GateConfig, SettledGate, SteeringConfig
 from snakesteer.errors import UserError
 from snakesteer.records.files import read_json
 
 
-def with_thresholds(steering: SteeringConfig, file: str | Path | list[str]) -> SteeringConfig:
+def with_thresholds(steering: SteeringConfig, files: Sequence[str]) -> SteeringConfig:
     """The steering section, its gates with their thresholds.
 
     Args:
         steering: The section.
-        file: gates.json; an empty list where the section has no gate.
+        files: gates.json; none where the section has no gate.
 
     Raises:
         UserError: The file is missing or damaged, or lacks a gate.
     """
-    if not file:
+    if not files:
         return steering
-    path = file[0] if isinstance(file, list) else file
-    known = {each["name"]: each for each in read_json(path)["gates"]}
+    [path] = files
+    known = {each["name"]: each["threshold"] for each in read_json(path)["gates"]}
 
     def settled(gate: GateConfig) -> SettledGate:
         if gate.name not in known:
@@ -28,7 +28,7 @@ def with_thresholds(steering: SteeringConfig, file: str | Path | list[str]) -> S
                 f"{path} has no threshold for the gate {gate.name!r}",
                 "Delete it and run snakemake again; it will be made anew.",
             )
-        return SettledGate(**gate.model_dump(), threshold=known[gate.name]["threshold"])
+        return SettledGate(**gate.model_dump(), threshold=known[gate.name])
 
     gates = [gate if isinstance(gate, str) else settled(gate) for gate in steering.gates]
     return steering.model_copy(update={"gates": gates})

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from snakesteer.config import EMBEDDED_MODEL, Config, EngineConfig, Section
+from snakesteer.config import EMBEDDED_MODEL, Config, EngineConfig, Section, gates_of
 from snakesteer.config.catalogue import IMPORTED, TRAINED
 from snakesteer.config.pairs import SAMPLED
 from snakesteer.records.files import sha256_text
@@ -55,6 +55,7 @@ def idle_rules(config: Config) -> set[str]:
         ("own_solutions",): config.pairs.kind in SAMPLED,
         ("token_means",): config.pairs.remove_token_means,
         ("confirmation",): config.search.confirm > 0.0,
+        ("gates",): bool(gates_of(config.steering)),
     }
     return {rule for rules, wanted in used.items() if not wanted for rule in rules}
 
@@ -86,6 +87,7 @@ def stage_hashes(
             config.search.chunk_size,
             steering.vector_file,
             steering.actadd_prompts,
+            sorted({(gate.block, gate.direction) for gate in gates_of(steering)}),
         ),
         "training": _hash(
             *reads,

@@ -105,26 +105,11 @@ def capture(
         UserError: A text that is longer than the model's context, or has tokens that the model
             does not know.
     """
-    longest_text = max((len(text.token_ids) for text in texts), default=0)
-    if loaded.context is not None and longest_text > loaded.context:
-        raise UserError(
-            f"A prompt with its solution has {longest_text} tokens and does not fit into the "
-            f"model's context of {loaded.context}",
-            "Lower prompt.shots.",
-        )
-    check_ids(loaded, (text.token_ids for text in texts))
     site = site or block_outputs(loaded)
-    prefix, cache = _common_start(loaded, texts, max(layers))
-    batches = token_batches([len(text.token_ids) - len(prefix) for text in texts], budget)
-    for batch in tqdm(batches, unit="batch", disable=None if progress else True, leave=False):
+    for batch, ids, start, cache in _batches(loaded, texts, max(layers), budget, progress):
         chosen = [texts[index] for index in batch]
-        longest = max(len(text.token_ids) for text in chosen) - len(prefix)
-        ids = torch.full((len(chosen), longest), loaded.pad_id)
-        for row, text in enumerate(chosen):
-            own = text.token_ids[len(prefix) :]
-            ids[row, : len(own)] = torch.tensor(own)
-        read = _weights([text.read for text in chosen], len(prefix), longest)
-        steered = _weights([text.steered for text in chosen], len(prefix), longest)
+        read = _weights([text.read for text in chosen], start, ids.shape[1])
+        steered = _weights([text.steered for text in chosen], start, ids.shape[1])
         found: dict[int, Reading] = {}
 
         def reader(
@@ -143,8 +128,56 @@ def capture(
             return keep
 
         with site.hooked({layer: reader(layer) for layer in layers}):
-            _run_blocks(loaded, ids, cache, len(prefix), max(layers))
+            _run_blocks(loaded, ids, cache, start, max(layers))
         yield batch, found
+
+
+@torch.inference_mode()
+def capture_positions(
+    loaded: LoadedModel, texts: Sequence[Text], layers: Sequence[int], progress: bool = False
+) -> Iterator[tuple[int, dict[int, Tensor]]]:
+    """Read block outputs, position by position in place of their mean: see `capture`.
+
+    Yields:
+        The index of each text, and ``[positions, hidden]`` float32 of its read span at each layer,
+        on the CPU; those of similar length come together.
+    """
+    for batch, ids, start, cache in _batches(
+        loaded, texts, max(layers), TOKENS_PER_BATCH, progress
+    ):
+        found: dict[int, Tensor] = {}
+        keeping = {layer: partial(_keep, found, layer) for layer in layers}
+        with on_block_outputs(loaded.blocks, keeping):
+            _run_blocks(loaded, ids, cache, start, max(layers))
+        for row, index in enumerate(batch):
+            first, end = (position - start for position in texts[index].read)
+            yield index, {layer: one[row, first:end].float().cpu() for layer, one in found.items()}
+
+
+def _keep(found: dict[int, Tensor], layer: int, hidden: Tensor) -> None:
+    found[layer] = hidden
+
+
+def _batches(
+    loaded: LoadedModel, texts: Sequence[Text], last: int, budget: int, progress: bool
+) -> Iterator[tuple[list[int], Tensor, int, DynamicCache | None]]:
+    """Texts in padded batches: indices, ids ``[batch, new]``, and what they start with."""
+    longest_text = max((len(text.token_ids) for text in texts), default=0)
+    if loaded.context is not None and longest_text > loaded.context:
+        raise UserError(
+            f"A prompt with its solution has {longest_text} tokens and does not fit into the "
+            f"model's context of {loaded.context}",
+            "Lower prompt.shots.",
+        )
+    check_ids(loaded, (text.token_ids for text in texts))
+    prefix, cache = _common_start(loaded, texts, last)
+    batches = token_batches([len(text.token_ids) - len(prefix) for text in texts], budget)
+    for batch in tqdm(batches, unit="batch", disable=None if progress else True, leave=False):
+        owns = [texts[index].token_ids[len(prefix) :] for index in batch]
+        ids = torch.full((len(batch), max(map(len, owns))), loaded.pad_id)
+        for row, own in enumerate(owns):
+            ids[row, : len(own)] = torch.tensor(own)
+        yield batch, ids, len(prefix), cache
 
 
 def _common_start(

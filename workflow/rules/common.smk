@@ -13,7 +13,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from snakesteer.records import code_files
-from snakesteer.config import EMBEDDED_MODEL
+from snakesteer.config import EMBEDDED_MODEL, gates_of
 from snakesteer.config.catalogue import (
     IMPORTED,
     TRAINED,
@@ -64,7 +64,12 @@ pathvars:
 wildcard_constraints:
     official="train|test",
     split="train|val",
-    direction="|".join(CONFIG.steering.directions),
+    direction="|".join(
+        {
+            *CONFIG.steering.directions,
+            *(gate.direction for gate in gates_of(CONFIG.steering)),
+        }
+    ),
     layer=r"\d+",
     worker=r"\d+",
     # Without one, nothing: an empty constraint would be none at all.
@@ -230,8 +235,23 @@ USER_VECTORS = (
     if CONFIG.steering.vector_file
     else {}
 )
+# Conditions on which a row is steered, the vectors that they look along, and their thresholds.
+GATES = gates_of(CONFIG.steering)
+GATE_VECTORS = [
+    f"<directions>/vectors/{direction}/layer_{layer}.safetensors"
+    for direction, layer in dict.fromkeys(
+        (gate.direction, gate.block) for gate in GATES
+    )
+]
+THRESHOLDS = ["<results>/gates.json"] if GATES else []
+# Layers that are steered, and those that gates look at.
+READ_LAYERS = sorted({*LAYERS, *(gate.block for gate in GATES)})
 ESTIMATED = [
-    name for name in CONFIG.steering.directions if name not in (IMPORTED, TRAINED)
+    name
+    for name in dict.fromkeys(
+        [*CONFIG.steering.directions, *(gate.direction for gate in GATES)]
+    )
+    if name not in (IMPORTED, TRAINED)
 ]
 # Trained vectors: one training per layer, or one of all layers of the band.
 TOGETHER = CONFIG.steering.band > 1
@@ -249,6 +269,7 @@ VECTOR_FILES = vector_files(SEARCHED + of_kind("prompt_start", METHODS)) + expan
     "<directions>/heads/{method}.safetensors",
     method=of_kind("heads", METHODS),
 )
+VECTOR_FILES += [file for file in GATE_VECTORS if file not in VECTOR_FILES]
 # What probes and directions are made from: activations as read, or without what tokens predict.
 ADJUSTED = CONFIG.pairs.remove_token_means
 ACTIVATIONS = (

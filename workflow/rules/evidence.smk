@@ -56,7 +56,10 @@ rule sensitivity_grid:
         train="<problems>/splits/train.jsonl",
         baseline="<unsteered>/baseline/val.jsonl",
         baseline_summary="<unsteered>/baseline/val.json",
-        vectors=vector_files(CONFIG.steering.directions),
+        vectors=[
+            *dict.fromkeys([*vector_files(CONFIG.steering.directions), *GATE_VECTORS])
+        ],
+        gates=THRESHOLDS,
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
         code=code_of("sensitivity_grid", **GRID_METHODS),

@@ -57,6 +57,7 @@ rule search:
         baseline="<unsteered>/baseline/val.jsonl",
         baseline_summary="<unsteered>/baseline/val.json",
         vectors=VECTOR_FILES,
+        gates=THRESHOLDS,
         gate="<results>/checks/zero_steering.json",
         info="<depth>/model/info.json",
         model=MODEL_INPUT,

@@ -81,7 +81,7 @@ rule activations:
         model=MODEL_INPUT,
         code=code_of("activations"),
     output:
-        expand("<directions>/activations/{{split}}/layer_{layer}.h5", layer=LAYERS),
+        expand("<directions>/activations/{{split}}/layer_{layer}.h5", layer=READ_LAYERS),
     log:
         "<directions>/logs/activations_{split}.log",
     benchmark:
@@ -97,7 +97,7 @@ rule activations:
             **section_params("prompt", "stop"),
             read=CONFIG.pairs.read,
             min_pairs=CONFIG.pairs.min_pairs,
-            layers=LAYERS,
+            layers=READ_LAYERS,
         ),
     script:
         "../scripts/activations.py"

@@ -27,6 +27,7 @@ with script_log(snakemake.log[0]):
             + tuple(snakemake.input.code),
             layers=tuple(params.layer_list),
             params=dict(params.items()),
+            gates=tuple(snakemake.input.gates),
         ),
         prompter,
         engine,

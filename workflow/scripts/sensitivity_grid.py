@@ -10,6 +10,7 @@ from snakesteer.evaluation.sensitivity import sensitivity_rows, strength_grid, w
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json
 from snakesteer.records.logs import script_log
+from snakesteer.steering.thresholds import with_thresholds
 from snakesteer.steering.vector import read_vectors
 
 with script_log(snakemake.log[0]):
@@ -19,7 +20,7 @@ with script_log(snakemake.log[0]):
     record = read_json(given.baseline_summary)
     engine = open_engine(params, loaded, prompter, record)
     vectors = read_vectors(given.vectors)
-    steering = section(SteeringConfig, "steering", params)
+    steering = with_thresholds(section(SteeringConfig, "steering", params), given.gates)
     sensitivity = section(SensitivityConfig, "sensitivity", params)
     rows = sensitivity_rows(
         engine,

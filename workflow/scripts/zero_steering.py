@@ -10,6 +10,7 @@ from snakesteer.evaluation.checks.zero_steering import check_zero_steering, gate
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.logs import script_log
+from snakesteer.steering.thresholds import with_thresholds
 from snakesteer.steering.vector import read_vectors
 
 with script_log(snakemake.log[0]):
@@ -24,6 +25,7 @@ with script_log(snakemake.log[0]):
     generation = generation.model_copy(update={"max_new_tokens": checks.new_tokens})
     problems = read_problems(snakemake.input.problems)[: checks.prompts]
     steering = section(SteeringConfig, "steering", params)
+    steering = with_thresholds(steering, snakemake.input.gates)
     found = check_zero_steering(
         lambda compiled: open_engine(params, loaded, prompter, {**record, "compiled": compiled}),
         loaded,

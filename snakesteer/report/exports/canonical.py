@@ -16,11 +16,16 @@ refusal = not_a_vector
 def write(folder: Path, chosen: Chosen) -> None:
     """Write tensors ``layer_{L}`` (``[hidden]`` float32, α not applied) and the card.
 
+    Behind a gate there is a tensor ``gate_layer_{L}``, which the gate looks along.
+
     The card is also in the header of the safetensors file.
     """
     tensors = {
         f"layer_{place.layer}": np.ascontiguousarray(place.vector.numpy())
         for place in chosen.steering.places
     }
+    gate = chosen.steering.gate
+    if gate is not None:
+        tensors[f"gate_layer_{gate.layer}"] = np.ascontiguousarray(gate.vector.numpy())
     write_tensors(folder / FILES["canonical"][0], tensors, chosen.card)
     write_json(folder / FILES["canonical"][1], chosen.card)

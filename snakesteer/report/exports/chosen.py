@@ -27,6 +27,12 @@ DYNAMIC = (
     "alpha times alpha_t times the tensor is added; alpha_t is what the parameters of "
     "`configuration` give at each token"
 )
+GATE = (
+    "steer only where the score of the output of block `configuration.gate.layer` is on the named "
+    "side of `configuration.gate.threshold`: its cosine with tensor gate_layer_L, or its projection "
+    "on it (h·v/‖v‖), before that block is steered; at every token by itself, or by the last prompt "
+    "token for all (`configuration.gate.when`)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +96,7 @@ def read_chosen(
         "strength": DYNAMIC if candidate.dynamic else STRENGTHS[candidate.operator],
         "layers": _layers(candidate, steering, found),
         "operator": candidate.operator,
+        **({"gate": GATE} if candidate.gate is not None else {}),
         "configuration": record["best_trial_params"],
         "prompt": tested["config"]["prompt"],
         "pairs": {

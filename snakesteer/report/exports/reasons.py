@@ -20,7 +20,7 @@ def not_a_vector(candidate: Candidate) -> str | None:
 
 
 def not_constant(candidate: Candidate, operators: Collection[str]) -> str | None:
-    """Why a configuration is no constant change by one of some operators."""
+    """Why a configuration is no constant, unconditional change by one of some operators."""
     if candidate.dynamic:
         return (
             f"{candidate.method} sets the strength anew at every token, and the format has one "
@@ -30,6 +30,11 @@ def not_constant(candidate: Candidate, operators: Collection[str]) -> str | None
         return (
             f"the operator is {candidate.operator}, and the format has {' and '.join(operators)} "
             "alone"
+        )
+    if candidate.gate is not None:
+        return (
+            f"there is a gate ({candidate.gate.name}), and the format steers whatever the model "
+            "holds"
         )
     return None
 

@@ -1,6 +1,11 @@
 """CAA in words."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from snakesteer.config import NO_GATE
 from snakesteer.report.methods import RunConfig
+from snakesteer.report.wording import gate_words
 
 TITLE = "CAA"
 
@@ -34,6 +39,20 @@ def sentence(config: RunConfig, blocks: str) -> str:
         first_k=steering["first_k"], first=first, last=end - 1, tokens=tokens
     )
     if steering["operators"] == ["add"]:
-        return f"CAA [@rimsky2024caa] added α times the vector to the output of a block, {scope}."
+        said = f"CAA [@rimsky2024caa] added α times the vector to the output of a block, {scope}."
+        return said + _gates(steering.get("gates", ()))
     operators = "; or by ".join(OPERATOR_WORDS[name] for name in steering["operators"])
-    return f"CAA [@rimsky2024caa] changed the output of a block, {scope}, by {operators}."
+    said = f"CAA [@rimsky2024caa] changed the output of a block, {scope}, by {operators}."
+    return said + _gates(steering.get("gates", ()))
+
+
+def _gates(gates: Sequence[Any]) -> str:
+    """On which conditions, as a sentence; nothing without gates."""
+    words = [gate_words(gate) for gate in gates if gate != NO_GATE]
+    if not words:
+        return ""
+    always = "either at all of these positions, or only" if len(words) < len(gates) else "only"
+    return (
+        f" It did so {always} where {'; or where '.join(words)}: a gate after CAST [@lee2024cast], "
+        "scored on the output before it is steered."
+    )
