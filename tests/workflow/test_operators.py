@@ -58,7 +58,7 @@ def test_too_wide_a_band_is_refused(finished_copy: Project):
 
 def test_compilation_that_is_refused_is_told(finished_copy: Project):
     overlay = {"model": {"device": "auto"}, "engine": {"compile": "always"}}
-    told = "engine.compile is always, but operators, bands and attention heads"
+    told = "engine.compile is always, but operators, bands, gates and attention heads"
     for steering, count in (({"operators": ["clamp"]}, 1), ({"methods": ["iti"]}, 1), ({}, 0)):
         plan = {**overlay, "steering": steering}
         run = finished_copy.snakemake("splits", "--cores", "1", "--forceall", overlay=plan)

@@ -28,6 +28,7 @@ OTHER = {
     "steering.directions": ["caa"],
     "steering.operators": ["clamp"],
     "steering.scope": "all",
+    "steering.gates": [{"layer": 1}],
     "search.sampler": "random",
     "search.pruner": "none",
 }

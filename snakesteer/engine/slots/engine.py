@@ -97,7 +97,7 @@ class SlotsEngine:
         self._lanes: dict[tuple[int, bool, Ids], Lane] = {}
         self._expected: dict[int, Capacity] = {}  # length of the shared prefix → room to make
         self._prompts = PromptStores(self._reader, kept_bytes(loaded.device))
-        # Their passes are no part of an answer, so that nobody looks on.
+        # Their passes are no part of an answer: nobody takes a look at them.
         self.prompt_gates = PromptGates(
             lambda shared: Prefill(loaded, self.steering, shared, None), self._shared
         )
@@ -277,6 +277,8 @@ class SlotsSession:
         """
         check_lengths(self.engine.loaded, requests)
         check_heads(self.engine.loaded, requests)
+        if self.engine.watch is not None:
+            self.engine.watch.follow({})  # gates read prompts in rows of their own
         requests = self.engine.prompt_gates.settled(requests)
         first = self.next_ticket
         self.next_ticket += len(requests)

@@ -29,9 +29,9 @@ DYNAMIC = (
 )
 GATE = (
     "steer only where the score of the output of block `configuration.gate.layer` is on the named "
-    "side of `configuration.gate.threshold`: its cosine with tensor gate_layer_L, or its projection "
-    "on it (h·v/‖v‖), before that block is steered; at every token by itself, or by the last prompt "
-    "token for all (`configuration.gate.when`)"
+    "side of `configuration.gate.threshold`. The score is its cosine with tensor gate_layer_L, or "
+    "its projection on it (h·v/‖v‖), before that block is steered: every token's own, or the last "
+    "prompt token's for all (`configuration.gate.when`)"
 )
 
 

@@ -22,7 +22,7 @@ from snakesteer.errors import UserError
 from snakesteer.steering.gates import Gate
 from snakesteer.steering.positions import FOREVER, Positions
 from tests.engine_faults import break_hook, one_step_late
-from tests.loaded_models import TOKENS, loaded_model
+from tests.loaded_models import TOKENS, loaded_model, prompt_ids
 from tests.unit.evaluation.checks.test_zero_steering import (
     BROKEN,
     NEW_TOKENS,
@@ -192,7 +192,8 @@ def test_gates_pass(engine: str, when: str, dtype: torch.dtype):
         config = gated(
             when, scope=scope, generated_window=window, at_tokens=tokens, first_k=first_k
         )
-        [name] = {*(found := gate(engine, loaded, config))} - {"no steering"}
+        found = gate(engine, loaded, config, shared_prefix=prompt_ids()[-1][:3])
+        [name] = {*found} - {"no steering"}
         assert name == f"caa gate {when} cosine caa layer 1 above 0.5"
         steered = found[name]["places_steered"]
         assert steered > 0
