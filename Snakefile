@@ -6,6 +6,7 @@ Everything lies under the results folder (config key `results`, here <results>):
   model/info.json                    depth, commit, layers
   pairs/, activations/{split}/layer_{L}.h5, probes/, vectors/{direction}/layer_{L}.safetensors
   heads/{method}.safetensors         vectors of attention heads (methods dac_heads, iti)
+  gates.json                         thresholds of gates, where there are any
   baseline/val.jsonl                 unsteered answers
   checks/zero_steering.json          the gate before the search: hooks do exactly what they should
   checks/model_check.json            a direct test of the model (target model_check)

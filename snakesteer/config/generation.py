@@ -175,7 +175,7 @@ class EngineConfig(Section):
     compile: Literal["auto", "never", "always"] = Field(
         "auto",
         description="torch.compile of the decode step on CUDA; `auto` weighs the work. Runs with "
-        "operators other than `add`, with bands, or with attention heads are never compiled: "
-        "rounding would differ.",
+        "operators other than `add`, with bands or gates, or with attention heads are never "
+        "compiled: rounding would differ.",
     )
     batch_size: int = Field(16, ge=1, description="Requests decoded together by `reference`.")

@@ -87,7 +87,8 @@ def stage_hashes(
             config.search.chunk_size,
             steering.vector_file,
             steering.actadd_prompts,
-            sorted({(gate.block, gate.direction) for gate in gates_of(steering)}),
+            # Layers that are read for gates alone.
+            sorted({gate.block for gate in gates_of(steering)} - {*layers}),
         ),
         "training": _hash(
             *reads,

@@ -46,6 +46,7 @@ TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "steering.scope": ("all", GATE),
     "steering.operators": (["add", "clamp"], GATE),
     "steering.band": (2, GATE),
+    "steering.gates": (["none", {"layer": 1}], Counter(gates=1) + GATE),
     "checks.prompts": (4, GATE),
     "steering.layers": ([1, 3], MODEL),
     "probe.c": (0.5, VECTORS),

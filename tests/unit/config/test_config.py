@@ -115,6 +115,33 @@ IMPOSSIBLE = [
         {"steering": {"methods": ["dac"], "operators": ["clamp"]}},
         ["steering.operators is ['clamp']", "['dac']", "Add caa"],
     ),
+    ({"steering": {"gates": []}}, ["steering.gates = []", "at least 1 item"]),
+    ({"steering": {"gates": "none"}}, ["steering.gates", "valid list"]),
+    ({"steering": {"gates": ["none", 0.4]}}, ["steering.gates holds 0.4", "Write none, or a gate"]),
+    ({"steering": {"gates": [{}]}}, ["a gate that lacks layer", "{layer: 0.4, "]),
+    (
+        {"steering": {"gates": [{"layer": 3, "threshold": 0.1}]}},
+        ["has 'threshold', which is none of layer, direction,", "A whole one is"],
+    ),
+    ({"steering": {"gates": [{"layer": 1.5}]}}, ["has layer: 1.5 (no block counted from 0"]),
+    ({"steering": {"gates": [{"layer": -1}]}}, ["has layer: -1 (no block counted from 0"]),
+    (
+        {"steering": {"gates": [{"layer": 1, "direction": "trained"}]}},
+        ["has direction: 'trained' (none of caa, "],
+    ),
+    (
+        {"steering": {"gates": [{"layer": 1, "quantile": 1}]}},
+        ["has quantile: 1 (input should be less than 1)"],
+    ),
+    (
+        {"steering": {"gates": [{"layer": 1, "when": "always"}]}},
+        ["has when: 'always' (input should be 'token' or 'prompt')"],
+    ),
+    ({"steering": {"gates": [{"layer": 1}] * 2}}, ["steering.gates names a value twice"]),
+    (
+        {"steering": {"methods": ["dac"], "gates": [{"layer": 1}]}},
+        ["steering.gates is [", "none uses it: it is for caa", "Add caa, or leave gates out"],
+    ),
     ({"steering": {"methods": ["actadd"]}}, ["actadd_prompts is None", "Set both or neither"]),
     (
         {"steering": {"actadd_prompts": ["Think.", "Guess."]}},

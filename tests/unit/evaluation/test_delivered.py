@@ -24,5 +24,15 @@ def test_every_token_counts_once():
 def test_a_constant_strength_delivers_its_dose(dose):
     assert delivered_dose(dose, PLAIN) == {"delivered_dose": abs(dose)}
     found = delivered_dose(dose, DYNAMIC)
-    assert tuple(found) == DELIVERED
+    assert tuple(found) == DELIVERED[:2]
     assert found["delivered_dose"] == pytest.approx(abs(dose) * 0.4)
+
+
+def test_a_gate_delivers_its_dose_at_a_share_of_the_tokens():
+    gated = [
+        replace(PLAIN[0], new_tokens=3, steered_share=1.0),
+        replace(PLAIN[1], new_tokens=1, steered_share=0.0),
+    ]
+    found = delivered_dose(-0.2, gated)
+    assert found == {"delivered_dose": 0.2, "steered_share": pytest.approx(0.75)}
+    assert {*found} < {*DELIVERED}

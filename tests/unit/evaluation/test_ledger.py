@@ -6,7 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from snakesteer.config import Config, GenerationConfig, ModelConfig, PromptConfig
+from snakesteer.config import (
+    Config,
+    GenerationConfig,
+    ModelConfig,
+    PromptConfig,
+    SettledGate,
+)
 from snakesteer.config.params import leaves
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
@@ -15,6 +21,7 @@ from snakesteer.evaluation.ledger import Ledger, open_ledger
 from snakesteer.records.files import write_json
 from snakesteer.records.ledger import read_ledger
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.gates import Gate
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import Place, ResidualSteering
@@ -57,6 +64,7 @@ def almost(vector):
 HEADS = HeadSteering((0, 1), torch.ones(3, 2, 4), 0.5)
 DYNAMIC = ResidualSteering(1, VECTOR, 0.7, dac=Dac(0.5, 0.4, 2.0, 1.5))
 BAND = ResidualSteering(1, VECTOR, 0.7, more=(Place(2, VECTOR, 0.3),))
+GATE = Gate(1, VECTOR, "cosine", 0.1, "above", "token")
 OTHERS = {
     "no steering": {"steering": None},
     "strength": {"steering": replace(STEERING, alpha=0.71)},
@@ -67,6 +75,9 @@ OTHERS = {
     "other window": {"steering": replace(STEERING, scope="generated_window", window=(0, 5))},
     "tokens": {"steering": replace(STEERING, scope="at_tokens", tokens=(7, "a"))},
     "other tokens": {"steering": replace(STEERING, scope="at_tokens", tokens="a")},
+    "gate": {"steering": replace(STEERING, gate=GATE)},
+    "other threshold": {"steering": replace(STEERING, gate=replace(GATE, threshold=0.2))},
+    "a bit of the gate": {"steering": replace(STEERING, gate=replace(GATE, vector=almost(VECTOR)))},
     "operator": {"steering": replace(STEERING, operator="clamp")},
     "a band": {"steering": BAND},
     "a bit of the band": {"steering": replace(BAND, more=(Place(2, almost(VECTOR), 0.3),))},
@@ -155,5 +166,8 @@ def test_words_for_a_reader():
     assert LEDGER.words(window).endswith("scope generated_window 2 to 5")
     tokens = {**params, "scope": "at_tokens", "at_tokens": [7, "\n\n"]}
     assert LEDGER.words(tokens).endswith("scope at_tokens [7, '\\n\\n']")
+    gate = SettledGate(layer=2, threshold=0.3).model_dump()
+    told = LEDGER.words({**params, "gate": gate})
+    assert told.endswith(", gate token cosine caa layer 2 above 0.5")
     assert LEDGER.words({**params, "steering_alpha": 0.0}) == "tiny: no steering"
     assert Config().evaluation.ledger == "test_ledger"

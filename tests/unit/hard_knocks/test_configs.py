@@ -69,6 +69,10 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"steering": {"scope": "at_tokens", "at_tokens": "[a"}},
         ("steering.at_tokens is '[a', which is no regular expression", "Correct it"),
     ),
+    "a gate without a layer": (
+        {"steering": {"gates": ["none", {"direction": "caa"}]}},
+        ("steering.gates holds a gate that lacks layer", "A whole one is {layer: 0.4,"),
+    ),
     "first_k without k": (
         {"steering": {"scope": "first_k"}},
         ("first_k goes with scope", "Set both or neither"),

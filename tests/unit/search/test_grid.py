@@ -35,6 +35,9 @@ def test_qmc_and_cmaes_need_an_order(sampler):
         check(sampler, directions=["caa", "probe"])
     with pytest.raises(UserError, match=r"choices without an order \(steering\.operators\)"):
         check(sampler, operators=["add", "clamp"])
+    with pytest.raises(UserError, match=r"choices without an order \(steering\.gates\)"):
+        check(sampler, gates=["none", {"layer": 1}])
+    check(sampler, gates=[{"layer": 1}])
     with pytest.raises(UserError, match=r"not evenly spaced \(steering\.layers\)"):
         check(sampler, layers=UNEVEN)
     with pytest.raises(UserError, match=r"one method.* and .*directions.* and .*layers"):

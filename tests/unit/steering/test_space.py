@@ -8,7 +8,7 @@ import optuna
 import pytest
 import torch
 
-from snakesteer.config import SteeringConfig
+from snakesteer.config import SettledGate, SteeringConfig
 from snakesteer.errors import UserError
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import PARAM_NAMES, Candidate, candidate_from_params
@@ -115,6 +115,46 @@ def test_params_and_back(params, scope):
             scope.get("at_tokens"),
         )
         assert not {"entropy_threshold", "ptop", "max_alpha", "probe_alpha"} & set(named)
+
+
+GATES = [
+    SettledGate(layer=0, direction="probe", threshold=0.25, when="prompt"),
+    SettledGate(layer=2, score="projection", threshold=-3.0, side="below", quantile=0.2),
+]
+
+
+def gated(params, *gates):
+    config = SteeringConfig(methods=["caa", "dac"], directions=["caa", "probe"])
+    config = config.model_copy(update={"gates": [*gates]})
+    return suggest(optuna.trial.FixedTrial(params), config, LAYERS, VECTORS)
+
+
+@pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.when)
+def test_a_gate_is_a_choice_of_caa_alone(gate):
+    several = ("none", *GATES)
+    chosen = gated({**CAA, "gate": gate.name}, *several)
+    assert chosen == gated(CAA, gate)  # the only one is no choice
+    assert chosen.gate == gate
+    assert gated({**CAA, "gate": "none"}, *several) == suggested(CAA)
+    assert gated(DAC, *several) == suggested(DAC)
+    named = chosen.params()
+    assert candidate_from_params(json.loads(json.dumps(named))) == chosen
+    assert "gate" not in suggested(CAA).params()
+    steering = steering_of(chosen, VECTORS)
+    assert (steering.gate.layer, steering.gate.threshold) == (gate.layer, gate.threshold)
+    assert (steering.gate.score, steering.gate.side) == (gate.score, gate.side)
+    torch.testing.assert_close(
+        steering.gate.vector, torch.from_numpy(VECTORS[gate.direction, gate.block].raw)
+    )
+
+
+def test_gates_are_part_of_the_space():
+    config = SteeringConfig(methods=["caa"]).model_copy(update={"gates": ["none", *GATES]})
+    assert unsteered_start(config, LAYERS)["gate"] == "none"
+    study = optuna.create_study()
+    study.enqueue_trial(unsteered_start(config, LAYERS))
+    assert suggest(study.ask(), config, LAYERS, VECTORS).gate is None
+    assert "gate" not in unsteered_start(SteeringConfig(methods=["caa"]), LAYERS)
 
 
 @pytest.mark.parametrize("params", [CAA, DAC])

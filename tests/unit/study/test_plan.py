@@ -96,6 +96,21 @@ def test_rules_of_no_use_are_left_out_unless_a_later_run_needs_them():
     assert "iti" not in d
 
 
+def test_gates_share_what_they_do_not_read():
+    gates = [{"layer": layer} for layer in (12, 3)]
+    study = plan(
+        {"name": "a"},
+        {"name": "b", "steering.gates": gates[:1]},
+        {"name": "c", "steering.gates": ["none", *gates]},
+    )
+    a, b, c = study.runs
+    # Steps with gates are not compiled. The lowest layer that is steered is 12.
+    assert {stage for stage in a.folders if a.folders[stage] != b.folders[stage]} == {"unsteered"}
+    assert {stage for stage in b.folders if b.folders[stage] != c.folders[stage]} == {"directions"}
+    assert "gates" in a.without
+    assert "gates" not in {*b.without, *c.without}
+
+
 def test_copies_of_gguf_models_are_made_once(tmp_path):
     def row(name, file):
         return {"name": name, "model": {"name": str(tmp_path), "gguf_file": file}}

@@ -18,6 +18,7 @@ from snakesteer.models.blocks import block_output, hidden_states_index
 from snakesteer.vectors.activations import read_activations
 from snakesteer.vectors.capture import (
     capture,
+    capture_positions,
     read_tokens,
     token_batches,
     write_activations,
@@ -84,6 +85,24 @@ def test_activations_are_those_of_a_plain_pass(family):
             assert abs(norms[index, layer] - norm) / norm < 1e-6
             residual = outputs[layer].double()[slice(*text.steered)].mean(dim=0)
             assert (residuals[index, layer] - residual).norm() / residual.norm() < 1e-6
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_positions_are_read_one_by_one(family):
+    loaded = loaded_model(family)
+    texts = some_texts()
+    found = dict(capture_positions(loaded, texts, [1, 3]))
+    assert sorted(found) == list(range(len(texts)))
+    for index, text in enumerate(texts):
+        outputs, _ = plain_outputs(family, loaded.model, text.token_ids)
+        for layer, one in found[index].items():
+            torch.testing.assert_close(one, outputs[layer][slice(*text.read)], rtol=1e-4, atol=1e-5)
+    # With a common start, which is read once.
+    start = prompt_ids()[-1]
+    longer = [Text(start + own, (len(start), len(start + own)), (0, 1)) for own in prompt_ids()]
+    for index, one in capture_positions(loaded, longer, [2]):
+        outputs, _ = plain_outputs(family, loaded.model, longer[index].token_ids)
+        torch.testing.assert_close(one[2], outputs[2][len(start) :], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])

@@ -16,6 +16,7 @@ from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.engine.slots.lane import Lane
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.gates import Gate
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.prompt_start import PromptStartSteering
@@ -104,6 +105,13 @@ def equal(one, other):
     return same and torch.allclose(one[1], other[1], rtol=0.0, atol=0.0, equal_nan=True)
 
 
+GATES = [
+    Gate(layer, direction(layer), score, 0.0, side, when)
+    for layer, score, side in ((0, "cosine", "above"), (2, "projection", "below"))
+    for when in ("token", "prompt")
+]
+
+
 def steerings():
     caa = st.builds(
         lambda layer, alpha, scope, seed: ResidualSteering(
@@ -131,6 +139,15 @@ def steerings():
         st.sampled_from([-0.7, 0.5]),
         st.sampled_from(["from_last_prompt_token", "all"]),
     )
+    gated = st.builds(
+        lambda gate, scope, operator, alpha: ResidualSteering(
+            2, direction(), alpha, scope, operator=operator, gate=gate
+        ),
+        st.sampled_from(GATES),
+        st.sampled_from(["from_last_prompt_token", "generated_only", "all"]),
+        st.sampled_from(["add", "ablate"]),
+        st.sampled_from([-1.0, 3.0, 1e30]),
+    )
     of_heads = st.builds(
         heads,
         st.sampled_from(SCHEDULES),
@@ -141,7 +158,7 @@ def steerings():
     # Within the shared prefix, beyond it, and up to the last prompt token.
     lengths = st.sampled_from([2, len(SHARED) + 2, *map(len, PROMPTS[:3])])
     starts = st.builds(start, lengths, st.sampled_from([-1.0, 2.0, 1e30]), st.integers(0, 3))
-    return st.one_of(st.none(), caa, dac, band, of_heads, starts)
+    return st.one_of(st.none(), caa, dac, band, gated, of_heads, starts)
 
 
 def requests(limit=12):
@@ -172,6 +189,7 @@ def test_neighbours_and_order_change_no_bit(family, dtype, data):
         again = results[order.index(len(second) - 2 + index)]
         assert equal(again, one)
         assert again[0].alpha_t == one[0].alpha_t
+        assert again[0].steered_share == one[0].steered_share
 
 
 def at_zero(scope):
@@ -190,6 +208,9 @@ def zero_steerings():
     ]
     others = [heads(schedule, 0.0) for schedule in SCHEDULES]
     others += [start(length, 0.0) for length in (2, 70)]
+    others += [
+        ResidualSteering(2, direction(), 0.0, scope, gate=g) for g in GATES for scope in scopes
+    ]
     return [*zeros, *bands, *others, ResidualSteering(1, direction(), 0.0, dac=DAC)]
 
 

@@ -20,6 +20,7 @@ from snakesteer.engine.slots.decode import SlotDecoder, SlotStart
 from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.gates import Gate
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.residual import Place, ResidualSteering
 from tests.loaded_models import direction, loaded_model
@@ -78,6 +79,14 @@ def starts(kind):
             ResidualSteering(0, vector, 0.5, operator=operator, more=(Place(2, vector, 0.5),))
             for operator in OPERATORS
         ]
+    if kind.startswith("gates"):
+        more = (Place(2, vector, 0.5),) if kind == "gates of bands" else ()
+        return [
+            ResidualSteering(1, vector, 0.5, more=more, gate=Gate(layer, vector, *kind_of, when))
+            for layer in (0, 1)
+            for kind_of in (("cosine", 0.1, "above"), ("projection", 0.0, "below"))
+            for when in ("token", "prompt")
+        ]
     return [
         ResidualSteering(layer, vector, 1.0, dac=DAC if kind == "dac" else None) for layer in (1, 2)
     ]
@@ -105,7 +114,7 @@ def steps_of(family, kind):
     return spy.found
 
 
-@pytest.mark.parametrize("kind", ["greedy", "sampling", "dac", "bands"])
+@pytest.mark.parametrize("kind", ["greedy", "sampling", "dac", "bands", "gates", "gates of bands"])
 @pytest.mark.parametrize("family", SLOT_FAMILIES)
 def test_the_step_can_be_captured(family, kind):
     assert steps_of(family, kind) == set()

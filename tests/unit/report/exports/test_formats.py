@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from snakesteer.config import SettledGate
 from snakesteer.errors import UserError
 from snakesteer.records.code_files import PACKAGE, imported_files
 from snakesteer.records.files import read_json, sha256_file
@@ -20,6 +21,7 @@ ALL = {"canonical", "control_vector", "lm_eval", "easysteer"}
 DAC = {"method": "dac", "schedule": "dynamic", "entropy_threshold": 0.0}
 DAC |= {"ptop": 0.4, "max_alpha": 2.0, "probe_alpha": 2.0}
 HEADS = {"method": "iti", "scope": "from_last_prompt_token", "schedule": "fixed", "after": "hold"}
+GATE = SettledGate(layer=1, score="projection", when="prompt", threshold=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,18 @@ def test_the_card_says_that_the_strength_of_dac_is_dynamic(tmp_path):
     assert card["strength"].startswith("alpha times alpha_t times the tensor is added")
     assert {"ptop", "max_alpha", "probe_alpha"} <= set(card["configuration"])
     assert "licence" in card
+
+
+def test_the_canonical_form_holds_a_gate(tmp_path):
+    chosen = make_chosen(tmp_path, candidate(gate=GATE, layer=3))
+    FORMATS["canonical"].write(tmp_path, chosen)
+    tensors = load_file(tmp_path / "steering_vector.safetensors")
+    assert set(tensors) == {"layer_3", "gate_layer_1"}
+    np.testing.assert_array_equal(tensors["gate_layer_1"], RAW[1])
+    card = read_json(tmp_path / "steering_vector.json")
+    assert card["configuration"]["gate"] == GATE.model_dump()
+    assert "named side of `configuration.gate.threshold`" in card["gate"]
+    assert "gate" not in make_chosen(tmp_path, BAND).card
 
 
 def test_llama_cpp_reads_one_float32_tensor_per_layer(written):
@@ -166,6 +180,7 @@ def test_norms_are_kept_by_easysteer_where_they_were(tmp_path):
             {"canonical"},
             "the scope is not_at_tokens, and ",
         ),
+        ({"gate": GATE}, {"canonical"}, "there is a gate (prompt projection caa layer 1 above"),
         ({"operator": "clamp"}, {"canonical", "lm_eval"}, "operator is clamp, and the format"),
         ({"operator": "norm_preserving"}, {"canonical", "easysteer"}, "is norm_preserving"),
         ({"operator": "angular"}, {"canonical"}, "operator is angular"),
