@@ -12,7 +12,6 @@ rule gates:
         vectors=GATE_VECTORS,
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("gates"),
     output:
         "<results>/gates.json",
     log:
@@ -30,5 +29,6 @@ rule gates:
             **section_params("prompt", "stop"),
             gates=[gate.model_dump(mode="json") for gate in GATES],
         ),
+        code=code_of("gates"),
     script:
         "../scripts/gates.py"
