@@ -116,6 +116,8 @@ def _values(schema: Mapping[str, Any]) -> str:
     """What a key takes, from its JSON schema."""
     if "anyOf" in schema:
         return " or ".join(_values(option) for option in schema["anyOf"])
+    if "$ref" in schema:  # a group of keys
+        return "keys with values"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if "const" in schema:

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from snakesteer.config import Config
+from snakesteer.config import Config, gates_of
 from snakesteer.config.files import config_reference, config_schema, config_yaml
+from snakesteer.config.gates import settled_gates
 from snakesteer.config.layers import resolve_layers
 from snakesteer.config.load import load_config
 from snakesteer.models.depth import depth_before_download
@@ -169,10 +170,26 @@ def test_the_example_of_the_readme_loads():
         assert f"`{name}`" in readme
 
 
+def recipe(word):
+    """The YAML of docs/methods.md that has a word."""
+    methods = (FOLDER.parent / "docs" / "methods.md").read_text(encoding="utf-8")
+    [found] = [part for part in methods.split("```")[1::2] if word in part]
+    return yaml.safe_load(found.removeprefix("yaml"))
+
+
+def test_the_recipe_of_gates_loads():
+    config = load_config(recipe("gates:"))
+    settled = settled_gates(config.steering, [12, 18], 30)
+    assert [gate.name for gate in gates_of(settled)] == [
+        "token cosine caa layer 12 above 0.5",
+        "token projection probe layer 12 below 0.3",
+        "prompt cosine caa layer 9 above 0.5",
+    ]
+
+
 def test_the_recipe_of_dac_as_published_loads():
     """Its grid is no steering, and the authors' strength at both ends of their top-p."""
-    methods = (FOLDER.parent / "docs" / "methods.md").read_text(encoding="utf-8")
-    config = load_config(yaml.safe_load(methods.split("```yaml")[1].split("```")[0]))
+    config = load_config(recipe("# dac-as-published.yaml"))
     check_sampler(config.search, config.steering, (1, 2))
     points = grid_points(config.search, config.steering, (1, 2))
     assert len(points) + 1 == config.search.n_trials

@@ -255,30 +255,6 @@ STEERED = [
         ["last prompt token"],
     ),
     (
-        {"methods": ["caa"], "gates": ["none", {"layer": 9}, {"layer": 8, "when": "prompt"}]},
-        [
-            "from the last prompt token on. It did so either at all of these positions, or only "
-            "where the cosine with the caa direction of the token at layer 9 is above the 0.5 "
-            "quantile of train; or where the cosine",
-            "of the last prompt token at layer 8",
-            "a gate after CAST [@lee2024cast]",
-            "Layer, gate and strength",
-        ],
-        ["DAC"],
-    ),
-    (
-        {
-            "methods": ["caa"],
-            "operators": ["ablate"],
-            "gates": [{"layer": 9, "score": "projection", "side": "below", "direction": "probe"}],
-        },
-        [
-            "It did so only where the projection on the probe direction of the token at layer 9 is "
-            "below the 0.5 quantile of train: a gate",
-        ],
-        ["It did so either"],
-    ),
-    (
         {"methods": ["caa"], "scope": "not_at_tokens", "at_tokens": [7, "e"]},
         ["of a block, at generated tokens but those among [7, 'e']."],
         ["last prompt token"],

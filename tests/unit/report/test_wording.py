@@ -6,7 +6,6 @@ from snakesteer.config import Config
 from snakesteer.report.wording import (
     configuration,
     data_name,
-    delivered_words,
     left_open,
     model_name,
     p_value,
@@ -101,19 +100,3 @@ def test_what_a_trained_vector_learned_from():
     told = trained_on(config, {"steering_direction": "trained"})
     assert told.startswith(f"trained on {learned} train problems, objective ")
     assert trained_on(config, {"steering_direction": "caa"}) == ""
-
-
-def test_a_gate_is_told_with_its_threshold_and_how_often_it_was_open():
-    params = {"steering_method": "caa", "steering_direction": "pca", "layer_id": 3}
-    params |= {"steering_alpha": 1.5, "steering_dose": 0.2}
-    gate = {"score": "cosine", "direction": "caa", "layer": 2, "side": "below", "when": "prompt"}
-    told = configuration({**params, "gate": {**gate, "quantile": 0.25, "threshold": 0.1234}})
-    assert told.endswith(
-        "(dose 0.2), where the cosine with the caa direction of the last prompt token at layer 2 "
-        "is below 0.123 (the 0.25 quantile of train)"
-    )
-    results = {"steered_share": 0.305, "delivered_dose": 0.2}
-    assert delivered_words(results) == (
-        "gate let 30.5% of the tokens of the test answers be steered"
-    )
-    assert delivered_words({"delivered_dose": 0.2}) == ""
