@@ -16,8 +16,8 @@ from snakesteer.report.wording import configuration, delivered_words
             {"gates": ["none", {"layer": 9}, {"layer": 8, "when": "prompt"}]},
             [
                 "from the last prompt token on. It did so either at all of these positions, or "
-                "only where the cosine with the caa direction of the token at layer 9 is above the 0.5 "
-                "quantile of train; or where the cosine",
+                "only where the cosine with the caa direction of the token at layer 9 is above the "
+                "0.5 quantile of train; or where the cosine",
                 "of the last prompt token at layer 8",
                 "a gate after CAST [@lee2024cast]",
                 "Layer, gate and strength",
