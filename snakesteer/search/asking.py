@@ -44,7 +44,7 @@ def ask(study: optuna.Study, plan: Plan) -> FrozenTrial | None:
         return None
     number = len(trials)
     beside = _beside(claimed, plan)
-    view = snapshot(study.study_name, study.pruner, trials, beside)
+    view = snapshot(study, trials, beside)
     for key, value in _place(trials).items():
         view._storage.set_study_system_attr(view._study_id, key, value)
     seed = (plan.search.seed * 1_000_003 + plan.worker * 7_919 + number) % 2**32

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.evaluation.answers import Answer
+from snakesteer.search.objectives import Cost
 from snakesteer.steering.candidate import VectorKey
 from snakesteer.steering.vector import AnyVector
 
@@ -26,6 +27,7 @@ class Plan:
         trials_in_flight: Trials evaluated at the same time.
         rows: Requests that the engine decodes together.
         worker: Number of this process among those that share the study.
+        cost: What a configuration costs on neutral text; None where that is no objective.
     """
 
     search: SearchConfig
@@ -36,6 +38,7 @@ class Plan:
     trials_in_flight: int
     rows: int
     worker: int = 0
+    cost: Cost | None = None
 
     @property
     def num_chunks(self) -> int:

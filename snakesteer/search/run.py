@@ -24,10 +24,14 @@ from snakesteer.records.files import sha256_file, write_json
 from snakesteer.search.desk import ProblemDesk
 from snakesteer.search.journal import ask_lock, finished_trials, one_process, open_study
 from snakesteer.search.kept import searched
+from snakesteer.search.objectives import Cost, directions
 from snakesteer.search.plan import Plan, fitting_trials
 from snakesteer.search.samplers import make_pruner
-from snakesteer.search.study import run_study, surplus
-from snakesteer.steering.vector import read_vectors
+from snakesteer.search.study import accuracy_of, run_study, surplus
+from snakesteer.steering.build import steering_of
+from snakesteer.steering.candidate import Candidate, VectorKey
+from snakesteer.steering.kinds import Steering
+from snakesteer.steering.vector import AnyVector, read_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +86,7 @@ def search(
     worker: int,
     output: str | Path,
     check: Callable[[], None],
+    kl: Callable[[Steering], float] | None = None,
 ) -> None:
     """Run a worker's share of the study, until there are enough trials.
 
@@ -94,6 +99,7 @@ def search(
         worker: Number of this process.
         output: JSON file, written at the end.
         check: Raises where steered and unsteered answers do not compare, see `ProblemDesk`.
+        kl: What a steering costs on neutral text, for the objective of that name.
     """
     settings = section(SearchConfig, "search", inputs.params)
     generation = section(GenerationConfig, "generation", inputs.params)
@@ -109,6 +115,7 @@ def search(
         trials_in_flight=settings.trials_in_flight or fitting_trials(rows, first),
         rows=rows,
         worker=worker,
+        cost=_cost(kl, vectors) if settings.weighs_kl else None,
     )
     check()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -118,7 +125,10 @@ def search(
     with one_process(journal, worker), engine.session() as session:
         queue = AnswerQueue(session, prompter, generation)
         desk = ProblemDesk(queue, problems[:first], plan, check)
-        study = open_study(journal, fingerprint, pruner, settings.workers, inputs.settings())
+        study = open_study(
+            *(journal, fingerprint, pruner, settings.workers, inputs.settings()),
+            directions(settings),
+        )
         before = len(finished_trials(study))
         if more := surplus(finished_trials(study), settings.n_trials):
             logger.warning("%s For a smaller study set results to another folder.", more)
@@ -126,7 +136,7 @@ def search(
 
         def after_trial(study: optuna.Study) -> None:
             finished = finished_trials(study)
-            values = [t.value or 0.0 for t in finished if t.state == TrialState.COMPLETE]
+            values = [accuracy_of(t) or 0.0 for t in finished if t.state == TrialState.COMPLETE]
             seconds = time.monotonic() - started
             left = (settings.n_trials - len(finished)) * seconds / max(1, len(finished) - before)
             text = (
@@ -147,3 +157,15 @@ def search(
     if (busy := busy_share(engine)) is not None:
         logger.info("%.0f%% of the slots were busy", 100 * busy)
     write_json(output, {"fingerprint": fingerprint, "new_tokens": desk.tokens, "seconds": seconds})
+
+
+def _cost(kl: Callable[[Steering], float] | None, vectors: Mapping[VectorKey, AnyVector]) -> Cost:
+    """What a configuration costs."""
+    assert kl is not None  # the objective is measured
+
+    def cost(candidate: Candidate) -> float:
+        steering = steering_of(candidate, vectors)
+        assert steering is not None  # no steering costs nothing
+        return kl(steering)
+
+    return cost
