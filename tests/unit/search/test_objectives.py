@@ -159,20 +159,22 @@ def test_a_kill_between_answers(tmp_path, sampler):
 
 def test_a_kill_while_a_cost_is_measured(tmp_path):
     whole = records(run(tmp_path / "whole", desk()))
-    left = iter([2, 4, 1, 1])
 
-    def mortal(candidate):
-        nonlocal lives
-        if lives == 0:
-            raise Killed
-        lives -= 1
-        return cost(candidate)
+    def mortal(costs):
+        """Lives for so many costs."""
+        left = iter(range(costs))
 
-    for lives in left:
+        def measured(candidate):
+            if next(left, None) is None:
+                raise Killed
+            return cost(candidate)
+
+        return measured
+
+    for costs in (2, 4, 1, 1):
         with pytest.raises(Killed):
-            run(tmp_path / "j", desk(), mortal)
-    lives = -1
-    assert records(run(tmp_path / "j", desk(), mortal)) == whole
+            run(tmp_path / "j", desk(), mortal(costs))
+    assert records(run(tmp_path / "j", desk())) == whole
 
 
 def test_a_study_in_a_database_is_the_same(tmp_path, monkeypatch):
