@@ -8,19 +8,34 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from snakesteer.data.neutral import read_passages
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.reference.forced import GivenText, forced_logits
-from snakesteer.evaluation.off_target import divergences, neutral_texts
 from snakesteer.models.loading import LoadedModel
 from snakesteer.models.views import second_view
 from snakesteer.steering.kinds import Steering
 
+# Of each neutral text: what counts as its prompt, and what is read at all. Forty texts of this
+# length take a small model some seconds on two cores.
+START_TOKENS, TEXT_TOKENS = 8, 32
 # In one padded batch: an engine at work leaves little room on a GPU.
 BATCH_TOKENS = 256
+
+
+def divergences(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p ‖ q) of distributions, in nats, ``[rows]`` float64.
+
+    Args:
+        log_p: ``[rows, vocab]`` log-probabilities.
+        log_q: The same of the other side.
+    """
+    # 0·log 0 is 0, where a model rules a token out (logit −∞).
+    terms = torch.where(log_p > -torch.inf, log_p.exp() * (log_p - log_q), 0.0)
+    return terms.sum(dim=-1, dtype=torch.float64).clamp(min=0.0)
 
 
 class TokenKl:
@@ -55,6 +70,21 @@ class TokenKl:
     def quantile(self, steering: Steering, share: float) -> float:
         """What so large a share of all tokens does not exceed, in nats."""
         return float(np.quantile(np.concatenate(self.by_text(steering)), share))
+
+
+def neutral_texts(
+    prompter: Prompter, passages: Sequence[str], context: int | None
+) -> list[GivenText]:
+    """Passages as the model reads them: a short start as the prompt, the rest as generated.
+
+    Args:
+        prompter: Of the run; its few-shot examples are no part of these texts.
+        passages: Texts.
+        context: Of the model.
+    """
+    limit = min(TEXT_TOKENS, context or TEXT_TOKENS)
+    encoded = (prompter.encode_start(passage)[:limit] for passage in passages)
+    return [GivenText(ids, min(START_TOKENS, len(ids) - 1)) for ids in encoded]
 
 
 def neutral_kl(

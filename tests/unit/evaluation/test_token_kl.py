@@ -11,8 +11,8 @@ from snakesteer.data.neutral import read_passages
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.slots.engine import SlotsEngine
-from snakesteer.evaluation.off_target import neutral_texts, text_costs
-from snakesteer.evaluation.token_kl import TokenKl, neutral_kl
+from snakesteer.evaluation.off_target import text_costs
+from snakesteer.evaluation.token_kl import TokenKl, neutral_kl, neutral_texts
 from snakesteer.records.code_files import PACKAGE
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.residual import ResidualSteering

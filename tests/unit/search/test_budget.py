@@ -20,8 +20,8 @@ from snakesteer.data.rows import problem_from_row
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.evaluation.answers import answer_all, write_answers
-from snakesteer.evaluation.off_target import neutral_record, neutral_texts, text_costs
-from snakesteer.evaluation.token_kl import neutral_kl
+from snakesteer.evaluation.off_target import neutral_record, text_costs
+from snakesteer.evaluation.token_kl import neutral_kl, neutral_texts
 from snakesteer.records.code_files import PACKAGE
 from snakesteer.records.files import write_json
 from snakesteer.search.best import best_config
