@@ -168,6 +168,14 @@ class Config(Section):
                 "answer would be steered. Let the window begin earlier, or raise "
                 "generation.max_new_tokens"
             )
+        low, high = self.steering.strength
+        beyond = [one for one in self.sensitivity.strengths if not low <= one <= high]
+        if self.steering.unit == "kl" and self.sensitivity.in_report and beyond:
+            raise ValueError(
+                f"steering.unit is 'kl', and sensitivity.strengths names {beyond}, beyond "
+                f"steering.strength ({[low, high]}), within which the doses of strengths are "
+                "looked for. Widen steering.strength or leave these out"
+            )
         if self.evaluation.samples > 1 and not self.generation.do_sample:
             raise ValueError(
                 f"evaluation.samples is {self.evaluation.samples}, but generation.do_sample is "

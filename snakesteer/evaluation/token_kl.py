@@ -44,11 +44,15 @@ class TokenKl:
     Args:
         loaded: The model, with no engine at work yet.
         texts: What it reads. Steering acts where it would if their generated part were generated.
+        budget: Tokens in one padded batch.
     """
 
-    def __init__(self, loaded: LoadedModel, texts: Sequence[GivenText]) -> None:
+    def __init__(
+        self, loaded: LoadedModel, texts: Sequence[GivenText], budget: int = BATCH_TOKENS
+    ) -> None:
         self._loaded = second_view(loaded)
         self._texts = texts
+        self._budget = budget
         self._unsteered: dict[int, Tensor] = {}
 
     def by_text(self, steering: Steering) -> list[NDArray[np.float64]]:
@@ -57,7 +61,7 @@ class TokenKl:
         Not finite where steering breaks the model's numbers.
         """
         found = {}
-        texts = forced_logits(self._loaded, self._texts, steering, BATCH_TOKENS, self._unsteered)
+        texts = forced_logits(self._loaded, self._texts, steering, self._budget, self._unsteered)
         for index, forced in texts:
             log_p, log_q = (x.log_softmax(dim=-1) for x in (forced.unsteered, forced.steered))
             found[index] = divergences(log_p, log_q).cpu().numpy()

@@ -8,6 +8,7 @@ from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.evaluation.answers import Answer
 from snakesteer.search.objectives import Cost
 from snakesteer.steering.candidate import VectorKey
+from snakesteer.steering.kl_unit import KlCurves
 from snakesteer.steering.vector import AnyVector
 
 FEWEST_IN_FLIGHT, MOST_IN_FLIGHT = 2, 8
@@ -27,6 +28,7 @@ class Plan:
         trials_in_flight: Trials evaluated at the same time.
         rows: Requests that the engine decodes together.
         worker: Number of this process among those that share the study.
+        curves: Of strengths in nats; None where these are not the unit.
         cost: What a configuration costs on neutral text; None where that is no objective.
     """
 
@@ -38,6 +40,7 @@ class Plan:
     trials_in_flight: int
     rows: int
     worker: int = 0
+    curves: KlCurves | None = None
     cost: Cost | None = None
 
     @property

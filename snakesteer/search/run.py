@@ -31,6 +31,7 @@ from snakesteer.search.study import accuracy_of, run_study, surplus
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey
 from snakesteer.steering.kinds import Steering
+from snakesteer.steering.kl_unit import read_curves
 from snakesteer.steering.vector import AnyVector, read_vectors
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class SearchInputs:
         others: Further files: the baseline's record of engine and machine, and the code.
         layers: Layers to choose from.
         params: The rule's parameters.
+        curves: kl_strengths.json, where strengths are in nats; or nothing.
     """
 
     problems: str
@@ -64,11 +66,12 @@ class SearchInputs:
     others: tuple[str, ...]
     layers: tuple[int, ...]
     params: Mapping[str, Any]
+    curves: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """Parameters and hashes of files, by their names."""
         params = {k: v for k, v in self.params.items() if k not in NOT_IN_FINGERPRINT}
-        paths = (self.problems, self.baseline, *self.vectors, *self.others)
+        paths = (self.problems, self.baseline, *self.vectors, *self.curves, *self.others)
         return {**params, "layers": [*self.layers], **{path: sha256_file(path) for path in paths}}
 
     def fingerprint(self) -> str:
@@ -115,6 +118,7 @@ def search(
         trials_in_flight=settings.trials_in_flight or fitting_trials(rows, first),
         rows=rows,
         worker=worker,
+        curves=read_curves(inputs.curves),
         cost=_cost(kl, vectors) if settings.weighs_kl else None,
     )
     check()

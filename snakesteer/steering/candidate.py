@@ -35,6 +35,7 @@ PARAM_NAMES = (
     "heads_after",
     "generated_window",
     "at_tokens",
+    "steering_kl",
 )
 
 # What a trial keeps beside these: the number of layers that have its dose.
@@ -68,6 +69,7 @@ class Candidate:
         generated_window: For the scopes that have one: the first generated token, and the first one
             behind the last.
         at_tokens: For the scopes by token: token ids and tokens, or a regular expression.
+        nats: The strength in nats, where that is its unit; see `snakesteer.steering.kl_unit`.
     """
 
     method: Method
@@ -89,6 +91,7 @@ class Candidate:
     after: After | None = None
     generated_window: tuple[int, int] | None = None
     at_tokens: TokenRule | None = None
+    nats: float | None = None
 
     @property
     def kind(self) -> Kind:
@@ -122,6 +125,7 @@ class Candidate:
             self.after,
             None if self.generated_window is None else list(self.generated_window),
             list(self.at_tokens) if isinstance(self.at_tokens, tuple) else self.at_tokens,
+            self.nats,
         )
         named = zip(PARAM_NAMES, values, strict=True)
         return {name: value for name, value in named if value is not None}
@@ -158,4 +162,5 @@ def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
         after=params.get("heads_after"),
         generated_window=None if window is None else tuple(window),
         at_tokens=tuple(tokens) if isinstance(tokens, list) else tokens,
+        nats=params.get("steering_kl"),
     )

@@ -53,9 +53,9 @@ RUNS = {
     "trained vectors": (
         ["all"],
         {
-            "steering": {"directions": ["trained"]},
+            "steering": {"directions": ["trained"], "unit": "kl"},
             "training": {"objective": "preference"},
-            "search": {"confirm": 0.5},
+            "search": {"confirm": 0.5, "objectives": ["accuracy", "kl"]},
         },
     ),
     "the embedded model": (["all"], {"model": {"name": "embedded"}}),

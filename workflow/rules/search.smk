@@ -72,6 +72,7 @@ rule search:
         baseline="<unsteered>/baseline/val.jsonl",
         baseline_summary="<unsteered>/baseline/val.json",
         vectors=VECTOR_FILES,
+        curves=KL_STRENGTHS,
         texts=SEARCH_TEXTS,
         gate="<results>/checks/zero_steering.json",
         info="<depth>/model/info.json",

@@ -27,6 +27,7 @@ with script_log(snakemake.log[0]):
             others=(given.baseline_summary, given.train, given.info, *given.texts, *given.code),
             layers=tuple(params.layer_list),
             params=dict(params.items()),
+            curves=tuple(given.curves),
         ),
         prompter,
         engine,

@@ -10,6 +10,7 @@ from snakesteer.evaluation.sensitivity import sensitivity_rows, strength_grid, w
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json
 from snakesteer.records.logs import script_log
+from snakesteer.steering.kl_unit import read_curves
 from snakesteer.steering.vector import read_vectors
 
 with script_log(snakemake.log[0]):
@@ -25,7 +26,7 @@ with script_log(snakemake.log[0]):
         engine,
         prompter,
         read_problems(given.problems),
-        strength_grid(sensitivity, steering, params.layer_list, vectors),
+        strength_grid(sensitivity, steering, params.layer_list, vectors, read_curves(given.curves)),
         vectors,
         read_answers(given.baseline),
         section(GenerationConfig, "generation", params),

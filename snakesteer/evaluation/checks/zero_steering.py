@@ -33,6 +33,7 @@ from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey
 from snakesteer.steering.dac import dynamic_alpha
 from snakesteer.steering.kinds import Steering
+from snakesteer.steering.kl_unit import KlCurves
 from snakesteer.steering.residual import ResidualSteering, Sites
 from snakesteer.steering.space import suggest
 from snakesteer.steering.vector import AnyVector
@@ -79,18 +80,27 @@ class _Choice:
 
 
 def gate_cases(
-    config: SteeringConfig, layers: Sequence[int], vectors: Mapping[VectorKey, AnyVector]
+    config: SteeringConfig,
+    layers: Sequence[int],
+    vectors: Mapping[VectorKey, AnyVector],
+    curves: KlCurves | None = None,
 ) -> list[GateCase]:
     """What the search steers with: every method, with every operator that it has.
 
     They take turns at directions and layers.
+
+    Args:
+        config: The space.
+        layers: The layers to choose from.
+        vectors: All vectors.
+        curves: Of strengths in nats, where these are the unit.
     """
     kinds: dict[str, GateCase] = {}
     choices = itertools.product(config.methods, range(len(config.operators)))
     for method, operator in choices:
         # Operators come in turn, whatever the number that they begin with.
         number = len(kinds) if len(config.operators) == 1 else operator
-        candidate = suggest(_Choice(method, number), config, layers, vectors)
+        candidate = suggest(_Choice(method, number), config, layers, vectors, curves)
         plain = candidate.operator == "add"
         name = candidate.method if plain else f"{candidate.method} {candidate.operator}"
         steering = steering_of(candidate, vectors)
