@@ -21,7 +21,7 @@ from snakesteer.evaluation.token_kl import TokenKl
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey
-from snakesteer.steering.kl_unit import DOSE, GivenTrial, key_of_curve
+from snakesteer.steering.kl_unit import DOSE_NAME, GivenTrial, key_of_curve
 from snakesteer.steering.methods import method
 from snakesteer.steering.methods.base import Space
 from snakesteer.steering.prompt_start import PromptStartSteering
@@ -206,7 +206,7 @@ def _wanted(
             def of_dose(
                 dose: float, given: Mapping[str, Any] = given, space: Space = space
             ) -> Candidate:
-                trial = GivenTrial({**given, DOSE: dose})
+                trial = GivenTrial({**given, DOSE_NAME: dose})
                 return method(space.method).suggest(trial, space)
 
             for sign, largest in _sides(config.strength):

@@ -17,7 +17,7 @@ from snakesteer.config import SearchConfig
 from snakesteer.steering.candidate import Candidate
 
 # Nats per token that a configuration costs.
-Cost = Callable[[Candidate], float]
+KlOf = Callable[[Candidate], float]
 
 # What a trial keeps of it.
 KL = "kl"
@@ -30,7 +30,7 @@ def directions(search: SearchConfig) -> list[str]:
     return ["maximize", "minimize"] if search.weighs_kl else ["maximize"]
 
 
-def cost_of(candidate: Candidate, cost: Cost) -> float:
+def measured_kl(candidate: Candidate, cost: KlOf) -> float:
     """What a configuration costs: nothing without steering, without end where numbers break."""
     if candidate.alpha == 0.0:
         return 0.0

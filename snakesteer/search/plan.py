@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.evaluation.answers import Answer
-from snakesteer.search.objectives import Cost
+from snakesteer.search.objectives import KlOf
 from snakesteer.steering.candidate import VectorKey
 from snakesteer.steering.kl_unit import KlCurves
 from snakesteer.steering.vector import AnyVector
@@ -41,7 +41,7 @@ class Plan:
     rows: int
     worker: int = 0
     curves: KlCurves | None = None
-    cost: Cost | None = None
+    cost: KlOf | None = None
 
     @property
     def num_chunks(self) -> int:

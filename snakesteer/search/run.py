@@ -24,7 +24,7 @@ from snakesteer.records.files import sha256_file, write_json
 from snakesteer.search.desk import ProblemDesk
 from snakesteer.search.journal import ask_lock, finished_trials, one_process, open_study
 from snakesteer.search.kept import searched
-from snakesteer.search.objectives import Cost, directions
+from snakesteer.search.objectives import KlOf, directions
 from snakesteer.search.plan import Plan, fitting_trials
 from snakesteer.search.samplers import make_pruner
 from snakesteer.search.study import accuracy_of, run_study, surplus
@@ -163,7 +163,7 @@ def search(
     write_json(output, {"fingerprint": fingerprint, "new_tokens": desk.tokens, "seconds": seconds})
 
 
-def _cost(kl: Callable[[Steering], float] | None, vectors: Mapping[VectorKey, AnyVector]) -> Cost:
+def _cost(kl: Callable[[Steering], float] | None, vectors: Mapping[VectorKey, AnyVector]) -> KlOf:
     """What a configuration costs."""
     assert kl is not None  # the objective is measured
 

@@ -18,7 +18,7 @@ from snakesteer.search.asking import ask, candidate_of
 from snakesteer.search.board import Board, Desk, Member
 from snakesteer.search.course import Course
 from snakesteer.search.journal import WORKER, finished_trials
-from snakesteer.search.objectives import CONSTRAINTS, KL, cost_of, kl_of
+from snakesteer.search.objectives import CONSTRAINTS, KL, kl_of, measured_kl
 from snakesteer.search.plan import Plan
 from snakesteer.steering.candidate import PARAM_NAMES
 
@@ -101,7 +101,7 @@ def _weigh(study: optuna.Study, flight: Sequence[Member], plan: Plan) -> None:
     for member in flight:
         kl = kl_of(trials[member.number])
         if kl is None:
-            kl = cost_of(member.candidate, plan.cost)
+            kl = measured_kl(member.candidate, plan.cost)
             trial_id = _id(study, member.number)
             study._storage.set_trial_system_attr(trial_id, CONSTRAINTS, [kl - budget])
             study._storage.set_trial_user_attr(trial_id, KL, kl)

@@ -21,7 +21,7 @@ from snakesteer.steering.methods import method
 from snakesteer.steering.methods.base import Space, Trial
 
 # The name under which a trial chooses a dose.
-DOSE = "steering_dose"
+DOSE_NAME = "steering_dose"
 # Of the ends of a range, what counts as inside: they come back from a sampler rounded.
 _ROUNDING = 1e-9
 
@@ -137,8 +137,8 @@ def suggest_by_kl(trial: Trial, space: Space, curves: KlCurves | None) -> Candid
     in_doses = replace(space, config=space.config.model_copy(update={"unit": "dose"}))
     noted = _InNats(trial)
     chosen = method(space.method).suggest(noted, in_doses)
-    nats = noted.chosen[DOSE]
-    given = GivenTrial({**noted.chosen, DOSE: curves.dose(chosen, nats)})
+    nats = noted.chosen[DOSE_NAME]
+    given = GivenTrial({**noted.chosen, DOSE_NAME: curves.dose(chosen, nats)})
     return replace(method(space.method).suggest(given, in_doses), nats=nats)
 
 
@@ -176,7 +176,7 @@ class _InNats:
         return self._noted(name, self.trial.suggest_categorical(name, choices))
 
     def suggest_float(self, name: str, low: float, high: float) -> float:
-        asked = "steering_kl" if name == DOSE else name
+        asked = "steering_kl" if name == DOSE_NAME else name
         return float(self._noted(name, self.trial.suggest_float(asked, low, high)))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:

@@ -88,12 +88,6 @@ def gate_cases(
     """What the search steers with: every method, with every operator that it has.
 
     They take turns at directions and layers.
-
-    Args:
-        config: The space.
-        layers: The layers to choose from.
-        vectors: All vectors.
-        curves: Of strengths in nats, where these are the unit.
     """
     kinds: dict[str, GateCase] = {}
     choices = itertools.product(config.methods, range(len(config.operators)))
