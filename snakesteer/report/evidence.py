@@ -19,7 +19,6 @@ from snakesteer.records.library_causes import RESULT
 from snakesteer.records.library_errors import told
 from snakesteer.records.tensors import read_tensors
 from snakesteer.search.database import read_db
-from snakesteer.search.study import accuracy_of
 from snakesteer.vectors.training.steps import TrainingStep, read_steps
 
 # Controls by kind; others keep their own labels.
@@ -288,7 +287,7 @@ def importance(study: optuna.Study) -> dict[str, float] | None:
         makes a difference.
     """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    accuracies = {accuracy_of(trial) for trial in complete}
+    accuracies = {trial.values[0] for trial in complete}
     if len(complete) < MIN_TRIALS_FOR_IMPORTANCE or len(accuracies) == 1:
         return None
     # Of several objectives one must be named, and a named one is taken to be small at its best.
