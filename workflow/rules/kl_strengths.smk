@@ -14,7 +14,6 @@ rule kl_strengths:
         train="<problems>/splits/train.jsonl",
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("kl_strengths"),
     output:
         "<results>/kl_strengths.json",
     log:
@@ -33,5 +32,6 @@ rule kl_strengths:
             **section_params("steering", "layers"),
             layer_list=LAYERS,
         ),
+        code=code_of("kl_strengths"),
     script:
         "../scripts/kl_strengths.py"

@@ -24,7 +24,7 @@ with script_log(snakemake.log[0]):
             problems=given.problems,
             baseline=given.baseline,
             vectors=tuple(given.vectors),
-            others=(given.baseline_summary, given.train, given.info, *given.texts, *given.code),
+            others=(given.baseline_summary, given.train, given.info, *given.texts),
             layers=tuple(params.layer_list),
             params=dict(params.items()),
             curves=tuple(given.curves),
