@@ -15,9 +15,10 @@ from snakesteer.evaluation.off_target import text_costs
 from snakesteer.evaluation.token_kl import TokenKl, neutral_kl, neutral_texts
 from snakesteer.records.code_files import PACKAGE
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import direction, loaded_model
-from tests.tiny_models import tiny_tokenizer
+from tests.tiny_models import HIDDEN, tiny_tokenizer
 
 ASSETS = PACKAGE / "data" / "assets"
 SEARCHED = ASSETS / "neutral_search.txt"
@@ -26,7 +27,14 @@ LOADED = loaded_model("llama")
 TEXTS = neutral_texts(PROMPTER, read_passages(SEARCHED)[:5], context=None)
 STEADY = ResidualSteering(1, direction(), 2.0)
 DYNAMIC = ResidualSteering(2, direction(1), 1.5, dac=Dac(0.0, 0.9, 3.0, 3.0))
-STEERINGS = (STEADY, DYNAMIC, STEADY.off, ResidualSteering(0, direction(2), -1.0, scope="all"))
+HEADS = HeadSteering((1, 2), torch.linspace(-1.0, 1.0, 3 * 2 * HIDDEN).view(3, 2, HIDDEN), 0.5)
+STEERINGS = (
+    STEADY,
+    DYNAMIC,
+    HEADS,
+    STEADY.off,
+    ResidualSteering(0, direction(2), -1.0, scope="all"),
+)
 
 
 def test_search_and_report_read_other_passages():
