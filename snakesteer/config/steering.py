@@ -58,7 +58,7 @@ def _one_of(names: Iterable[str]) -> Any:
 
 Direction = Annotated[str, AfterValidator(_known_direction), _one_of(DIRECTION_NAMES)]
 Method = Annotated[str, AfterValidator(_known_method), _one_of(catalogue.METHODS)]
-Operator = Literal["add", "clamp", "norm_preserving", "angular", "ablate"]
+Operator = Literal["add", "clamp", "norm_preserving", "angular", "ablate", "rotate"]
 Scope = Literal[
     "from_last_prompt_token",
     "all",
@@ -131,7 +131,8 @@ class SteeringConfig(Section):
         description="What CAA does with α·v: `add` it, `clamp` the component along v to it, "
         "`norm_preserving`: add it and keep the length, `angular`: turn towards v by the dose in "
         "radians, `ablate`: remove the component along v, of which `strength` is then the share in "
-        "either unit (all of it at 1). DAC always adds.",
+        "either unit (all of it at 1), `rotate`: turn by the dose in radians in the plane of v and "
+        "the mean of the residual stream, towards v. DAC always adds.",
     )
     actadd_prompts: tuple[str, str] | None = Field(
         None,

@@ -159,7 +159,7 @@ def strength_words(steering: RunConfig) -> str:
         """The methods, less those that do nothing else with a vector."""
         return set(methods) - {*(operating if operators <= {*others} else ())}
 
-    lengths = less("angular", "ablate") - {*heads}
+    lengths = less("angular", "ablate", "rotate") - {*heads}
     words = []
     if in_alpha and less("ablate"):
         words.append("a factor on the raw vector")
@@ -170,7 +170,7 @@ def strength_words(steering: RunConfig) -> str:
             "at attention heads, the length of what is added in units of the mean norm of a "
             "layer's head outputs"
         )
-    if "angular" in operators:
+    if operators & {"angular", "rotate"}:
         words.append(
             "for a turn, the length in units of the mean norm is the angle in radians"
             if in_alpha

@@ -114,7 +114,7 @@ def configuration(params: Mapping[str, Any]) -> str:
     }[METHODS[params["steering_method"]].kind]
     operator = f" ({params['operator']})" if "operator" in params else ""
     strength = f"α = {params['steering_alpha']:.3g} (dose {params['steering_dose']:.3g})"
-    if params.get("operator") == "angular":
+    if params.get("operator") in ("angular", "rotate"):
         strength = f"angle {params['steering_dose']:.3g} radians"
     if params.get("operator") == "ablate":
         strength = f"{params['steering_alpha']:.3g} of the component removed"

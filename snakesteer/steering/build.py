@@ -59,6 +59,7 @@ def _residual(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> R
         more=tuple(more),
         window=candidate.generated_window,
         tokens=candidate.at_tokens,
+        axis=first.axis,
     )
 
 
@@ -79,8 +80,13 @@ def _heads(candidate: Candidate, vector: AnyVector) -> HeadSteering:
 def _place(candidate: Candidate, vector: AnyVector, alpha: float) -> Place:
     assert isinstance(vector, Vector)
     # The angle of a rotation is the dose, in radians.
-    strength = vector.dose(alpha) if candidate.operator == "angular" else alpha
-    return Place(vector.layer, torch.from_numpy(vector.raw), strength)
+    strength = vector.dose(alpha) if candidate.operator in ("angular", "rotate") else alpha
+    axis = None
+    if candidate.operator == "rotate":
+        if vector.residual_mean is None:
+            raise ValueError(f"a vector without the mean that spans its plane: {candidate}")
+        axis = torch.from_numpy(vector.residual_mean)
+    return Place(vector.layer, torch.from_numpy(vector.raw), strength, axis)
 
 
 def _dac(candidate: Candidate) -> Dac:

@@ -30,13 +30,15 @@ class Place:
     Attributes:
         layer: 0-based block whose output is changed.
         vector: ``[hidden]`` float32, the raw direction.
-        alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``, the
-            share of the component that is removed for ``ablate``.
+        alpha: Strength α, the factor on `vector`; an angle in radians for the operators ``angular``
+            and ``rotate``, the share of the component that is removed for ``ablate``.
+        axis: For ``rotate``: ``[hidden]`` float32, spans the plane together with `vector`.
     """
 
     layer: int
     vector: Tensor
     alpha: float
+    axis: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +48,8 @@ class ResidualSteering:
     Attributes:
         layer: 0-based block whose output is changed.
         vector: ``[hidden]`` float32, the raw direction.
-        alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``, the
-            share of the component that is removed for ``ablate``.
+        alpha: Strength α, the factor on `vector`; an angle in radians for the operators ``angular``
+            and ``rotate``, the share of the component that is removed for ``ablate``.
         scope: Which positions are steered (ignored with `dac`, whose scope is its own).
         first_k: Number of steered positions for scope ``first_k``.
         dac: Dynamic strength; the added vector is then ``alpha · α_t · vector`` at every step t. In
@@ -56,6 +58,7 @@ class ResidualSteering:
         more: Further layers, steered at the same positions.
         window: Of generated tokens, for the scopes that have one; see `Positions`.
         tokens: For the scopes by token; see `Positions`.
+        axis: For ``rotate``, see `Place`.
     """
 
     layer: int
@@ -68,6 +71,7 @@ class ResidualSteering:
     more: tuple[Place, ...] = ()
     window: tuple[int, int] | None = None
     tokens: TokenRule | None = None
+    axis: Tensor | None = None
 
     kind: ClassVar[Kind] = "residual"
     sites: ClassVar[Sites] = "blocks"
@@ -76,6 +80,8 @@ class ResidualSteering:
     def __post_init__(self) -> None:
         if self.dac is not None and self.operator != "add":
             raise ValueError(f"DAC sets the strength of an addition, not of {self.operator!r}")
+        if (self.operator == "rotate") != all(place.axis is not None for place in self.places):
+            raise ValueError(f"a plane belongs to rotate, and to no other: {self.operator!r}")
         layers = [place.layer for place in self.places]
         if len(set(layers)) != len(layers):
             raise ValueError(f"a layer is steered twice: {layers}")
@@ -85,7 +91,7 @@ class ResidualSteering:
     @property
     def places(self) -> tuple[Place, ...]:
         """All layers that are steered."""
-        return (Place(self.layer, self.vector, self.alpha), *self.more)
+        return (Place(self.layer, self.vector, self.alpha, self.axis), *self.more)
 
     @property
     def is_plain(self) -> bool:
@@ -184,3 +190,19 @@ def stacked_places(
             if place.alpha != places[0].alpha:
                 relative[row, number] = place.alpha / places[0].alpha
     return layers, vectors, relative
+
+
+def stacked_axes(steerings: Sequence[ResidualSteering | None], count: int = 1) -> Tensor:
+    """The second axes of several rows' places, ``[rows, places, hidden]`` float32 on the CPU.
+
+    Args:
+        steerings: One per row, as in `stacked_places`; places without an axis have 0.
+        count: Smallest number of places.
+    """
+    _, axes, _ = stacked_places(steerings, count)
+    axes.zero_()
+    for row, steering in enumerate(steerings):
+        for number, place in enumerate(() if steering is None else steering.places):
+            if place.axis is not None:
+                axes[row, number] = place.axis
+    return axes

@@ -28,7 +28,7 @@ from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.operators import OPERATORS, apply_operator
-from snakesteer.steering.residual import ResidualSteering, stacked_places
+from snakesteer.steering.residual import ResidualSteering, stacked_axes, stacked_places
 
 # Kinds whose batches are steered alike, and what steers them.
 _HOOKS: dict[Kind, Callable[[LoadedModel, Any, Tensor], AbstractContextManager[None]]] = {
@@ -195,7 +195,10 @@ def _changer(
     layers, vectors, relative = stacked_places(steerings)
     alpha = torch.tensor([0.0 if s is None else s.alpha for s in steerings])
     here = layers == layer  # [batch, places], at most one place per row
-    vector = torch.where(here[:, :, None], vectors, 0.0).sum(dim=1)  # [batch, hidden]
+    vector, axis = (  # [batch, hidden]
+        torch.where(here[:, :, None], found, 0.0).sum(dim=1)
+        for found in (vectors, stacked_axes(steerings))
+    )
     strength = torch.where(here, alpha[:, None] * relative, 0.0).sum(dim=1)  # [batch]
     operators = [None if s is None else s.operator for s in steerings]
     step = 0
@@ -217,9 +220,8 @@ def _changer(
             if rows.any():
                 alphas = strength[:, None] * (where & rows[:, None])  # [batch, seq]
                 # A new tensor: an edit in place would reach what else holds the block's output.
-                hidden = apply_operator(
-                    operator, hidden, vector[:, None].to(hidden.device), alphas.to(hidden.device)
-                )
+                there = (x.to(hidden.device) for x in (vector[:, None], alphas, axis[:, None]))
+                hidden = apply_operator(operator, hidden, *there)
         return hidden
 
     return change

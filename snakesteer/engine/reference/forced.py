@@ -23,7 +23,7 @@ from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.operators import apply_operator
 from snakesteer.steering.prompt_start import PromptStartSteering
-from snakesteer.steering.residual import ResidualSteering
+from snakesteer.steering.residual import Place, ResidualSteering
 from snakesteer.steering.tokens import token_table
 
 FORCED_TOKENS = 1024  # in one padded batch
@@ -207,16 +207,17 @@ def _steered(
 
 
 def _residual_changes(steering: ResidualSteering, factor: Tensor) -> Changes:
-    def changing(vector: Tensor, alpha: float) -> Callable[[Tensor], Tensor]:
-        own = factor if alpha == steering.alpha else factor * (alpha / steering.alpha)
+    def changing(place: Place) -> Callable[[Tensor], Tensor]:
+        own = factor if place.alpha == steering.alpha else factor * (place.alpha / steering.alpha)
 
         def change(hidden: Tensor) -> Tensor:
-            there = (vector.float().to(hidden.device), own.to(hidden.device))
-            return apply_operator(steering.operator, hidden, *there)
+            there = (place.vector.float().to(hidden.device), own.to(hidden.device))
+            axis = None if place.axis is None else place.axis.to(hidden.device)
+            return apply_operator(steering.operator, hidden, *there, axis)
 
         return change
 
-    return {place.layer: changing(place.vector, place.alpha) for place in steering.places}
+    return {place.layer: changing(place) for place in steering.places}
 
 
 def _heads_changes(steering: HeadSteering, steps: Tensor, factor: Tensor) -> Changes:

@@ -13,7 +13,7 @@ from torch import Tensor
 from snakesteer.engine.interface import Request
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.prompt_start import PromptStartSteering
-from snakesteer.steering.residual import ResidualSteering
+from snakesteer.steering.residual import Place, ResidualSteering
 
 # What may be added where a prompt is read.
 PromptSteering = ResidualSteering | PromptStartSteering
@@ -65,8 +65,12 @@ def reading(request: Request) -> Hashable:
         case PromptStartSteering() as start:
             return start.layer, start.alpha, tuple(start.vector.shape), _bits(start.vector)
         case ResidualSteering() as one:
-            places = ((place.layer, place.alpha, _bits(place.vector)) for place in one.places)
-            return one.operator, *places
+            return one.operator, *map(_place_bits, one.places)
+
+
+def _place_bits(place: Place) -> Hashable:
+    axis = None if place.axis is None else _bits(place.axis)
+    return place.layer, place.alpha, _bits(place.vector), axis
 
 
 def _bits(vector: Tensor) -> bytes:

@@ -18,7 +18,7 @@ from snakesteer.models.blocks import block_output, replace_block_output
 from snakesteer.models.heads import Heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.operators import OPERATORS, apply_operator
-from snakesteer.steering.residual import ResidualSteering, stacked_places
+from snakesteer.steering.residual import ResidualSteering, stacked_axes, stacked_places
 
 
 def needed_operators(steerings: Iterable[ResidualSteering | None]) -> tuple[Operator, ...]:
@@ -42,6 +42,7 @@ class SteeredRows:
         vectors: ``[rows, places, hidden]`` float32.
         relative: ``[rows, places]`` float32, strengths in units of the row's first one.
         operators: ``[rows]`` int64, index into `OPERATORS`.
+        axes: ``[rows, places, hidden]`` float32 for ``rotate``, from the first row on that has it.
         computed: Operators that are computed, those of others leave their rows alone; empty for one
             addition at one layer per row.
         dtype: Of the model's residual stream.
@@ -54,6 +55,7 @@ class SteeredRows:
         self.vectors = torch.zeros(rows, places, hidden, device=device)
         self.relative = torch.ones(rows, places, device=device)
         self.operators = torch.zeros(rows, dtype=torch.long, device=device)
+        self.axes: Tensor | None = None
         self.computed: tuple[Operator, ...] = ()
         self.dtype = loaded.dtype
 
@@ -74,6 +76,10 @@ class SteeredRows:
         self.layers[at] = layers.to(at.device)
         self.vectors[at] = vectors.to(at.device)
         self.relative[at] = relative.to(at.device)
+        if "rotate" in operators:
+            if self.axes is None:
+                self.axes = torch.zeros_like(self.vectors)
+            self.axes[at] = stacked_axes(steerings, self.layers.shape[1]).to(at.device)
 
     def change(self, hidden: Tensor, layer: int, alphas: Tensor) -> Tensor:
         """The output of a block with each row steered, whatever its operator.
@@ -86,10 +92,15 @@ class SteeredRows:
         here = self.layers == layer  # [rows, places], at most one place per row
         alphas = torch.where(here, alphas, 0.0).sum(dim=1)  # [rows]
         rows = torch.arange(len(here), device=here.device)
-        vectors = self.vectors[rows, here.long().argmax(dim=1)]  # [rows, hidden]
+        places = here.long().argmax(dim=1)
+        vectors = self.vectors[rows, places][:, None]  # [rows, 1, hidden]
         for operator in self.computed:
             own = torch.where(self.operators == OPERATORS.index(operator), alphas, 0.0)
-            hidden = apply_operator(operator, hidden, vectors[:, None], own[:, None])
+            axes = None
+            if operator == "rotate":
+                assert self.axes is not None
+                axes = self.axes[rows, places][:, None]
+            hidden = apply_operator(operator, hidden, vectors, own[:, None], axes)
         return hidden
 
 

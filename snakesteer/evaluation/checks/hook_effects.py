@@ -139,11 +139,13 @@ class TensorChange:
         operator: What the vector does.
         vector: ``[width]``.
         factor: Strength, the angle in radians, or the share that is removed.
+        axis: ``[width]``, for ``rotate`` alone.
     """
 
     operator: Operator
     vector: Tensor
     factor: float
+    axis: Tensor | None = None
 
     def of(self, h: Tensor) -> Tensor:
         """What the tensor ``[width]`` becomes; the formulas of `snakesteer.steering.operators`."""
@@ -162,6 +164,14 @@ class TensorChange:
                 return math.cos(self.factor) * h + turned
             case "ablate":
                 return h - self.factor * (h @ v) / (v @ v) * v
+            case "rotate":
+                assert self.axis is not None
+                cos, sin = math.cos(self.factor), math.sin(self.factor)
+                turn = torch.tensor([[cos - 1.0, sin], [-sin, cos - 1.0]], dtype=torch.float64)
+                # QR leaves the signs of its orthonormal columns open.
+                basis, r = torch.linalg.qr(torch.stack([v, self.axis.double()], dim=1).cpu())
+                basis = (basis * r.diagonal().sign()).to(h.device)
+                return h + basis @ (turn.to(h.device) @ (basis.T @ h))
 
 
 def change_at(
@@ -201,7 +211,7 @@ def _residual_change(
     if steering.dac is not None:
         own = place.alpha / steering.alpha if steering.alpha else 1.0
         strength = own * _dynamic(steering.dac, steering.alpha, stream, step, dynamic)
-    return TensorChange(steering.operator, place.vector, strength)
+    return TensorChange(steering.operator, place.vector, strength, place.axis)
 
 
 def _in_scope(steering: ResidualSteering, step: int, token: int) -> bool:

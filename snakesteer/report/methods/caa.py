@@ -20,6 +20,8 @@ OPERATOR_WORDS = {
     "clamp": "setting the component along the vector to α times its length",
     "norm_preserving": "adding α times the vector and restoring the length [@zou2023repe]",
     "angular": "turning it towards the vector by an angle, after [@vu2025angular]",
+    "rotate": "turning it by an angle in the plane of the vector and the residual stream's mean, "
+    "after [@vu2025angular]",
     "ablate": "removing a share of the component along the vector [@arditi2024refusal]",
 }
 

@@ -315,6 +315,17 @@ STEERED = [
         [RESIDUAL, "operator"],
     ),
     (
+        {"methods": ["caa"], "operators": ["rotate"]},
+        [
+            "in the plane of the vector and the residual stream's mean",
+            "0.2: for a turn, the angle in radians)",
+        ],
+            "in the plane of the vector and the residual stream's mean",
+            "0.2: for a turn, the angle in radians)",
+        ],
+        [RESIDUAL, "operator"],
+    ),
+    (
         {"methods": ["caa"], "operators": ["ablate", "angular"]},
         ["by removing a share", "[@arditi2024refusal]", "radians; for an ablation, the share of"],
         [RESIDUAL],

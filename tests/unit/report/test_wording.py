@@ -58,6 +58,8 @@ def test_the_strength_of_a_rotation_is_its_angle():
     assert clamp == f"caa (clamp) {place}, α = 1.5 (dose 0.2)"
     turned = configuration({**params, "operator": "angular"})
     assert turned == f"caa (angular) {place}, angle 0.2 radians"
+    rotated = configuration({**params, "operator": "rotate"})
+    assert rotated == f"caa (rotate) {place}, angle 0.2 radians"
     ablated = configuration({**params, "operator": "ablate", "steering_alpha": 0.2})
     assert ablated == f"caa (ablate) {place}, 0.2 of the component removed"
 

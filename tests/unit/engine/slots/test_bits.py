@@ -20,7 +20,7 @@ from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import Place, ResidualSteering
-from tests.loaded_models import TOKENS, direction, loaded_model, prompt_ids
+from tests.loaded_models import TOKENS, axis_for, direction, loaded_model, prompt_ids
 from tests.tiny_models import HIDDEN, NUM_LAYERS
 
 SLOTS = 8
@@ -125,7 +125,10 @@ def steerings():
     )
     band = st.builds(
         lambda operator, alpha, scope: ResidualSteering(
-            0, direction(1), alpha, scope, operator=operator, more=(Place(2, direction(2), alpha),)
+            *(0, direction(1), alpha, scope),
+            operator=operator,
+            more=(Place(2, direction(2), alpha, axis_for(operator, 2)),),
+            axis=axis_for(operator, 1),
         ),
         st.sampled_from(OPERATORS),
         st.sampled_from([-0.7, 0.5]),
@@ -183,7 +186,10 @@ def zero_steerings():
     zeros = [at_zero(scope) for scope in SCOPES]
     bands = [
         ResidualSteering(
-            1, direction(), 0.0, scope, operator=operator, more=(Place(3, direction(), 0.0),)
+            *(1, direction(), 0.0, scope),
+            operator=operator,
+            more=(Place(3, direction(), 0.0, axis_for(operator)),),
+            axis=axis_for(operator),
         )
         for operator in OPERATORS
         for scope in scopes

@@ -22,7 +22,7 @@ from snakesteer.models.blocks import decoder_blocks
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.residual import Place, ResidualSteering
-from tests.loaded_models import direction, loaded_model
+from tests.loaded_models import axis_for, direction, loaded_model
 from tests.tiny_models import tiny_config
 from tests.unit.engine.slots.test_engine import SLOT_FAMILIES
 
@@ -75,7 +75,12 @@ def starts(kind):
     vector = direction()
     if kind == "bands":
         return [
-            ResidualSteering(0, vector, 0.5, operator=operator, more=(Place(2, vector, 0.5),))
+            ResidualSteering(
+                *(0, vector, 0.5),
+                operator=operator,
+                more=(Place(2, vector, 0.5, axis_for(operator)),),
+                axis=axis_for(operator),
+            )
             for operator in OPERATORS
         ]
     return [

@@ -12,19 +12,22 @@ from snakesteer.config import Operator, Scope, SteeringConfig
 from snakesteer.engine.reference import engine as reference
 from snakesteer.engine.reference.read_tokens import ReadTokens
 from snakesteer.engine.slots import engine as slots
+from snakesteer.engine.slots import rows
 from snakesteer.engine.slots.check import examine
 from snakesteer.engine.slots.columns import StepStrengths
 from snakesteer.engine.slots.token_rows import TokenRows
 from snakesteer.errors import UserError
+from snakesteer.steering import operators
 from snakesteer.steering.positions import FOREVER, Positions
 from tests.engine_faults import break_hook, one_step_late
-from tests.loaded_models import TOKENS, loaded_model
+from tests.loaded_models import TOKENS, direction, loaded_model
 from tests.unit.evaluation.checks.test_zero_steering import (
     BROKEN,
     NEW_TOKENS,
     gate,
     in_bfloat16,
     refused,
+    residual_mean,
     steering_config,
 )
 
@@ -43,11 +46,11 @@ def windowed(scope: Scope) -> SteeringConfig:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_operators_and_bands_pass(engine: str, dtype: torch.dtype):
     loaded = loaded_model("llama") if dtype == torch.float32 else in_bfloat16("llama")
-    operators = [*get_args(Operator)]
-    found = gate(engine, loaded, steering_config(operators=operators, band=2))
-    names = ["caa", "caa clamp", "caa norm_preserving", "caa angular", "caa ablate", "dac"]
+    every = [*get_args(Operator)]
+    found = gate(engine, loaded, steering_config(operators=every, band=2))
+    names = ["caa", *(f"caa {name}" for name in every[1:]), "dac"]
     assert list(found) == ["no steering", *names]
-    assert {found[name]["configuration"].get("operator", "add") for name in names} == {*operators}
+    assert {found[name]["configuration"].get("operator", "add") for name in names} == {*every}
     assert found["caa clamp"]["places_steered"] == 2 * NEW_TOKENS
 
 
@@ -69,10 +72,43 @@ def break_hooks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable], None]:
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
 @pytest.mark.parametrize("engine", ["slots", "reference"])
-def test_broken_hooks_of_an_ablation(break_hooks: Callable, engine: str, broken: Callable):
+@pytest.mark.parametrize("operator", ["ablate", "rotate"])
+def test_broken_hooks_of_an_operator(
+    break_hooks: Callable, operator: Operator, engine: str, broken: Callable
+):
     break_hooks(broken)
-    config = steering_config(methods=["caa"], operators=["ablate"])
+    config = steering_config(methods=["caa"], operators=[operator])
     assert BROKEN[broken] in refused(engine, loaded_model("llama"), config=config)
+
+
+@pytest.mark.parametrize("engine", ["slots", "reference"])
+@pytest.mark.parametrize("wrong", ["the other way", "another plane", "the plane of another layer"])
+def test_another_rotation_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, break_hooks: Callable, engine: str, wrong: str
+):
+    def rotated(hidden, vector, alpha, axis):
+        match wrong:
+            case "the other way":
+                return operators.rotate(hidden, vector, -alpha, axis)
+            case "another plane":
+                return operators.rotate(hidden, vector, alpha, axis + 0.1 * direction(7))
+            case _:
+                return operators.rotate(hidden, vector, alpha, residual_mean(3))
+
+    break_hooks(lambda right: right)
+    for module in (reference, rows):
+        right = module.apply_operator
+        monkeypatch.setattr(
+            module,
+            "apply_operator",
+            lambda operator, hidden, vector, alpha, axis, right=right: (
+                torch.where(alpha[..., None] != 0, rotated(hidden, vector, alpha, axis), hidden)
+                if operator == "rotate"
+                else right(operator, hidden, vector, alpha, axis)
+            ),
+        )
+    config = steering_config(methods=["caa"], operators=["rotate"])
+    assert "what is added is" in refused(engine, loaded_model("llama"), config=config)
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)

@@ -54,7 +54,14 @@ def vectors():
         ("actadd", layer): torch.stack([direction(layer + n) for n in range(POSITIONS)])
         for layer in LAYERS
     }
-    return {key: Vector(*key, found.numpy(), 10.0) for key, found in raw.items()}
+    return {
+        key: Vector(*key, found.numpy(), 10.0, residual_mean(key[1]).numpy())
+        for key, found in raw.items()
+    }
+
+
+def residual_mean(layer):
+    return direction(layer + 100) + direction(layer) / 3
 
 
 def steering_config(**changes) -> SteeringConfig:
