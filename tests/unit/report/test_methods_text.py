@@ -320,9 +320,6 @@ STEERED = [
             "in the plane of the vector and the residual stream's mean",
             "0.2: for a turn, the angle in radians)",
         ],
-            "in the plane of the vector and the residual stream's mean",
-            "0.2: for a turn, the angle in radians)",
-        ],
         [RESIDUAL, "operator"],
     ),
     (
