@@ -19,7 +19,7 @@ from snakesteer.engine.slots.token_rows import TokenRows
 from snakesteer.errors import UserError
 from snakesteer.steering import operators
 from snakesteer.steering.positions import FOREVER, Positions
-from tests.engine_faults import break_hook, one_step_late
+from tests.engine_faults import break_hook, lengthened, one_step_late, renormalised
 from tests.loaded_models import TOKENS, direction, loaded_model
 from tests.unit.evaluation.checks.test_zero_steering import (
     BROKEN,
@@ -76,7 +76,9 @@ def break_hooks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable], None]:
 def test_broken_hooks_of_an_operator(
     break_hooks: Callable, operator: Operator, engine: str, broken: Callable
 ):
-    break_hooks(broken)
+    # A rotation keeps the norm, so that restoring it is no fault; another length is.
+    turned = operator == "rotate" and broken is renormalised
+    break_hooks(lengthened if turned else broken)
     config = steering_config(methods=["caa"], operators=[operator])
     assert BROKEN[broken] in refused(engine, loaded_model("llama"), config=config)
 
