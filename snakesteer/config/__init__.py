@@ -27,6 +27,7 @@ from snakesteer.config.model import (
 from snakesteer.config.off_target import OffTargetConfig
 from snakesteer.config.pairs import PairKind, PairsConfig, ReadPosition
 from snakesteer.config.runs import ReplicatesConfig
+from snakesteer.config.scopes import Operator, Scope, TokenRule
 from snakesteer.config.search import SearchConfig
 from snakesteer.config.section import Section, check_braces, written_out
 from snakesteer.config.steering import (
@@ -34,13 +35,10 @@ from snakesteer.config.steering import (
     Direction,
     Kl,
     Method,
-    Operator,
     ProbeConfig,
     Range,
     Schedule,
-    Scope,
     SteeringConfig,
-    TokenRule,
 )
 from snakesteer.config.training import Objective, TrainingConfig
 
@@ -160,8 +158,11 @@ class Config(Section):
                     "right and wrong ones as examples. Take another pairs.kind, or leave dac_heads "
                     "out"
                 )
-        window, tokens = self.steering.generated_window, self.generation.max_new_tokens
-        if self.steering.scope == "generated_window" and window and window[0] >= tokens - 1:
+        tokens = self.generation.max_new_tokens
+        for each in (self.steering, *(self.steering.together or ())):
+            window = each.generated_window
+            if each.scope != "generated_window" or window is None or window[0] < tokens - 1:
+                continue
             raise ValueError(
                 f"steering.generated_window begins at generated token {window[0]}, but "
                 f"generation.max_new_tokens is {tokens}, and the last token is not read back: no "

@@ -118,7 +118,11 @@ def configuration(params: Mapping[str, Any]) -> str:
         strength = f"angle {params['steering_dose']:.3g} radians"
     if params.get("operator") == "ablate":
         strength = f"{params['steering_alpha']:.3g} of the component removed"
-    return f"{params['steering_method']}{operator} {where}, {strength}"
+    beside = ""
+    if "beside" in params:
+        others = (configuration(other).partition(" ")[2] for other in params["beside"])
+        beside = "".join(f"; and {other}" for other in others)
+    return f"{params['steering_method']}{operator} {where}, {strength}{beside}"
 
 
 def model_name(model: Mapping[str, Any]) -> str:

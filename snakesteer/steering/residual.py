@@ -59,6 +59,8 @@ class ResidualSteering:
         window: Of generated tokens, for the scopes that have one; see `Positions`.
         tokens: For the scopes by token; see `Positions`.
         axis: For ``rotate``, see `Place`.
+        beside: What else is done to the row, in this order behind all that is said here, each at
+            layers and positions of its own.
     """
 
     layer: int
@@ -72,6 +74,7 @@ class ResidualSteering:
     window: tuple[int, int] | None = None
     tokens: TokenRule | None = None
     axis: Tensor | None = None
+    beside: tuple["ResidualSteering", ...] = ()
 
     kind: ClassVar[Kind] = "residual"
     sites: ClassVar[Sites] = "blocks"
@@ -85,8 +88,13 @@ class ResidualSteering:
         layers = [place.layer for place in self.places]
         if len(set(layers)) != len(layers):
             raise ValueError(f"a layer is steered twice: {layers}")
-        if len({place.alpha == 0.0 for place in self.places}) > 1:
-            raise ValueError("of the strengths of a band, all or none are 0")
+        alphas = [place.alpha for part in self.parts for place in part.places]
+        if len({alpha == 0.0 for alpha in alphas}) > 1:
+            raise ValueError("of the strengths of a band or of several vectors, all or none are 0")
+        if self.beside and any(part.dac is not None for part in self.parts):
+            raise ValueError("DAC sets the strength of one vector, not of several at once")
+        if any(part.beside for part in self.beside):
+            raise ValueError("what is done beside something has nothing beside itself")
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -94,20 +102,27 @@ class ResidualSteering:
         return (Place(self.layer, self.vector, self.alpha, self.axis), *self.more)
 
     @property
+    def parts(self) -> tuple["ResidualSteering", ...]:
+        """What is done one after the other, with nothing beside."""
+        return (replace(self, beside=()), *self.beside) if self.beside else (self,)
+
+    @property
     def is_plain(self) -> bool:
         """Whether it is one addition at one layer."""
-        return self.operator == "add" and not self.more
+        return self.operator == "add" and not self.more and not self.beside
 
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for rows that are steered alike."""
         places = tuple((place.layer, place.alpha, id(place.vector)) for place in self.places)
-        return places, self.operator, self.positions, self.dac
+        beside = tuple(part.key for part in self.beside)
+        return places, self.operator, self.positions, self.dac, beside
 
     @property
     def off(self) -> "ResidualSteering":
         """The same at strength 0."""
-        return replace(self, alpha=0.0, more=tuple(replace(p, alpha=0.0) for p in self.more))
+        more = tuple(replace(place, alpha=0.0) for place in self.more)
+        return replace(self, alpha=0.0, more=more, beside=tuple(part.off for part in self.beside))
 
     def at_constant(self, factor: float) -> "ResidualSteering":
         """The same at the constant strength alpha · factor, where DAC steers: without `dac`."""
@@ -124,9 +139,18 @@ class ResidualSteering:
         )
 
     def with_vectors(self, change: VectorChange) -> "ResidualSteering":
-        """The same with other vectors, at all of its layers."""
+        """The same with other vectors, at all of its layers and beside it."""
+        vector = change(self.vector, self.layer)
         more = tuple(replace(p, vector=change(p.vector, p.layer)) for p in self.more)
-        return replace(self, vector=change(self.vector, self.layer), more=more)
+        beside = tuple(part.with_vectors(change) for part in self.beside)
+        return replace(self, vector=vector, more=more, beside=beside)
+
+    def with_parts(
+        self, change: Callable[["ResidualSteering"], "ResidualSteering"]
+    ) -> "ResidualSteering":
+        """The same with each of its parts changed by itself."""
+        first, *others = map(change, self.parts)
+        return replace(first, beside=tuple(others))
 
     def delta(self) -> Tensor:
         """``alpha · vector``, ``[hidden]`` float32."""

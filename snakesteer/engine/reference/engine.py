@@ -4,8 +4,9 @@ Slow and obvious. It runs any architecture that HuggingFace can generate with, a
 engines are checked against.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -177,6 +178,28 @@ def steered(
     if one is not None:
         return _HOOKS[one.kind](loaded, one, attention_mask)
     rows = [s if isinstance(s, ResidualSteering) else None for s in steerings]
+    parts = [() if s is None else s.parts for s in rows]
+    return in_turn(
+        [
+            _steered_once(loaded, list(once), attention_mask)
+            for once in itertools.zip_longest(*parts)
+        ]
+    )
+
+
+@contextmanager
+def in_turn(contexts: Iterable[AbstractContextManager[None]]) -> Iterator[None]:
+    """All of them, one in the other: hooks of the earlier ones come first."""
+    with ExitStack() as stack:
+        for one in contexts:
+            stack.enter_context(one)
+        yield
+
+
+def _steered_once(
+    loaded: LoadedModel, rows: Sequence[ResidualSteering | None], attention_mask: Tensor
+) -> AbstractContextManager[None]:
+    """Steer rows that do nothing beside."""
     layers = sorted({place.layer for s in rows if s is not None for place in s.places})
     if not layers:
         return nullcontext()

@@ -6,7 +6,7 @@ reaches earlier positions of the prompt is done where the prompt is read.
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -45,8 +45,17 @@ def parts(request: Request) -> Parts:
             prompt = None if start.alpha == 0.0 else start
             return Parts(blocks=_at_last(start, len(request.prompt_ids)), prompt=prompt)
         case ResidualSteering() as one:
-            reached = one.dac is None and one.steers_prompt and one.alpha != 0.0
-            return Parts(blocks=one, prompt=one if reached else None)
+            return Parts(blocks=one, prompt=_in_prompt(one))
+
+
+def _in_prompt(one: ResidualSteering) -> ResidualSteering | None:
+    """Those parts that steer positions of the prompt before its last one."""
+    if one.dac is not None or one.alpha == 0.0:
+        return None
+    reaching = [part for part in one.parts if part.steers_prompt]
+    if len(reaching) == len(one.parts):
+        return one
+    return replace(reaching[0], beside=tuple(reaching[1:])) if reaching else None
 
 
 def _at_last(start: PromptStartSteering, prompt_tokens: int) -> ResidualSteering | None:
@@ -65,7 +74,7 @@ def reading(request: Request) -> Hashable:
         case PromptStartSteering() as start:
             return start.layer, start.alpha, tuple(start.vector.shape), _bits(start.vector)
         case ResidualSteering() as one:
-            return one.operator, *map(_place_bits, one.places)
+            return tuple((part.operator, *map(_place_bits, part.places)) for part in one.parts)
 
 
 def _place_bits(place: Place) -> Hashable:

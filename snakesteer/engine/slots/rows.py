@@ -24,9 +24,13 @@ from snakesteer.steering.residual import ResidualSteering, stacked_axes, stacked
 def needed_operators(steerings: Iterable[ResidualSteering | None]) -> tuple[Operator, ...]:
     """Operators that rows need; none where one addition at one layer serves them all."""
     some = [steering for steering in steerings if steering is not None]
-    found = {steering.operator for steering in some}
-    plain = all(steering.is_plain for steering in some)
-    return () if plain else tuple(operator for operator in OPERATORS if operator in found)
+    return () if all(steering.is_plain for steering in some) else operators_of(some)
+
+
+def operators_of(steerings: Iterable[ResidualSteering | None]) -> tuple[Operator, ...]:
+    """The operators of rows, whatever they do beside."""
+    found = {steering.operator for steering in steerings if steering is not None}
+    return tuple(operator for operator in OPERATORS if operator in found)
 
 
 class SteeredRows:
@@ -104,6 +108,10 @@ class SteeredRows:
         return hidden
 
 
+# Rows, and the strength of each at its first layer, ``[rows]`` float32.
+Scaled = tuple[SteeredRows, Tensor]
+
+
 class RowSteering:
     """What every row of the next forward pass is steered with.
 
@@ -131,20 +139,23 @@ class RowSteering:
         self.heads.clear()
         self._delta: Tensor | None = None  # [rows, 1, hidden], in the model's dtype
         self._where: Tensor | None = None  # [layers, rows, 1, 1], 1 where it is added
-        self._rows: SteeredRows | None = None
-        self._alphas: Tensor | None = None  # [rows, places]
+        self._in_turn: list[Scaled] = []  # with strengths ``[rows, places]``
 
-    def set(self, rows: SteeredRows, scale: Tensor) -> None:
+    def set(self, rows: SteeredRows, scale: Tensor, beside: Iterable[Scaled] = ()) -> None:
         """Set what the next forward pass does to the outputs of blocks.
 
         Args:
             rows: What its rows add.
             scale: ``[rows]`` float32, the strength at each row's first layer.
+            beside: What they do next, in this order.
         """
         self.clear()
         if rows.computed:
-            self._rows = rows
-            self._alphas = scale[:, None] * rows.relative
+            self._in_turn = [
+                (some, strength[:, None] * some.relative)
+                for some, strength in ((rows, scale), *beside)
+                if some.computed
+            ]
             return
         delta = (scale[:, None] * rows.vectors[:, 0]).to(rows.dtype)
         self._set(rows.layers[:, 0], delta[:, None])
@@ -176,8 +187,10 @@ class RowSteering:
 
     def _hook(self, layer: int) -> Callable[..., Any]:
         def change(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            if self._rows is not None and self._alphas is not None:
-                hidden = self._rows.change(block_output(output), layer, self._alphas)
+            if self._in_turn:
+                hidden = block_output(output)
+                for rows, alphas in self._in_turn:
+                    hidden = rows.change(hidden, layer, alphas)
                 return replace_block_output(output, hidden)
             if self._delta is None or self._where is None:
                 return None

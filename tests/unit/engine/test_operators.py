@@ -92,10 +92,10 @@ def steered_positions(one, prompt, ids):
 @torch.no_grad()
 def slow_answer(family, request):
     """Greedy ids without cache or batch; every steered position goes through numpy."""
-    one, ids = request.steering, list(request.prompt_ids)
+    ids = list(request.prompt_ids)
     model, blocks = loaded_model(family).model, blocks_of(family, loaded_model(family).model)
 
-    def hook_for(place):
+    def hook_for(one, place):
         def hook(_module, _inputs, output):
             hidden = (output[0] if isinstance(output, tuple) else output).clone()
             for position in steered_positions(one, len(request.prompt_ids), ids):
@@ -108,7 +108,11 @@ def slow_answer(family, request):
 
         return hook
 
-    handles = [blocks[p.layer].register_forward_hook(hook_for(p)) for p in one.places]
+    handles = [
+        blocks[place.layer].register_forward_hook(hook_for(one, place))
+        for one in (request.steering, *request.steering.beside)
+        for place in one.places
+    ]
     try:
         while len(ids) < len(request.prompt_ids) + request.max_new_tokens:
             ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))

@@ -13,13 +13,24 @@ from snakesteer.engine.reference import engine as reference
 from snakesteer.engine.reference.read_tokens import ReadTokens
 from snakesteer.engine.slots import engine as slots
 from snakesteer.engine.slots import rows
+from snakesteer.engine.slots.beside import BesideRows
 from snakesteer.engine.slots.check import examine
 from snakesteer.engine.slots.columns import StepStrengths
 from snakesteer.engine.slots.token_rows import TokenRows
 from snakesteer.errors import UserError
 from snakesteer.steering import operators
 from snakesteer.steering.positions import FOREVER, Positions
-from tests.engine_faults import break_hook, lengthened, one_step_late, renormalised
+from tests.engine_faults import (
+    break_hook,
+    constant_offset,
+    does_nothing,
+    in_a_tuple,
+    in_place,
+    lengthened,
+    one_step_late,
+    promoted,
+    renormalised,
+)
 from tests.loaded_models import TOKENS, direction, loaded_model
 from tests.unit.evaluation.checks.test_zero_steering import (
     BROKEN,
@@ -207,3 +218,89 @@ def test_a_wrong_idea_of_a_window_is_noticed(monkeypatch: pytest.MonkeyPatch, sc
     right = Positions.steers_step
     monkeypatch.setattr(Positions, "steers_step", lambda self, step: right(self, step + 1))
     assert "off by one" in refused("reference", loaded_model("llama"), config=windowed(scope))
+
+
+def together(*parts: dict) -> SteeringConfig:
+    return steering_config(methods=["together"], together=[*parts])
+
+
+def part(layer: int, operator: Operator = "add", **more) -> dict:
+    return {"direction": "caa", "layer": layer, "operator": operator, **more}
+
+
+TOGETHER = {
+    "two layers": together(part(1), part(2, "clamp", weight=-0.5)),
+    "one layer": together(part(1, "rotate"), part(1, "norm_preserving", weight=2.0)),
+    "two scopes": together(
+        part(1, scope="all"),
+        part(1, scope="generated_window", generated_window=[20, 30]),
+        part(2, "ablate", scope="at_tokens", at_tokens=TOKENS),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("engine", ["slots", "reference"])
+def test_several_vectors_at_once_pass(engine: str, dtype: torch.dtype, name: str):
+    loaded = loaded_model("llama") if dtype == torch.float32 else in_bfloat16("llama")
+    found = gate(engine, loaded, TOGETHER[name])
+    operator = TOGETHER[name].together[0].operator
+    key = "together" if operator == "add" else f"together {operator}"
+    assert list(found) == ["no steering", key]
+    assert found[key]["max_error_in_roundings"] <= 1.0
+    sites = 1 if name == "one layer" else 2
+    assert found[key]["places_steered"] >= sites * (NEW_TOKENS if name != "two scopes" else 1)
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("engine", ["slots", "reference"])
+def test_broken_hooks_of_several_vectors(break_hooks: Callable, engine: str, broken: Callable):
+    break_hooks(broken)
+    # In the reference, every vector has a hook of its own, and each is broken by itself.
+    told = refused(engine, loaded_model("llama"), config=together(part(1), part(1, "clamp")))
+    apart = engine == "reference" and broken not in OF_THE_FORM
+    assert ("what is added is" if apart else BROKEN[broken]) in told
+
+
+OF_THE_FORM = {does_nothing, constant_offset, promoted, in_a_tuple, in_place, one_step_late}
+
+
+def test_the_other_order_is_noticed(monkeypatch: pytest.MonkeyPatch, break_hooks: Callable):
+    break_hooks(lambda right: right)
+    right = rows.RowSteering.set
+
+    def reversed_set(self, some, scale, beside=()):
+        right(self, some, scale, beside)
+        self._in_turn.reverse()
+
+    monkeypatch.setattr(rows.RowSteering, "set", reversed_set)
+    config = together(part(1), part(1, "clamp"))
+    assert "what is added is" in refused("slots", loaded_model("llama"), config=config)
+    monkeypatch.setattr(reference, "in_turn", lambda contexts: right_in_turn(contexts[::-1]))
+    assert "what is added is" in refused("reference", loaded_model("llama"), config=config)
+
+
+right_in_turn = reference.in_turn
+
+
+@pytest.mark.parametrize("wrong", ["missing", "twice", "at the first one's steps"])
+def test_a_second_vector_that_goes_wrong_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, break_hooks: Callable, wrong: str
+):
+    break_hooks(lambda right: right)
+    right = BesideRows.at
+
+    def at(self, step, token):
+        some, scale = right(self, step, token)
+        match wrong:
+            case "missing":
+                return some, 0.0 * scale
+            case "twice":
+                return some, 2.0 * scale
+            case _:
+                return some, self.strengths.alpha
+
+    monkeypatch.setattr(BesideRows, "at", at)
+    config = together(part(1), part(2, scope="generated_only"))
+    refused("slots", loaded_model("llama"), config=config)
