@@ -45,6 +45,7 @@ RUNS = {
             "steering": {
                 "methods": [*METHODS],
                 "actadd_prompts": ["Good", "Bad"],
+                "together": [{"direction": "caa", "layer": 1}, {"direction": "probe", "layer": 2}],
             },
             "heads": {"examples": 2},
             "pairs": ADJUSTED,

@@ -152,6 +152,35 @@ def test_controls_of_a_rotation_turn_by_its_angle_in_planes_of_the_same_mean(mad
     torch.testing.assert_close(turned, back)  # −v turns the other way
 
 
+def test_controls_of_several_vectors_replace_each_of_them(made):
+    """At one layer, too, two vectors become two random directions; an ablation is reversed."""
+    other = torch.from_numpy(RNG.normal(size=64)).float()
+    ablation = replace(BAND, more=(), operator="ablate")
+    second = replace(BAND, more=(), vector=other, scope="all", first_k=None, operator="add")
+    tested = replace(BAND, more=(), beside=(second, ablation))
+    controls = made(tested)
+    for control in controls.values():
+        if control.kind == "prompt":
+            continue
+        assert len(control.steering.parts) == 3
+        for one, original in zip(control.steering.parts, tested.parts, strict=True):
+            assert (one.layer, one.operator, one.positions) == (
+                *(original.layer, original.operator),
+                original.positions,
+            )
+            assert float(one.vector.norm()) == pytest.approx(float(original.vector.norm()))
+        if control.kind == "random":
+            vectors = [one.vector for one in control.steering.parts]
+            assert abs(cosine(vectors[0], vectors[1])) < 0.5
+            assert abs(cosine(vectors[1], vectors[2])) < 0.5
+            alone = made(replace(BAND, more=()))[control.name].steering
+            assert torch.equal(alone.vector, vectors[0])
+    first, second, third = controls["negative"].steering.parts
+    assert torch.equal(first.vector, -BAND.vector)
+    assert torch.equal(second.vector, -other)
+    assert (third.alpha, torch.equal(third.vector, BAND.vector)) == (-BAND.alpha, True)
+
+
 def test_controls_of_dac_add_what_it_added_on_average(made):
     steering = ResidualSteering(1, BAND.vector, 0.3, dac=Dac(0.5, 0.4, 2.0, 0.6))
     controls = made(steering, alpha_t=0.5).values()

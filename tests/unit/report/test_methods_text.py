@@ -315,6 +315,23 @@ STEERED = [
         [RESIDUAL, "operator"],
     ),
     (
+        {
+            "methods": ["together"],
+            "directions": ["caa", "probe"],
+            "together": [
+                {"direction": "caa", "layer": 9, "scope": "all"},
+                {"direction": "probe", "layer": 14, "weight": -0.5, "operator": "ablate"},
+            ],
+        },
+        [
+            "Several vectors changed the residual stream of every text, in this order: (1) behind "
+            "block 9 by adding α times the vector, with the caa direction at 1 times the strength, "
+            "at all positions; (2) behind block 14 by removing a share",
+            "with the probe direction at -0.5 times the strength, from the last prompt token on.",
+        ],
+        ["rimsky2024caa] added"],
+    ),
+    (
         {"methods": ["caa"], "operators": ["rotate"]},
         [
             "in the plane of the vector and the residual stream's mean",

@@ -134,6 +134,11 @@ def steerings():
         st.sampled_from([-0.7, 0.5]),
         st.sampled_from(["from_last_prompt_token", "all"]),
     )
+    several = st.builds(
+        lambda first, second: dataclasses.replace(first, beside=(second,)),
+        st.one_of(caa, band),
+        caa,
+    )
     of_heads = st.builds(
         heads,
         st.sampled_from(SCHEDULES),
@@ -144,7 +149,7 @@ def steerings():
     # Within the shared prefix, beyond it, and up to the last prompt token.
     lengths = st.sampled_from([2, len(SHARED) + 2, *map(len, PROMPTS[:3])])
     starts = st.builds(start, lengths, st.sampled_from([-1.0, 2.0, 1e30]), st.integers(0, 3))
-    return st.one_of(st.none(), caa, dac, band, of_heads, starts)
+    return st.one_of(st.none(), caa, dac, band, several, of_heads, starts)
 
 
 def requests(limit=12):
@@ -194,6 +199,7 @@ def zero_steerings():
         for operator in OPERATORS
         for scope in scopes
     ]
+    bands += [dataclasses.replace(bands[0], beside=(one,)) for one in bands[1:]]
     others = [heads(schedule, 0.0) for schedule in SCHEDULES]
     others += [start(length, 0.0) for length in (2, 70)]
     return [*zeros, *bands, *others, ResidualSteering(1, direction(), 0.0, dac=DAC)]

@@ -192,6 +192,7 @@ def test_norms_are_kept_by_easysteer_where_they_were(tmp_path):
         ({"band_layers": (0, 1), "band_alphas": (1.0, 1.0)}, ALL - {"control_vector"}, "layer 0"),
         (DAC, {"canonical"}, "dac sets the strength anew at every token"),
         (HEADS, set(), "the method iti steers attention heads"),
+        ({"method": "together", "beside": (candidate(),)}, set(), "does several things at once"),
         ({"method": "actadd"}, set(), "a vector for each of the prompt's first positions"),
     ],
 )
