@@ -25,7 +25,13 @@ from snakesteer.config.model import (
     ModelConfig,
 )
 from snakesteer.config.off_target import OffTargetConfig
-from snakesteer.config.pairs import PairKind, PairsConfig, ReadPosition
+from snakesteer.config.pairs import (
+    OF_THOUGHTS,
+    UNGRADED,
+    PairKind,
+    PairsConfig,
+    ReadPosition,
+)
 from snakesteer.config.runs import ReplicatesConfig
 from snakesteer.config.scopes import Operator, Scope, TokenRule
 from snakesteer.config.search import SearchConfig
@@ -151,13 +157,21 @@ class Config(Section):
                     "prompt.shots, and one is the question. Lower heads.examples or raise "
                     "data.train"
                 )
-            if self.pairs.kind == "prompt_contrast":
+            if self.pairs.kind in UNGRADED:
                 raise ValueError(
-                    f"pairs.kind is 'prompt_contrast' and steering.methods is "
-                    f"{self.steering.methods}: such pairs hold no solutions, and dac_heads shows "
-                    "right and wrong ones as examples. Take another pairs.kind, or leave dac_heads "
+                    f"pairs.kind is {self.pairs.kind!r} and steering.methods is "
+                    f"{self.steering.methods}: such pairs hold no right and wrong solutions, and "
+                    "dac_heads shows some as examples. Take another pairs.kind, or leave dac_heads "
                     "out"
                 )
+        made = [name for name in self.steering.directions if name in OF_THOUGHTS]
+        if made and (self.pairs.kind != "thoughts" or self.pairs.remove_token_means):
+            raise ValueError(
+                f"steering.directions names {made[0]!r}, pairs.kind is {self.pairs.kind!r} and "
+                f"pairs.remove_token_means is {self.pairs.remove_token_means}: this direction is "
+                "made of thoughts as they are. Set pairs.kind: thoughts, pairs.read: blank_lines "
+                "and pairs.remove_token_means: false, or take another direction"
+            )
         tokens = self.generation.max_new_tokens
         for each in (self.steering, *(self.steering.together or ())):
             window = each.generated_window

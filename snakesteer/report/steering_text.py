@@ -17,6 +17,10 @@ DIRECTION_WORDS = {
     "probe": "the weights of a logistic-regression probe",
     "mean_centring": "mean-centring [@jorgensen2023centring]",
     "pca": "the first principal component of the differences [@zou2023repe]",
+    "seal": "the mean of execution thoughts less that of reflection and transition thoughts "
+    "[@chen2025seal]",
+    "seal_apart": "the mean of execution thoughts less those of reflection and of transition "
+    "thoughts, after [@chen2025seal]",
     TRAINED: "trained vectors",
     IMPORTED: "a vector read from a file",
 }
@@ -45,6 +49,9 @@ PAIRS = {
     "itself had sampled",
     "prompt_contrast": "a question behind one instruction against itself behind another, after "
     "[@zhang2024cot]",
+    "thoughts": "what stands between blank lines of the model's own solutions to a question, "
+    "thoughts that go on against those that look back or change the way, told by keywords "
+    "[@chen2025seal]",
 }
 READ_WORDS = {
     "before_last_number": "at the token before the last number in which the two differ, which is "
@@ -53,6 +60,7 @@ READ_WORDS = {
     "last_token": "at the last token",
     "response_mean": "as the mean over the response",
     "last_prompt_token": "at the last token of the prompt",
+    "blank_lines": "at the tokens that end the blank lines before them",
 }
 
 
