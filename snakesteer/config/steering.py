@@ -10,7 +10,7 @@ from snakesteer.config.catalogue import IMPORTED, TRAINED
 from snakesteer.config.layers import parse_layers
 from snakesteer.config.scopes import Operator, Scope, TokenRule, check_scope
 from snakesteer.config.section import Section, written_out
-from snakesteer.config.together import Part
+from snakesteer.config.together import TogetherPart
 
 Range = tuple[float, float]
 DIRECTION_NAMES = (*catalogue.DIRECTIONS, TRAINED, IMPORTED)
@@ -105,7 +105,7 @@ class SteeringConfig(Section):
         description="For the method `actadd`, and only for it: a prompt that has what is wanted, "
         "and one that lacks it.",
     )
-    together: list[Part] | None = Field(
+    together: list[TogetherPart] | None = Field(
         None,
         description="For the method `together`, and only for it: what is changed at once in every "
         "text, a list of `{direction, layer}` with a `weight` (1), an `operator` (`add`) and a "

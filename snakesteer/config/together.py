@@ -6,7 +6,7 @@ from snakesteer.config.scopes import Operator, Scope, TokenRule
 from snakesteer.config.section import Section
 
 
-class Part(Section):
+class TogetherPart(Section):
     """One of several vectors that change the residual stream of a text together."""
 
     direction: str = Field(min_length=1, description="One of `steering.directions`.")

@@ -107,7 +107,7 @@ class Ledger:
         belongs = f" {first} to {end - 1}" if end else ""
         if "at_tokens" in params:
             belongs = f" {params['at_tokens']!r}"
-        others = len(params.get("beside", ()))
+        others = len(params.get("further", ()))
         more = f", and {others} more at once" if others else ""
         return (
             f"{self.name}: {params['steering_method']}, direction {params['steering_direction']}, "

@@ -119,8 +119,8 @@ def configuration(params: Mapping[str, Any]) -> str:
     if params.get("operator") == "ablate":
         strength = f"{params['steering_alpha']:.3g} of the component removed"
     beside = ""
-    if "beside" in params:
-        others = (configuration(other).partition(" ")[2] for other in params["beside"])
+    if "further" in params:
+        others = (configuration(other).partition(" ")[2] for other in params["further"])
         beside = "".join(f"; and {other}" for other in others)
     return f"{params['steering_method']}{operator} {where}, {strength}{beside}"
 

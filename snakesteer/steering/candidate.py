@@ -16,7 +16,7 @@ ALL_LAYERS = -1
 # of the prompt is steered, or attention heads of all layers are, the direction is the method
 # itself. The scope is the schedule where there is one, and ``prompt_start`` there. Where heads are
 # steered, the layer is the one whose probe results report. Of several vectors at once, all names
-# but ``beside`` are those of the first one.
+# but ``further`` are those of the first one.
 PARAM_NAMES = (
     "steering_method",
     "steering_direction",
@@ -36,7 +36,7 @@ PARAM_NAMES = (
     "heads_after",
     "generated_window",
     "at_tokens",
-    "beside",
+    "further",
 )
 
 # What a trial keeps beside these: the number of layers that have its dose.
@@ -176,5 +176,5 @@ def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
         after=params.get("heads_after"),
         generated_window=None if window is None else tuple(window),
         at_tokens=tuple(tokens) if isinstance(tokens, list) else tokens,
-        beside=tuple(map(candidate_from_params, params.get("beside", ()))),
+        beside=tuple(map(candidate_from_params, params.get("further", ()))),
     )

@@ -81,7 +81,7 @@ def test_several_vectors_at_once_from_the_search_to_the_report(finished_copy: Pr
     rows = [row for row in trials_of(finished_copy) if row["steering_method"] == "together"]
     assert rows
     for row in rows:
-        first, (second, third) = float(row["steering_dose"]), ast.literal_eval(row["beside"])
+        first, (second, third) = float(row["steering_dose"]), ast.literal_eval(row["further"])
         assert (second["operator"], third["at_tokens"]) == ("rotate", "[A-M ]")
         assert second["steering_dose"] == pytest.approx(-0.5 * first)
         assert third["steering_dose"] == pytest.approx(first)

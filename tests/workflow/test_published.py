@@ -29,7 +29,11 @@ HERE: dict[str, dict[str, Any]] = {
 # What is another thing on a tiny model: it has no block 20, and no token that is a blank line.
 SEAL = "seal-r1-distill-qwen-1.5b"
 ELSEWHERE: dict[str, dict[str, Any]] = {
-    SEAL: {"steering": {"layers": [1], "at_tokens": "[a-m\n]$"}, "pairs": {"min_pairs": 2}}
+    SEAL: {
+        "steering": {"layers": [1], "at_tokens": "[a-m\n]$"},
+        "pairs": {"min_pairs": 2},
+        "training": {},
+    }
 }
 SOLUTION = "So {n}.\n\nWait, {n}?\n\nYes.\n\nAnother way: {n}.\n\nIt is {n}."
 

@@ -99,13 +99,11 @@ def gate_cases(
             always = replace(steering.dac, entropy_threshold=-1.0, ptop=1.0)
             steering = replace(steering, dac=always)
         if isinstance(steering, ResidualSteering):
-            steering = steering.with_parts(_in_short_window)
+            steering = steering.with_parts(
+                lambda part: part if part.window is None else replace(part, window=(1, 2))
+            )
         kinds.setdefault(name, GateCase(name, candidate, steering))
     return list(kinds.values())
-
-
-def _in_short_window(part: ResidualSteering) -> ResidualSteering:
-    return part if part.window is None else replace(part, window=(1, 2))
 
 
 def check_zero_steering(

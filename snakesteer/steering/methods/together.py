@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from snakesteer.config import Range, SteeringConfig
-from snakesteer.config.together import Part
+from snakesteer.config.together import TogetherPart
 from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.methods.base import Space, Trial, strength_name, suggest_float
 
@@ -43,7 +43,7 @@ def dynamic(config: SteeringConfig) -> bool:
     return False
 
 
-def _candidate(part: Part, strength: float, space: Space) -> Candidate:
+def _candidate(part: TogetherPart, strength: float, space: Space) -> Candidate:
     """One part at a strength of the first one, which is a share where a component is removed."""
     own, vector = part.weight * strength, space.vectors[part.direction, part.layer]
     in_alpha = space.config.unit == "alpha"

@@ -68,7 +68,7 @@ def test_several_vectors_are_all_named():
     one = {"steering_method": "together", "steering_direction": "caa", "layer_id": 9}
     one |= {"steering_alpha": 1.5, "steering_dose": 0.2, "scope": "all"}
     clamp = {**one, "steering_direction": "pca", "operator": "clamp", "steering_alpha": -1.0}
-    assert configuration({**one, "beside": [clamp, one]}) == (
+    assert configuration({**one, "further": [clamp, one]}) == (
         "together with the caa direction at layer 9, α = 1.5 (dose 0.2); and (clamp) with the pca "
         "direction at layer 9, α = -1 (dose 0.2); and with the caa direction at layer 9, α = 1.5 "
         "(dose 0.2)"

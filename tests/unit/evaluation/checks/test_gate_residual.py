@@ -26,14 +26,13 @@ from tests.engine_faults import (
     one_step_late,
     renormalised,
 )
-from tests.loaded_models import TOKENS, direction, loaded_model
+from tests.loaded_models import TOKENS, axis_for, direction, loaded_model
 from tests.unit.evaluation.checks.test_zero_steering import (
     BROKEN,
     NEW_TOKENS,
     gate,
     in_bfloat16,
     refused,
-    residual_mean,
     steering_config,
 )
 
@@ -101,7 +100,7 @@ def test_another_rotation_is_noticed(
             case "another plane":
                 return operators.rotate(hidden, vector, alpha, axis + 0.1 * direction(7))
             case _:
-                return operators.rotate(hidden, vector, alpha, residual_mean(3))
+                return operators.rotate(hidden, vector, alpha, axis_for("rotate", 3))
 
     break_hooks(lambda right: right)
     for module in (reference, rows):

@@ -40,7 +40,7 @@ from tests.engine_faults import (
     turned_round,
     twice_as_much,
 )
-from tests.loaded_models import direction, loaded_model, prompt_ids
+from tests.loaded_models import axis_for, direction, loaded_model, prompt_ids
 from tests.tiny_models import HIDDEN, NUM_LAYERS, tiny_model
 
 LAYERS = (1, 2)
@@ -55,13 +55,9 @@ def vectors():
         for layer in LAYERS
     }
     return {
-        key: Vector(*key, found.numpy(), 10.0, residual_mean(key[1]).numpy())
+        key: Vector(*key, found.numpy(), 10.0, axis_for("rotate", key[1]).numpy())
         for key, found in raw.items()
     }
-
-
-def residual_mean(layer):
-    return direction(layer + 100) + direction(layer) / 3
 
 
 def steering_config(**changes) -> SteeringConfig:
