@@ -161,6 +161,7 @@ def strength_words(steering: RunConfig) -> str:
     methods, in_alpha = steering["methods"], steering["unit"] == "alpha"
     operating = catalogue.users("steering.operators", methods)
     operators = set(steering["operators"]) if operating else set()
+    parts = {part["operator"] for part in steering.get("together") or ()}
     heads = catalogue.of_kind("heads", methods)
 
     def less(*others: str) -> set[str]:
@@ -178,12 +179,12 @@ def strength_words(steering: RunConfig) -> str:
             "at attention heads, the length of what is added in units of the mean norm of a "
             "layer's head outputs"
         )
-    if operators & {"angular", "rotate"}:
+    if (operators | parts) & {"angular", "rotate"}:
         words.append(
             "for a turn, the length in units of the mean norm is the angle in radians"
             if in_alpha
             else "for a turn, the angle in radians"
         )
-    if "ablate" in operators:
+    if "ablate" in operators | parts:
         words.append("for an ablation, the share of the component that is removed")
     return "; ".join(words)

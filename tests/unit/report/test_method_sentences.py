@@ -101,6 +101,7 @@ STEERED = [
             "block 9 by adding α times the vector, with the caa direction at 1 times the strength, "
             "at all positions; (2) behind block 14 by removing a share",
             "with the probe direction at -0.5 times the strength, from the last prompt token on.",
+            "for an ablation, the share of the component that is removed",
         ],
         ["rimsky2024caa] added"],
     ),
