@@ -21,10 +21,11 @@ from snakesteer.evaluation.token_kl import TokenKl
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey
-from snakesteer.steering.kl_unit import DOSE_NAME, GivenTrial, key_of_curve
+from snakesteer.steering.kl_unit import DOSE_NAME, key_of_curve
 from snakesteer.steering.methods import method
 from snakesteer.steering.methods.base import Space
 from snakesteer.steering.prompt_start import PromptStartSteering
+from snakesteer.steering.trials import GivenTrial
 from snakesteer.steering.vector import AnyVector
 
 logger = logging.getLogger(__name__)

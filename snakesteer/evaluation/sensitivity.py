@@ -16,9 +16,10 @@ from snakesteer.records.files import atomic_path
 from snakesteer.steering.bands import band_starts
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey
-from snakesteer.steering.kl_unit import GivenTrial, KlCurves
+from snakesteer.steering.kl_unit import KlCurves
 from snakesteer.steering.methods.base import strength_name
 from snakesteer.steering.space import suggest
+from snakesteer.steering.trials import GivenTrial
 from snakesteer.steering.vector import AnyVector
 
 RATES = ("mean_new_tokens", "invalid_rate", "truncated_rate", "repetition_rate")

@@ -19,6 +19,7 @@ from snakesteer.records.files import read_json
 from snakesteer.steering.candidate import Candidate
 from snakesteer.steering.methods import method
 from snakesteer.steering.methods.base import Space, Trial
+from snakesteer.steering.trials import GivenTrial
 
 # The name under which a trial chooses a dose.
 DOSE_NAME = "steering_dose"
@@ -140,29 +141,6 @@ def suggest_by_kl(trial: Trial, space: Space, curves: KlCurves | None) -> Candid
     nats = noted.chosen[DOSE_NAME]
     given = GivenTrial({**noted.chosen, DOSE_NAME: curves.dose(chosen, nats)})
     return replace(method(space.method).suggest(given, in_doses), nats=nats)
-
-
-@dataclass(frozen=True)
-class GivenTrial:
-    """A trial of which some parameters are given, and the others at the middle of their range.
-
-    Attributes:
-        given: By their names.
-    """
-
-    given: Mapping[str, Any]
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """What is given, or the first choice."""
-        return self.given.get(name, choices[0])
-
-    def suggest_float(self, name: str, low: float, high: float) -> float:
-        """What is given, or the middle."""
-        return float(self.given.get(name, (low + high) / 2.0))
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        """What is given, or the middle."""
-        return int(self.given.get(name, low + (high - low) // step // 2 * step))
 
 
 @dataclass(frozen=True)

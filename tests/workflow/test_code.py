@@ -32,7 +32,11 @@ RUNS: dict[str, dict[str, Any]] = {
         "sensitivity": {"methods": ["caa"]},  # not among those of the search
     },
     "all methods": {
-        "steering": {"methods": [*METHODS], "actadd_prompts": ["Good", "Bad"]},
+        "steering": {
+            "methods": [*METHODS],
+            "actadd_prompts": ["Good", "Bad"],
+            "together": [{"direction": "caa", "layer": 1}, {"direction": "probe", "layer": 2}],
+        },
         "heads": {"examples": 2},
         "pairs": ADJUSTED,
     },
