@@ -47,6 +47,7 @@ class LoadedModel:
         pad_id: A valid id for padding; what it stands for never matters, as padding is masked.
         context: Longest sequence the positions allow, None where the config states none.
         lease: Keeps other jobs of the workflow off the model's GPUs.
+        source: What it was loaded from, with the name and commit that were found.
     """
 
     model: Any
@@ -58,6 +59,7 @@ class LoadedModel:
     pad_id: int
     context: int | None
     lease: Lease | None = None
+    source: ModelConfig | None = None
 
 
 def resolve_device(wanted: Device, gpus: int) -> torch.device:
@@ -192,6 +194,7 @@ def load_causal_lm(
         eos_ids=eos_ids,
         pad_id=pad_id,
         context=getattr(network.config.get_text_config(), "max_position_embeddings", None),
+        source=model,
     )
 
 
