@@ -43,6 +43,7 @@ from snakesteer.config.steering import (
     TokenRule,
 )
 from snakesteer.config.training import Objective, TrainingConfig
+from snakesteer.config.vllm import vllm_refusal
 
 __all__ = [
     "EMBEDDED_MODEL",
@@ -128,6 +129,15 @@ class Config(Section):
                     f"lacks: {', '.join(sorted(unknown))}. Add them to a section in "
                     "snakesteer/config/, or correct KEYS and NEEDS there"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _vllm_can(self) -> "Config":
+        refused = vllm_refusal(
+            self.engine, self.model, [*self.steering.methods, *self.sensitivity.methods]
+        )
+        if refused is not None:
+            raise ValueError(refused)
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding, Engine, Request
 from snakesteer.engine.select import engine_record, make_engine, worth_compiling
 from snakesteer.engine.slots.engine import SlotsEngine
+from snakesteer.engine.vllm.engine import VllmEngine
 from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel, device_name
 
@@ -77,6 +78,8 @@ def _engine(
         compiled=compiled,
         shared_prefix=prompter.shared_prefix(),
         progress=True,
+        tensor_parallel=engine.tensor_parallel,
+        batch_invariant=engine.batch_invariant,
     )
 
 
@@ -87,7 +90,7 @@ def prepare(engine: Engine, requests: Sequence[Request]) -> None:
         engine: The engine.
         requests: One for every validation problem.
     """
-    if isinstance(engine, SlotsEngine):
+    if isinstance(engine, SlotsEngine | VllmEngine):
         engine.prepare(requests)
 
 

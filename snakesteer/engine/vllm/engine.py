@@ -41,7 +41,7 @@ class VllmEngine:
         tensor_parallel: Ranks that share the weights.
         batch_invariant: Let vLLM compute so that results do not depend on what is computed
             together; it can on some GPUs.
-        requests: Most requests in a step; None takes vLLM's own number.
+        slots: Most requests in a step; None takes vLLM's own number, see `prepare`.
         progress: Show a progress bar on the terminal.
 
     Attributes:
@@ -57,7 +57,7 @@ class VllmEngine:
         decoding: Decoding,
         tensor_parallel: int = 1,
         batch_invariant: bool = False,
-        requests: int | None = None,
+        slots: int | None = None,
         progress: bool = False,
     ) -> None:
         self.loaded = loaded
@@ -67,7 +67,8 @@ class VllmEngine:
         self.progress = progress
         self.watch: Watch | None = None
         self.stop_rule = StopRule(loaded.tokenizer, loaded.eos_ids, decoding.stop)
-        self._asked = requests
+        self._asked = slots
+        self._slots: int | None = slots
 
     @property
     def server(self) -> Server:
@@ -82,8 +83,29 @@ class VllmEngine:
             "vllm": installed_version() or "none",
             "batch_invariant": self.batch_invariant,
             "tensor_parallel": self.tensor_parallel,
-            "requests": self.server.requests,
+            "slots": self.slots,
         }
+
+    @property
+    def slots(self) -> int:
+        """Most requests in a step."""
+        return self.server.requests if self._slots is None else self._slots
+
+    @slots.setter
+    def slots(self, number: int) -> None:
+        self._slots = number
+
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """Let no more requests run together than there are validation problems.
+
+        So a run's noise floor, which is taken from half as many, says what company does to its
+        answers. A number that was given stays.
+
+        Args:
+            requests: One for every validation problem.
+        """
+        if self._asked is None and requests:
+            self.slots = min(self.slots, len(requests))
 
     def generate(self, requests: Sequence[Request]) -> list[Generation]:
         """Generate one text per request, in their order.
@@ -104,7 +126,7 @@ class VllmEngine:
     def session(self) -> Iterator["VllmSession"]:
         """A queue for requests. What waits or is being answered when it closes is forgotten."""
         server = self.server
-        server.begin(self.decoding)
+        server.begin(self.decoding, self.slots)
         watch = self.watch
         if watch is not None:
             # What was read before must be read again, to be seen.

@@ -114,8 +114,14 @@ class Server:
         self.shares_prefixes = private_blocks(self.engine)
         self._decoding: Decoding | None = None
 
-    def begin(self, decoding: Decoding) -> None:
-        """Hook the model; again where tokens are chosen otherwise."""
+    def begin(self, decoding: Decoding, slots: int) -> None:
+        """Make ready for a session.
+
+        Args:
+            decoding: How tokens are chosen.
+            slots: Most requests in a step, no more than `requests`.
+        """
+        self.engine.engine_core.engine_core.scheduler.max_num_running_reqs = slots
         if self._decoding is None:
             self.call("snakesteer_begin", decoding)
         elif self._decoding != decoding:
