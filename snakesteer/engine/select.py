@@ -75,6 +75,11 @@ def engine_record(engine: Engine) -> dict[str, str | int | bool]:
     return {"engine": "reference", "batch_size": engine.batch_size}
 
 
+def promises_bits(engine: Engine) -> bool:
+    """Whether equal requests get equal bits, whatever else is computed with them."""
+    return not isinstance(engine, VllmEngine) or engine.batch_invariant
+
+
 def halve(engine: Engine) -> bool:
     """Let an engine compute half as many requests at a time from now on.
 
