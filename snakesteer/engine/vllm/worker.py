@@ -197,10 +197,10 @@ class _Steering:
         def change(_block: nn.Module, _inputs: Any, output: Any) -> Any:
             if not self._layers:
                 return self._changed(layer, output) if steers else None
-            before = _stream(output).float().clone()
+            before = _seen(output)
             new = self._changed(layer, output) if steers else None
             after = output if new is None else new
-            self._held.append((before, _stream(output).float().clone(), _stream(after).float()))
+            self._held.append((before, _seen(output), _seen(after)))
             for what, was, is_now in (
                 ("type", type(output).__name__, type(after).__name__),
                 ("dtype", _stream(output).dtype, _stream(after).dtype),
@@ -261,10 +261,12 @@ class _Steering:
             if self._layers:
                 own = slice(int(ends[row]) - count, int(ends[row]))
                 before, held, after = (
-                    torch.stack([part.reshape(-1, part.shape[-1])[own].cpu() for part in parts])
+                    torch.stack([part[own].cpu() for part in parts])
                     for parts in zip(*self._held, strict=True)
                 )
-                sight.passes.append((start, self._read[own].cpu(), before, held, after))
+                sight.passes.append(
+                    (start, self._read[own].to("cpu", copy=True), before, held, after)
+                )
                 sight.chooses.append(chooses)
                 sight.oddities |= self._form
         self._form.clear()
@@ -278,6 +280,12 @@ def _parts(output: Any) -> tuple[Tensor, Tensor | None]:
     second = others[0] if len(others) == 1 else None
     pair = isinstance(second, Tensor) and second.shape == first.shape
     return first, second if pair else None
+
+
+def _seen(output: Any) -> Tensor:
+    """``[tokens, width]`` float32, which nobody else writes to."""
+    stream = _stream(output)
+    return stream.reshape(-1, stream.shape[-1]).to(torch.float32, copy=True)
 
 
 def _stream(output: Any) -> Tensor:

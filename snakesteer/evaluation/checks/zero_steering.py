@@ -208,7 +208,9 @@ class _Gate:
             )
             if not self.exact:
                 record |= nearly(different.values(), len(found), self.tolerance)
-                different = {k: one for k, one in different.items() if not one.error <= self.tolerance}
+                different = {
+                    k: one for k, one in different.items() if not one.error <= self.tolerance
+                }
             if different:
                 self._note(f"{label}{name}".replace("_", " "), different, off)
         return record
