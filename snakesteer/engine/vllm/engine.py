@@ -4,6 +4,7 @@ It does what vLLM does: unless that is in its batch-invariant mode, the last bit
 on what else is in a batch. In eager mode, as hooks need it.
 """
 
+import heapq
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -126,7 +127,7 @@ class VllmEngine:
     def session(self) -> Iterator["VllmSession"]:
         """A queue for requests. What waits or is being answered when it closes is forgotten."""
         server = self.server
-        server.begin(self.decoding, self.slots)
+        server.begin(self.decoding)
         watch = self.watch
         if watch is not None:
             # What was read before must be read again, to be seen.
@@ -201,8 +202,9 @@ class VllmSession:
         self._params = vllm.sampling_params
         self._tickets = itertools.count()
         self._total = 0
-        self._live: dict[int, _Live] = {}
-        self._by_name: dict[str, int] = {}
+        self._waiting: list[tuple[int, int]] = []  # a heap of priorities and tickets
+        self._live: dict[int, _Live] = {}  # by ticket, whether they wait or not
+        self._sent: dict[str, int] = {}  # names of what vLLM has → tickets
         self._known: dict[object, _Known] = {}  # by the key of a steering
 
     def add(self, requests: Sequence[Request], priority: int = 0) -> list[int]:
@@ -218,8 +220,7 @@ class VllmSession:
         tickets = [next(self._tickets) for _ in requests]
         for ticket, request, known in zip(tickets, requests, steerings, strict=True):
             self._live[ticket] = _Live(f"request-{next(_numbers)}", request, known)
-            self._by_name[self._live[ticket].name] = ticket
-            self._send(ticket, priority)
+            heapq.heappush(self._waiting, (priority, ticket))
         self._grow(len(tickets))
         return tickets
 
@@ -233,9 +234,10 @@ class VllmSession:
         """Work until a request ends, see `Session.ended`."""
         rule = self.engine.stop_rule
         while self._live:
+            self._refill()
             found: list[tuple[int, Generation]] = []
             for output in self.server.engine.step():
-                ticket = self._by_name[output.request_id]
+                ticket = self._sent[output.request_id]
                 one = self._live[ticket]
                 for token in output.outputs[0].token_ids:
                     one.tokens.append(token)
@@ -254,8 +256,16 @@ class VllmSession:
         self._forget([*self._live])
         self._tell({}, self._known)
 
-    def _send(self, ticket: int, priority: int) -> None:
+    def _refill(self) -> None:
+        """Send waiting requests, as many as may run together."""
+        while self._waiting and len(self._sent) < self.engine.slots:
+            _, ticket = heapq.heappop(self._waiting)
+            if ticket in self._live:
+                self._send(ticket)
+
+    def _send(self, ticket: int) -> None:
         one = self._live[ticket]
+        self._sent[one.name] = ticket
         known = one.known
         begins = None if known is None else salt(known.number, known.flat)
         if known is not None and not self.server.shares_prefixes:
@@ -274,7 +284,6 @@ class VllmSession:
                 output_kind=self._params.RequestOutputKind.DELTA,
                 extra_args={TICKET: ticket, STEERING: number, SEED: one.request.seed},
             ),
-            priority=priority,
         )
 
     def _learn(self, requests: Sequence[Request]) -> list["_Known | None"]:
@@ -315,11 +324,10 @@ class VllmSession:
 
     def _forget(self, tickets: Sequence[int]) -> None:
         """What vLLM has ended itself is let pass there."""
-        over = [self._live.pop(ticket).name for ticket in tickets]
-        for name in over:
-            del self._by_name[name]
-        if over:
-            self.server.engine.abort_request(over)
+        names = [self._live.pop(ticket).name for ticket in tickets]
+        sent = [name for name in names if self._sent.pop(name, None) is not None]
+        if sent:
+            self.server.engine.abort_request(sent)
 
     def _grow(self, by: int) -> None:
         self._total += by

