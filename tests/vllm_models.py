@@ -14,7 +14,13 @@ from snakesteer.models.loading import LoadedModel, load_causal_lm
 from tests.tiny_models import save_tiny_model
 
 HAS_VLLM = importlib.util.find_spec("vllm") is not None
-needs_vllm = pytest.mark.skipif(not HAS_VLLM, reason="vLLM is not installed here")
+
+
+def needs_vllm(test):
+    """Mark what starts vLLM."""
+    skip = pytest.mark.skipif(not HAS_VLLM, reason="vLLM is not installed here")
+    return pytest.mark.vllm(skip(test))
+
 
 WIDTH = 64
 DEPTH = 4

@@ -9,7 +9,7 @@ from snakesteer.records.files import read_json
 from tests.vllm_models import needs_vllm, save_vllm_model
 from tests.workflow.project import Project
 
-pytestmark = [pytest.mark.workflow, needs_vllm]
+pytestmark = pytest.mark.workflow
 
 OVERLAY = {
     "engine": {"name": "vllm"},
@@ -17,6 +17,7 @@ OVERLAY = {
 }
 
 
+@needs_vllm
 @pytest.mark.timeout(1800)
 def test_a_run_from_problems_to_report(fresh: Project, tmp_path: Path):
     project = fresh.copy(tmp_path / "run")
@@ -35,6 +36,6 @@ def test_a_run_from_problems_to_report(fresh: Project, tmp_path: Path):
         assert kind["max_logits_error"] <= kind["tolerance"]
         assert kind["tokens_equal_share"] == 1.0
     assert gate["kinds"]["caa"]["places_steered"] > 0
-    page = (project.results / "report" / "report.html").read_text(encoding="utf-8")
+    page = (project.results / "report.html").read_text(encoding="utf-8")
     assert "vllm" in page
     assert "promises no bits" in page
