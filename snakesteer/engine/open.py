@@ -15,6 +15,7 @@ from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.engine.vllm.engine import VllmEngine
 from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel, device_name
+from snakesteer.models.open import open_model
 
 T = TypeVar("T")
 
@@ -81,6 +82,15 @@ def _engine(
         tensor_parallel=engine.tensor_parallel,
         batch_invariant=engine.batch_invariant,
     )
+
+
+def open_answering_model(params: Params, info: str | Path, gpus: int, threads: int) -> LoadedModel:
+    """The model of a script that answers prompts and does nothing else, see `open_model`.
+
+    vLLM reads the weights itself: there is no second copy of them then.
+    """
+    weights = section(EngineConfig, "engine", params).name != "vllm"
+    return open_model(params, info, gpus, threads, weights)
 
 
 def prepare(engine: Engine, requests: Sequence[Request]) -> None:

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from snakesteer.data.prompts import open_prompter
-from snakesteer.engine.open import check_same_run, open_engine, run_record
-from snakesteer.models.open import open_model
+from snakesteer.engine.open import check_same_run, open_answering_model, open_engine, run_record
 from snakesteer.records.files import read_json
 from snakesteer.records.logs import script_log
 from snakesteer.search.journal import JOURNAL_NAME
@@ -12,7 +11,9 @@ from snakesteer.search.run import SearchInputs, search
 
 with script_log(snakemake.log[0]):
     params = snakemake.params
-    loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
+    loaded = open_answering_model(
+        params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads
+    )
     prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
     record = read_json(snakemake.input.baseline_summary)
     engine = open_engine(params, loaded, prompter, record)

@@ -175,8 +175,6 @@ def _set_environment(settings: ServerSettings, device: torch.device) -> None:
         "VLLM_USE_V2_MODEL_RUNNER": "0",
         "VLLM_BATCH_INVARIANT": str(int(settings.batch_invariant)),
         "VLLM_NO_USAGE_STATS": "1",
-        # What steerings are sent as between processes: numbers and tensors of our own.
-        "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
     }
     defaults = {"VLLM_LOGGING_LEVEL": "WARNING"}
     if device.type == "cpu" and settings.tensor_parallel > 1:
