@@ -23,7 +23,6 @@ rule baseline:
         train="<problems>/splits/train.jsonl",
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("baseline"),
     output:
         answers="<unsteered>/baseline/val.jsonl",
         summary="<unsteered>/baseline/val.json",
@@ -45,6 +44,7 @@ rule baseline:
             chunk_size=CONFIG.search.chunk_size,
         ),
         # Taking `input` keeps it out of the rerun triggers: more trials change no baseline.
+        code=code_of("baseline"),
         planned_tokens=lambda wildcards, input: RUN.planned_tokens,
     script:
         "../scripts/baseline.py"
@@ -60,7 +60,6 @@ rule search:
         gate="<results>/checks/zero_steering.json",
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("search"),
     output:
         "<results>/study/worker_{worker}.json",
     log:
@@ -82,6 +81,7 @@ rule search:
             **section_params("search", "one_standard_error", "max_t"),
             layer_list=LAYERS,
         ),
+        code=code_of("search"),
     script:
         "../scripts/search.py"
 
@@ -91,7 +91,6 @@ rule trials:
         workers=expand(
             "<results>/study/worker_{worker}.json", worker=range(CONFIG.search.workers)
         ),
-        code=code_of("trials"),
     output:
         db="<results>/study/study.db",
         trials=report(
@@ -106,6 +105,7 @@ rule trials:
     conda:
         "../../envs/snakesteer.yaml"
     params:
+        code=code_of("trials"),
         n_trials=CONFIG.search.n_trials,
     script:
         "../scripts/trials.py"
@@ -121,7 +121,6 @@ rule confirmation:
         vectors=VECTOR_FILES,
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("confirmation"),
     output:
         "<results>/study/confirmation.json",
     log:
@@ -141,6 +140,7 @@ rule confirmation:
             confirm=CONFIG.search.confirm,
             chunk_size=CONFIG.search.chunk_size,
         ),
+        code=code_of("confirmation"),
     script:
         "../scripts/confirmation.py"
 
@@ -156,7 +156,6 @@ rule best_config:
         ),
         probes=PROBE_METRICS,
         gate="<results>/checks/zero_steering.json",
-        code=code_of("best_config"),
     output:
         "<results>/best_config.json",
     log:
@@ -170,5 +169,6 @@ rule best_config:
             n_trials=CONFIG.search.n_trials,
             **SELECTION,
         ),
+        code=code_of("best_config"),
     script:
         "../scripts/best_config.py"
