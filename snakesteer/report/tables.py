@@ -1,6 +1,7 @@
 """Tables of the report that belong to no figure."""
 
 from snakesteer.evaluation.control_kinds import FAMILIES
+from snakesteer.report.engine_text import equal_tokens
 from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.figures.figure import Table
 from snakesteer.report.wording import p_number, percent, points, signed
@@ -179,23 +180,13 @@ def gate_table(evidence: Evidence) -> Table:
         tuple(
             (
                 name,
-                _equal_tokens(found),
+                equal_tokens(found),
                 f"{found['max_logit_difference']:g}",
                 *_measured(found),
                 _unlike_plain(found["plain_model"]),
             )
             for name, found in evidence.zero_steering["kinds"].items()
         ),
-    )
-
-
-def _equal_tokens(found: Record) -> str:
-    """All, in a run that has come so far, unless the engine does not promise bits."""
-    if "tokens_equal_share" not in found:
-        return "all equal"
-    return (
-        f"{found['tokens_equal_share']:.0%} equal; logits {found['max_logits_error']:.2g} of "
-        f"{found['tolerance']:.2g} off, as vLLM promises no bits"
     )
 
 

@@ -21,7 +21,7 @@ from snakesteer.steering.operators import OPERATORS, apply_operator
 from snakesteer.steering.positions import Steps
 from snakesteer.steering.residual import ResidualSteering, stacked_places
 
-Indices = NDArray[np.int64]
+Wholes = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +109,12 @@ class FlatBatch:
         self.device = device
         self._prompts = np.array(prompts, dtype=np.int64)
         found = [None if one is None else (*one.steps, *one.spared) for one in steerings]
-        self._bounds: Indices = np.array(
+        self._bounds: Wholes = np.array(
             [(0, 0, 0, 0) if one is None else one for one in found], dtype=np.int64
         ).reshape(-1, 4)
         self._whole = np.array([one is not None and one.prompt for one in steerings], dtype=bool)
 
-    def places(self, starts: Sequence[int], counts: Sequence[int]) -> tuple[Indices, Indices]:
+    def places(self, starts: Sequence[int], counts: Sequence[int]) -> tuple[Wholes, Wholes]:
         """Request and position of every token.
 
         Args:
@@ -132,7 +132,7 @@ class FlatBatch:
         starts: Sequence[int],
         counts: Sequence[int],
         read: Callable[[], NDArray[np.integer]],
-    ) -> tuple[Indices, Indices]:
+    ) -> tuple[Wholes, Wholes]:
         """Tokens in the scope of their request's steering, and their requests.
 
         Args:
@@ -208,7 +208,7 @@ class FlatStep:
         requests: Of these tokens.
     """
 
-    def __init__(self, batch: FlatBatch, tokens: Indices, requests: Indices) -> None:
+    def __init__(self, batch: FlatBatch, tokens: Wholes, requests: Wholes) -> None:
         self.batch = batch
         self._tokens, self._requests = tokens, requests
         # Most layers steer the same requests: their tokens go to the device once.
