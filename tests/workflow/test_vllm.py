@@ -20,7 +20,7 @@ OVERLAY = {
 @needs_vllm
 @pytest.mark.timeout(1800)
 def test_a_run_from_problems_to_report(fresh: Project, tmp_path: Path):
-    project = fresh.copy(tmp_path / "run")
+    project = Project(fresh.copy(tmp_path / "run").folder, warm=False)  # vLLM is none for forks
     shutil.rmtree(project.folder / "tiny model")
     save_vllm_model(project.folder / "tiny model", "llama")
     run = project.snakemake("--cores", "2", "--resources", "gpu=0", overlay=OVERLAY)
