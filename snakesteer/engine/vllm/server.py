@@ -267,6 +267,8 @@ def _engine_arguments(
         "enforce_eager": True,  # captured graphs and compiled code run no hooks
         "async_scheduling": False,
         "enable_prefix_caching": True,
+        "language_model_only": True,  # no towers for images
+        "use_tqdm_on_load": False,
         "disable_log_stats": True,
         "worker_extension_cls": EXTENSION,
         "seed": 0,

@@ -67,6 +67,11 @@ class _Inside:
         starts = batch.num_computed_tokens_cpu[:n]
         return _Requests(tuple(batch.req_ids[:n]), starts.tolist(), np.diff(ends).tolist())
 
+    def ids(self, count: int) -> Tensor:
+        """What is read in that step, ``[count]``."""
+        found: Tensor = self.runner.input_ids.gpu[:count]
+        return found
+
     def sent_with(self, request: str) -> Mapping[str, Any]:
         """What came along with a request."""
         return self.runner.requests[request].sampling_params.extra_args
@@ -84,6 +89,7 @@ class SteeringExtension:
     """Methods that vLLM's workers get, called by name from the engine's process."""
 
     model_runner: Any
+    rank: int
 
     def snakesteer_begin(self, decoding: Decoding) -> None:
         """Hook the model; once, before the first request.
@@ -121,9 +127,9 @@ class SteeringExtension:
         self._snakesteer.look(logits, layers, hooks)
 
     def snakesteer_seen(self) -> dict[int, Sight]:
-        """What was seen since the last call, by ticket."""
+        """What was seen since the last call, by ticket; of the first rank."""
         seen, self._snakesteer.seen = self._snakesteer.seen, {}
-        return seen
+        return seen if self.rank == 0 else {}  # ranks see the same
 
 
 class _Steering:
@@ -148,7 +154,7 @@ class _Steering:
         model = runner.get_model()
         depth = runner.model_config.hf_text_config.num_hidden_layers
         self.blocks = blocks_of_depth(model, depth)
-        model.register_forward_pre_hook(self._begin, with_kwargs=True)
+        model.register_forward_pre_hook(self._begin)
         self._compute_logits = model.compute_logits
         model.compute_logits = self._choose
         self.look(False, False, True)
@@ -164,11 +170,11 @@ class _Steering:
             if hooks or layers
         ]
 
-    def _begin(self, _model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _begin(self, _model: nn.Module, _inputs: Any) -> None:
         """Before a step: which tokens are whose, and which are steered."""
         now = self.inside.requests()
         self._requests = now
-        ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
+        ids = self.inside.ids(sum(now.counts))
         self._read = ids
         self._held.clear()
         if self.batch is None or now.ids != self._ids:
