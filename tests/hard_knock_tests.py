@@ -9,6 +9,36 @@ SINGLE = [
         "test_faults_one_after_the_other",
     ),
     (
+        "three Snakemakes started at once in the same folder; `--unlock` while one works",
+        'one works, the others are refused: "Directory cannot be locked", "Another run works on"',
+        "tests/workflow/test_live_runs.py",
+        "test_one_run_at_a_time_and_no_lock_of_a_dead_one",
+    ),
+    (
+        "`kill -9` of `snakemake` alone, whose job goes on",
+        "the same command waits for that job, and goes on behind it",
+        "tests/workflow/test_live_runs.py",
+        "test_one_run_at_a_time_and_no_lock_of_a_dead_one",
+    ),
+    (
+        "`kill -9` of `snakemake` and all its jobs",
+        "the same command goes on; no `--unlock`",
+        "tests/workflow/test_live_runs.py",
+        "test_a_killed_run_leaves_no_lock",
+    ),
+    (
+        "a lock of a run on another machine",
+        'left alone; refused: "Directory cannot be locked", and whose it is',
+        "tests/unit/records/test_live_runs.py",
+        "test_a_run_of_another_machine_is_left_alone",
+    ),
+    (
+        "a working directory on a file system without locks, or one that grants all (simulated)",
+        "a warning; or the process counts alone",
+        "tests/unit/records/test_live_runs.py",
+        "test_where_every_lock_is_granted_the_process_counts",
+    ),
+    (
         "data from the year 2100 (a clock that was wrong)",
         'refused: "clock skew", with the file; finishes with the time put right',
         "tests/workflow/test_hard_knocks.py",
