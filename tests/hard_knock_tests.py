@@ -21,12 +21,6 @@ SINGLE = [
         "test_one_run_at_a_time_and_no_lock_of_a_dead_one",
     ),
     (
-        "`kill -9` of `snakemake` and all its jobs",
-        "the same command goes on; no `--unlock`",
-        "tests/workflow/test_live_runs.py",
-        "test_a_killed_run_leaves_no_lock",
-    ),
-    (
         "a lock of a run on another machine",
         'left alone; refused: "Directory cannot be locked", and whose it is',
         "tests/unit/records/test_live_runs.py",
@@ -112,7 +106,7 @@ SINGLE = [
     ),
     (
         "`snakemake` killed (KILL, INT, TERM), and started again",
-        "loses no finished trial; nothing keeps running",
+        "loses no finished trial; nothing keeps running, no lock stays",
         "tests/workflow/test_survival.py",
         "test_the_whole_command_killed_at_three_moments",
     ),

@@ -29,6 +29,6 @@ if workflow.is_main_process:
         logger.warning(said)
 else:
     try:
-        held.append(join_run(RESULTS))
+        held.append(join_run())
     except UserError as error:
         raise WorkflowError(str(error)) from None

@@ -21,6 +21,7 @@ _PLUMBING = (
     "records.files",
     "records.library_causes",
     "records.library_errors",
+    "records.live_runs",
     "records.logs",
     "records.machine",
     "records.paths",

@@ -30,7 +30,7 @@ from snakesteer.errors import UserError
 from snakesteer.records.files import read_json, write_json
 
 STATE = Path(".snakemake")
-RUN_VARIABLE = "SNAKESTEER_RUN"  # a run's name, for its jobs
+RUN_VARIABLE = "SNAKESTEER_RUN"  # for the jobs of a run: its token and its record
 CLOCK_SECONDS = 2.0  # by which a process's start may seem to move when the clock is put right
 PATIENCE_SECONDS = 3.0  # others look at a lock for a moment only
 
@@ -125,7 +125,8 @@ def hold_run(
     Raises:
         UserError: Another run has it.
     """
-    record = _record(results, state)
+    record = _record(results, state).absolute()
+    record.parent.mkdir(parents=True, exist_ok=True)
     try:
         held = _soon(record.with_suffix(".run"))
     except OSError:
@@ -143,7 +144,7 @@ def hold_run(
     token, started = uuid.uuid4().hex, psutil.Process().create_time()
     run = LiveRun(token, socket.gethostname(), os.getpid(), started, times)
     write_json(record, asdict(run))
-    os.environ[RUN_VARIABLE] = token
+    os.environ[RUN_VARIABLE] = f"{token} {record}"
     jobs = _lock(record.with_suffix(".jobs"), fcntl.LOCK_EX | fcntl.LOCK_NB)
     if jobs is None:
         say(
@@ -156,27 +157,23 @@ def hold_run(
     return held
 
 
-def join_run(results: str, state: Path = STATE) -> IO[str] | None:
-    """Say in a job that it works on a results folder.
-
-    Args:
-        results: The folder.
-        state: Snakemake's folder.
+def join_run() -> IO[str] | None:
+    """Say in a job that it works for its run, which the environment names.
 
     Returns:
-        What to keep for as long as the job lasts; None where the file system has no locks.
+        What to keep for as long as the job lasts; None without a run, or without locks.
 
     Raises:
-        UserError: The run that the job belongs to is dead, and another one has begun.
+        UserError: The run is dead, and another one has taken its place.
     """
-    record = _record(results, state)
+    token, _, record = os.environ.get(RUN_VARIABLE, "").partition(" ")
     shared = None
-    with suppress(OSError):
-        shared = _lock(record.with_suffix(".jobs"), fcntl.LOCK_SH)
-    run, own = _read(record), os.environ.get(RUN_VARIABLE)
-    if run is not None and own is not None and run.token != own:
+    with suppress(OSError):  # not this machine's disk, or one without locks
+        shared = _lock(Path(record).with_suffix(".jobs"), fcntl.LOCK_SH) if record else None
+    run = _read(Path(record)) if record else None
+    if run is not None and run.token != token:
         raise UserError(
-            f"The run that this job belongs to was killed, and another one works on {results!r}",
+            f"The run that this job belongs to was killed, and another one ({run}) works now",
             "Nothing is to be done: that run does the job.",
         )
     return shared
@@ -222,7 +219,6 @@ def _soon(path: Path) -> IO[str] | None:
 
 def _lock(path: Path, kind: int) -> IO[str] | None:
     """An open file that is locked; None where another has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+")  # over NFS a lock that is shared must be readable
     try:
         fcntl.flock(file, kind)

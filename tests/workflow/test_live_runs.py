@@ -98,25 +98,3 @@ def test_one_run_at_a_time_and_no_lock_of_a_dead_one(finished_copy: Project, tmp
     for earlier in (before, kept):
         assert {number: after[number] for number in earlier} == earlier
     assert finished_copy.snakemake(*again).idle
-
-
-def test_a_killed_run_leaves_no_lock(finished_copy: Project, tmp_path: Path):
-    """Without anything that outlived it, and with Snakemake's lock still there."""
-    more = finished_copy.folder / "more.yaml"
-    more.write_text(yaml.safe_dump({"search": {"n_trials": N_TRIALS}}))
-    journal = finished_copy.results / "study" / "journal.log"
-    before = finished(journal)
-    process = start(finished_copy, tmp_path / "said.txt")
-    try:
-        wait_until(lambda: len(finished(journal)) > len(before))
-    finally:
-        for each in (*psutil.Process(process.pid).children(recursive=True), process):
-            each.kill()
-        process.wait()
-    assert [*finished_copy.folder.glob(".snakemake/locks/*.lock")]
-    dry = finished_copy.snakemake("-n", "study", "--configfile", "more.yaml")
-    assert dry.code == 0, dry.text
-    assert not [*finished_copy.folder.glob(".snakemake/locks/*.lock")]
-    run = finished_copy.snakemake("study", "--configfile", "more.yaml")
-    assert run.code == 0, run.text
-    assert len(finished(journal)) == N_TRIALS
