@@ -30,7 +30,7 @@ T = TypeVar("T")
 def check_url(url: str) -> None:
     """Refuse what is no URL, in words that hold nothing of it.
 
-    A password with unescaped characters would make a part of it the host or the port, which error
+    With an "@" that is not escaped a part of a password would be taken for the host, which error
     messages of drivers show.
 
     Raises:
@@ -43,8 +43,8 @@ def check_url(url: str) -> None:
     if not readable:
         raise UserError(
             f"The database of {URL_VARIABLE} cannot be opened: its URL cannot be read",
-            "It is like postgresql+psycopg2://user:password@host:5432/name; in user and password "
-            "write @ as %40, : as %3A, / as %2F, # as %23, ? as %3F and % as %25.",
+            "It is like postgresql+psycopg2://user:password@host:5432/name; in the password @ is "
+            "written as %40 and % as %25.",
         )
 
 
