@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,7 @@ import optuna
 import psutil
 import pytest
 import yaml
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 
 from snakesteer.search.database import read_db
@@ -29,6 +30,7 @@ from tests.workflow.project import Project
 pytestmark = pytest.mark.database
 
 WORKERS = 2
+N_TRIALS = 60  # of the whole run
 WAIT_SECONDS = 300
 
 
@@ -48,16 +50,25 @@ def url(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(URL_VARIABLE, server.url)
 
 
-def trials(server: Server, fingerprint: str) -> list[FrozenTrial]:
-    """All trials of a study, as somebody reads them who has no part in the search."""
-    storage = optuna.storages.RDBStorage(server.url, engine_kwargs={"pool_pre_ping": True})
+def read(server: Server, what: Callable[[optuna.storages.RDBStorage], list[Any]]) -> list[Any]:
+    """Something of the database for somebody who makes no tables; empty without any."""
+    nothing = {"skip_table_creation": True, "skip_compatibility_check": True}
     try:
-        name = f"{STUDY_NAME}-{fingerprint[:16]}"
-        return optuna.load_study(study_name=name, storage=storage).trials
-    except KeyError:
+        storage = optuna.storages.RDBStorage(server.url, **nothing)
+    except StorageInternalError:  # no tables yet
+        return []
+    try:
+        return what(storage)
+    except KeyError:  # no such study yet
         return []
     finally:
         storage.engine.dispose()
+
+
+def trials(server: Server, fingerprint: str) -> list[FrozenTrial]:
+    """All trials of a study, as somebody reads them who has no part in the search."""
+    name = f"{STUDY_NAME}-{fingerprint[:16]}"
+    return read(server, lambda storage: optuna.load_study(study_name=name, storage=storage).trials)
 
 
 def known(server: Server, fingerprint: str) -> dict[int, tuple[Any, ...]]:
@@ -125,9 +136,8 @@ def test_a_whole_run_and_a_password_that_nobody_sees(
     server: Server, finished_copy: Project, tmp_path: Path
 ):
     """Two workers; the server goes away in the middle, and later for good."""
-    n_trials = 40
     config = tmp_path / "workers.yaml"
-    search = {"workers": WORKERS, "n_trials": n_trials, "seed": 1}
+    search = {"workers": WORKERS, "n_trials": N_TRIALS, "seed": 1}
     config.write_text(yaml.safe_dump({"search": search}), encoding="utf-8")
     command = ("study", "--cores", "8", "--resources", "gpu=2", "--configfile", str(config))
     said, seen = tmp_path / "said.txt", set()
@@ -143,7 +153,7 @@ def test_a_whole_run_and_a_password_that_nobody_sees(
     try:
         while process.poll() is None:
             seen |= command_lines()
-            if not restarted and any(in_database(server)):
+            if not restarted and in_database(server):
                 server.stop(signal.SIGQUIT)
                 time.sleep(1.0)
                 server.start()
@@ -156,12 +166,12 @@ def test_a_whole_run_and_a_password_that_nobody_sees(
     assert process.returncode == 0, text
     assert restarted
     assert any("snakemake" in line for line in seen)
-    assert len(read_db(finished_copy.results / "study" / "study.db").trials) == n_trials
+    assert len(read_db(finished_copy.results / "study" / "study.db").trials) == N_TRIALS
     logs = [*(finished_copy.results / "logs").glob("search_*.log")]
     assert any("the database answers again" in log.read_text(encoding="utf-8") for log in logs)
 
     # Without a server the run says so; with it, it goes on.
-    config.write_text(yaml.safe_dump({"search": {**search, "n_trials": n_trials + 5}}))
+    config.write_text(yaml.safe_dump({"search": {**search, "n_trials": N_TRIALS + 5}}))
     server.stop()
     run = finished_copy.snakemake(*command)
     server.start()
@@ -169,7 +179,7 @@ def test_a_whole_run_and_a_password_that_nobody_sees(
     assert f"The database of {URL_VARIABLE} cannot be opened" in run.text
     again = finished_copy.snakemake(*command)
     assert again.code == 0, again.text
-    assert len(read_db(finished_copy.results / "study" / "study.db").trials) == n_trials + 5
+    assert len(read_db(finished_copy.results / "study" / "study.db").trials) == N_TRIALS + 5
 
     for words in (text, run.text, again.text, *seen):
         assert server.password not in words
@@ -179,13 +189,9 @@ def test_a_whole_run_and_a_password_that_nobody_sees(
 
 
 def in_database(server: Server) -> list[Any]:
-    """Studies of a whole run in which a trial has ended."""
-    storage = optuna.storages.RDBStorage(server.url)
-    try:
-        studies = optuna.get_all_study_summaries(storage)
-        return [study for study in studies if study.n_trials > WORKERS]
-    finally:
-        storage.engine.dispose()
+    """Studies of a whole run that are under way."""
+    studies = read(server, lambda storage: optuna.get_all_study_summaries(storage))
+    return [study for study in studies if 4 * WORKERS < study.n_trials < N_TRIALS]
 
 
 def command_lines() -> set[str]:

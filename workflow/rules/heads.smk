@@ -27,6 +27,7 @@ rule dac_heads:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
@@ -57,6 +58,7 @@ rule head_activations:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,

@@ -36,6 +36,7 @@ rule baseline:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
@@ -72,6 +73,7 @@ rule search:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
@@ -131,6 +133,7 @@ rule confirmation:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,

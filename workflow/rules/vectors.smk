@@ -30,6 +30,7 @@ rule own_solutions:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
@@ -91,6 +92,7 @@ rule activations:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
@@ -190,6 +192,7 @@ rule actadd_vectors:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
@@ -217,6 +220,7 @@ rule training_solutions:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
@@ -261,6 +265,7 @@ rule trained_vectors:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
