@@ -33,6 +33,36 @@ SINGLE = [
         "test_where_every_lock_is_granted_the_process_counts",
     ),
     (
+        "a real PostgreSQL that is restarted and killed under two workers, which are killed, too",
+        "loses no finished trial; the workers wait, and go on",
+        "tests/database/test_postgres.py",
+        "test_killed_workers_and_a_restarted_server_lose_no_trial",
+    ),
+    (
+        "the password of the study's database",
+        "in no file, no message and no command line",
+        "tests/database/test_postgres.py",
+        "test_a_whole_run_and_a_password_that_nobody_sees",
+    ),
+    (
+        "two workers on SLURM that are requeued, preempted, and lose their node",
+        "loses no finished trial; the run goes on by itself",
+        "tests/slurm/test_faults.py",
+        "test_two_workers_are_requeued_preempted_and_lose_their_node",
+    ),
+    (
+        "`kill -9` of the `snakemake` of a study on SLURM",
+        "the same command goes on; nothing finished is done again",
+        "tests/slurm/test_faults.py",
+        "test_a_study_whose_snakemake_is_killed_goes_on",
+    ),
+    (
+        "a job with a GPU of SLURM's that torch does not see (simulated)",
+        'refused: "SLURM has handed a GPU to this job"; never a silent run on the CPU',
+        "tests/unit/models/test_loading.py",
+        "test_a_gpu_that_slurm_has_handed_out_must_be_seen",
+    ),
+    (
         "data from the year 2100 (a clock that was wrong)",
         'refused: "clock skew", with the file; finishes with the time put right',
         "tests/workflow/test_hard_knocks.py",

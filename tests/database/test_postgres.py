@@ -155,7 +155,10 @@ def test_a_whole_run_and_a_password_that_nobody_sees(
             seen |= command_lines()
             if not restarted and in_database(server):
                 server.stop(signal.SIGQUIT)
-                time.sleep(1.0)
+                deadline = time.monotonic() + WAIT_SECONDS
+                while not any("waiting up to 10 minutes" in log for log in logs(finished_copy)):
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
                 server.start()
                 restarted = True
             time.sleep(0.2)
@@ -167,8 +170,7 @@ def test_a_whole_run_and_a_password_that_nobody_sees(
     assert restarted
     assert any("snakemake" in line for line in seen)
     assert len(read_db(finished_copy.results / "study" / "study.db").trials) == N_TRIALS
-    logs = [*(finished_copy.results / "logs").glob("search_*.log")]
-    assert any("the database answers again" in log.read_text(encoding="utf-8") for log in logs)
+    assert any("the database answers again" in log for log in logs(finished_copy))
 
     # Without a server the run says so; with it, it goes on.
     config.write_text(yaml.safe_dump({"search": {**search, "n_trials": N_TRIALS + 5}}))
@@ -192,6 +194,12 @@ def in_database(server: Server) -> list[Any]:
     """Studies of a whole run that are under way."""
     studies = read(server, lambda storage: optuna.get_all_study_summaries(storage))
     return [study for study in studies if 4 * WORKERS < study.n_trials < N_TRIALS]
+
+
+def logs(project: Project) -> list[str]:
+    """What the workers of the search said."""
+    found = (project.results / "logs").glob("search_*.log")
+    return [path.read_text(encoding="utf-8") for path in found]
 
 
 def command_lines() -> set[str]:
