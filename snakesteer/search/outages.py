@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 URL_VARIABLE = "SNAKESTEER_STUDY_URL"
 OUTAGE_SECONDS = 600.0  # how long a server may be away
-POLL_SECONDS = 2.0
+RETRY_SECONDS = 2.0
 # Outages in a row in which no trial could be finished: a server that answers, and yet refuses.
 FRUITLESS = 3
 
@@ -114,6 +114,6 @@ def _wait() -> None:
                     f"{OUTAGE_SECONDS / 60:.0f} minutes",
                     "Check that it runs, then run snakemake again; finished trials are kept.",
                 ) from error
-            time.sleep(POLL_SECONDS)
+            time.sleep(RETRY_SECONDS)
         finally:
             engine.dispose()

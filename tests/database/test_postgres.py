@@ -16,8 +16,9 @@ import optuna
 import psutil
 import pytest
 import yaml
-from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import ProgrammingError
 
 from snakesteer.search.database import read_db
 from snakesteer.search.journal import STUDY_NAME
@@ -51,18 +52,28 @@ def url(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(server: Server, what: Callable[[optuna.storages.RDBStorage], list[Any]]) -> list[Any]:
-    """Something of the database for somebody who makes no tables; empty without any."""
-    nothing = {"skip_table_creation": True, "skip_compatibility_check": True}
-    try:
-        storage = optuna.storages.RDBStorage(server.url, **nothing)
-    except StorageInternalError:  # no tables yet
+    """Something of the database; empty before there is any."""
+    if not tables_are_made(server):
         return []
+    storage = optuna.storages.RDBStorage(server.url)
     try:
         return what(storage)
     except KeyError:  # no such study yet
         return []
     finally:
         storage.engine.dispose()
+
+
+def tables_are_made(server: Server) -> bool:
+    """Whether a worker has made all tables; who else makes them meanwhile disturbs it."""
+    engine = create_engine(server.url)
+    try:
+        with engine.connect() as connection:
+            return connection.execute(text("SELECT * FROM alembic_version")).first() is not None
+    except ProgrammingError:
+        return False
+    finally:
+        engine.dispose()
 
 
 def trials(server: Server, fingerprint: str) -> list[FrozenTrial]:
@@ -165,8 +176,8 @@ def test_a_whole_run_and_a_password_that_nobody_sees(
     finally:
         process.kill()
         process.wait()
-    text = said.read_text(encoding="utf-8")
-    assert process.returncode == 0, text
+    first = said.read_text(encoding="utf-8")
+    assert process.returncode == 0, first
     assert restarted
     assert any("snakemake" in line for line in seen)
     assert len(read_db(finished_copy.results / "study" / "study.db").trials) == N_TRIALS
@@ -183,7 +194,7 @@ def test_a_whole_run_and_a_password_that_nobody_sees(
     assert again.code == 0, again.text
     assert len(read_db(finished_copy.results / "study" / "study.db").trials) == N_TRIALS + 5
 
-    for words in (text, run.text, again.text, *seen):
+    for words in (first, run.text, again.text, *seen):
         assert server.password not in words
     files = [path for path in finished_copy.folder.rglob("*") if path.is_file()]
     assert any(path.suffix == ".traceback" for path in files)

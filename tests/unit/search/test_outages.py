@@ -81,7 +81,7 @@ def test_a_server_that_stays_away(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("psycopg2")
     monkeypatch.setenv(URL_VARIABLE, "postgresql+psycopg2://user:secret@127.0.0.1:1/none")
     monkeypatch.setattr(outages, "OUTAGE_SECONDS", 0.3)
-    monkeypatch.setattr(outages, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(outages, "RETRY_SECONDS", 0.1)
     with pytest.raises(UserError, match="has not answered") as caught:
         through_outages(failing(GONE), lambda: 0)
     assert "secret" not in f"{caught.value} {caught.value.__cause__}"
