@@ -7,6 +7,8 @@
 (c) the slots engine. The slow ones answer only as many requests as their option says; rates are
 tokens per second of the whole call, prompts included.
 
+(d) transformers' own continuous batching with ``--continuous``, at one strength.
+
 ``--dac`` compares CAA with DAC, which takes three passes above the steered layer; ``--distinct``
 answers the same prompts with 1, 8, … different vectors in one batch.
 """
@@ -20,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from benchmarks import common
+from benchmarks import common, continuous
 from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding, Engine, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
@@ -92,6 +94,7 @@ def main() -> None:
     parser.add_argument("--batch-sizes", type=int, nargs="*", default=[64, 256, 1024])
     parser.add_argument("--dac", action="store_true", help="CAA against DAC")
     parser.add_argument("--distinct", type=int, nargs="*", default=[], help="numbers of vectors")
+    parser.add_argument("--continuous", action="store_true", help="transformers' generate_batch")
     options = parser.parse_args()
 
     loaded = common.load(options)
@@ -143,6 +146,9 @@ def main() -> None:
             engine = ReferenceEngine(loaded, Decoding(), batch_size)
             best = max(best, (rate(engine, some, loaded.device), batch_size))
     print(f"(b) generate, batch {best[1]}: {best[0]:,.0f} tok/s; slots are {fast / best[0]:,.1f}×")
+    if options.continuous:
+        batched = continuous.rate(loaded, peer)
+        print(f"(d) generate_batch: {batched:,.0f} tok/s; slots are {fast / batched:,.1f}×")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ onstart:
         logger.info(planned_power())
     if RUN.compile_refused:
         logger.warning(
-            "engine.compile is always, but operators, bands and attention heads may round differently "
+            "engine.compile is always, but operators, bands, several vectors and attention heads may round differently "
             "in compiled code: nothing is compiled. Set engine.compile: auto."
         )
 

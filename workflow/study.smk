@@ -125,12 +125,6 @@ rule study_summary:
                 "report.html",
             ],
         ),
-        code=[
-            local(code_files.from_here(path))
-            for path in code_files.imported_files(
-                workflow.source_path("scripts/study_summary.py")
-            )
-        ],
     output:
         table="<results>/runs.csv",
         report=report(
@@ -148,6 +142,7 @@ rule study_summary:
         "../envs/snakesteer.yaml"
     params:
         runs=json.dumps(RUNS),
+        code=code_files.fingerprint(workflow.source_path("scripts/study_summary.py")),
     script:
         "scripts/study_summary.py"
 

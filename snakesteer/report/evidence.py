@@ -11,7 +11,6 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from snakesteer.config.catalogue import METHODS
 from snakesteer.evaluation.statistics import wilson
 from snakesteer.evaluation.strengths import read_strengths
 from snakesteer.records.files import read_json, read_jsonl
@@ -19,6 +18,7 @@ from snakesteer.records.library_causes import RESULT
 from snakesteer.records.library_errors import told
 from snakesteer.records.tensors import read_tensors
 from snakesteer.search.database import read_db
+from snakesteer.steering.candidate import candidate_from_params
 from snakesteer.vectors.training.steps import TrainingStep, read_steps
 
 # Controls by kind; others keep their own labels.
@@ -168,15 +168,13 @@ class Evidence:
     @property
     def chosen_warnings(self) -> list[str]:
         """What speaks against the vectors that the chosen configuration steers with."""
-        params = self.params
-        layers = params.get("band_layers") or [params["layer_id"]]
+        candidate = candidate_from_params(self.params)
+        used = set(candidate.vector_keys if candidate.kind == "residual" else ())
         return [
             f"The {header['direction']} vector of layer {header['layer']} is {warning}."
             for header in self.vectors
             for warning in header["warnings"]
-            if METHODS[params["steering_method"]].kind == "residual"
-            and header["direction"] == params["steering_direction"]
-            and header["layer"] in layers
+            if (header["direction"], header["layer"]) in used
         ]
 
     @property

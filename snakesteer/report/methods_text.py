@@ -178,7 +178,7 @@ def _result(evidence: Evidence) -> list[str]:
         dose = "removed share (of each one's own component, which need not be as long)"
     kind = METHODS[evidence.params["steering_method"]].kind
     where = "heads" if kind == "heads" else "layer"
-    where += "s" if "band_layers" in evidence.params else ""
+    where += "s" if {"band_layers", "further"} & {*evidence.params} else ""
     sentences.append(f"Controls at the same {where} and {dose}: {_controls(evidence)}.")
     sentences += off_target_sentences(evidence.off_target) if evidence.off_target else []
     several = reads_of(evidence)["final"]["configurations"] > 1

@@ -50,9 +50,9 @@ class SearchInputs:
         problems: The validation split.
         baseline: Unsteered answers to it.
         vectors: All vector files.
-        others: Further files: the baseline's record of engine and machine, and the code.
+        others: Further files: the baseline's record of engine and machine, and what it is made of.
         layers: Layers to choose from.
-        params: The rule's parameters.
+        params: The rule's parameters, the fingerprint of its code among them.
     """
 
     problems: str

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from snakesteer.config import Method, SteeringConfig
 from snakesteer.config.catalogue import METHODS, TRAINED
+from snakesteer.errors import UserError
 from snakesteer.steering.bands import band_from, band_starts, mean_dose
 from snakesteer.steering.candidate import Candidate, VectorKey
 from snakesteer.steering.methods import method
@@ -23,6 +24,25 @@ def suggest(
     """Let a trial choose a configuration; a method's own parameters exist for its trials alone."""
     name: Method = trial.suggest_categorical("steering_method", config.methods)
     return method(name).suggest(trial, Space(name, config, layers, vectors))
+
+
+def check_parts(config: SteeringConfig, layers: Sequence[int]) -> None:
+    """Refuse several vectors of which one belongs to a layer that no vectors are made for.
+
+    Args:
+        config: With ``steering.together``, if there is one.
+        layers: ``steering.layers``, resolved.
+
+    Raises:
+        UserError: Names the part.
+    """
+    for number, part in enumerate(config.together or ()):
+        if part.layer not in layers:
+            raise UserError(
+                f"steering.together[{number}].layer is {part.layer}, and steering.layers are "
+                f"{[*layers]}",
+                "Add it to steering.layers: vectors are made for these.",
+            )
 
 
 def unsteered_start(config: SteeringConfig, layers: Sequence[int]) -> dict[str, Any]:
@@ -56,7 +76,9 @@ def trained_starts(
     steady = (
         name
         for name in config.methods
-        if METHODS[name].kind == "residual" and not method(name).dynamic(config)
+        if METHODS[name].kind == "residual"
+        and not method(name).dynamic(config)
+        and "layer_id" in method(name).choices(config, layers)
     )
     name = next(steady, None)
     if name is None or TRAINED not in config.directions or not adding:

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -81,7 +81,7 @@ class Finished:
 @pytest.fixture(scope="module")
 def finished(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("slurm ü")
-    local = make_project(folder / "local project")
+    local = replace(make_project(folder / "local project"), warm=False)
     project = local.copy(folder / "cluster project")
     # At the same time, as much of the time on the cluster is waiting.
     with started(local, "--cores", "4", "--resources", "gpu=1", overlay=FEW_VECTORS) as process:

@@ -1,65 +1,52 @@
 """Every rule declares as its code what its script imports: held against Python's own finder."""
 
 import modulefinder
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import ConfigSettings, OutputSettings, ResourceSettings
 
 from snakesteer.config.catalogue import METHODS
-from snakesteer.records.code_files import PLUMBING
-from tests.workflow.graph import Job, graph
+from snakesteer.records.code_files import PLUMBING, fingerprint, imported_files
 from tests.workflow.project import CHECKOUT, CONFIG, Project
 
 pytestmark = pytest.mark.workflow
 
-EXPORTS = (
-    "manifest.json",
-    "steering_vector.json",
-    "control_vector.gguf",
-    "lm_eval_steering.pt",
-    "easysteer.json",
-)
 ADJUSTED = {"remove_token_means": True}
-# Together they plan every rule.
-RUNS = {
-    "everything on request": (
-        ["all", "vectors", "results/checks/model_check.json", "results/figures/sensitivity.svg"]
-        + [f"results/export/{file}" for file in EXPORTS],
-        {
-            "pairs": {"kind": "model_correct_vs_wrong", "read": "last_token"} | ADJUSTED,
-            "steering": {
-                "methods": ["dac"],
-                "directions": ["caa", "file"],
-                "vector_file": "problems/train.jsonl",
-            },
-            "sensitivity": {"methods": ["caa"]},  # not among those of the search
+# Together they have every rule.
+RUNS: dict[str, dict[str, Any]] = {
+    "the project's": {
+        "steering": {
+            "methods": ["dac"],
+            "directions": ["caa", "file"],
+            "vector_file": "problems/train.jsonl",
         },
-    ),
-    "all methods": (
-        ["all"],
-        {
-            "steering": {
-                "methods": [*METHODS],
-                "actadd_prompts": ["Good", "Bad"],
-            },
-            "heads": {"examples": 2},
-            "pairs": ADJUSTED,
+        "pairs": {"kind": "model_correct_vs_wrong", "read": "last_token"} | ADJUSTED,
+        "sensitivity": {"methods": ["caa"]},  # not among those of the search
+    },
+    "all methods": {
+        "steering": {
+            "methods": [*METHODS],
+            "actadd_prompts": ["Good", "Bad"],
+            "together": [{"direction": "caa", "layer": 1}, {"direction": "probe", "layer": 2}],
         },
-    ),
-    "trained vectors": (
-        ["all"],
-        {
-            "steering": {"directions": ["trained"]},
-            "training": {"objective": "preference"},
-            "search": {"confirm": 0.5},
-        },
-    ),
-    "the embedded model": (["all"], {"model": {"name": "embedded"}}),
-    "a GGUF file": (["vectors"], {"model": {"name": "some/model", "gguf_file": "q4.gguf"}}),
+        "heads": {"examples": 2},
+        "pairs": ADJUSTED,
+    },
+    "trained vectors": {
+        "steering": {"directions": ["trained"]},
+        "training": {"objective": "preference"},
+        "search": {"confirm": 0.5},
+    },
+    "the embedded model": {"model": {"name": "embedded"}},
+    "a GGUF file": {"model": {"name": "some/model", "gguf_file": "q4.gguf"}},
 }
 
 
@@ -77,8 +64,12 @@ def scripts() -> dict[str, str]:
     return found
 
 
+def path_of(script: str) -> Path:
+    return CHECKOUT / "workflow" / "scripts" / f"{script}.py"
+
+
 @cache
-def imported(script: str, chosen: frozenset[str] = frozenset()) -> set[str]:
+def found_by_python(script: str, chosen: frozenset[str] = frozenset()) -> set[str]:
     """Library files that Python finds behind a script; plumbing stops the search.
 
     Args:
@@ -86,35 +77,15 @@ def imported(script: str, chosen: frozenset[str] = frozenset()) -> set[str]:
         chosen: Modules that the run imports by name; they count where their package is reached.
     """
     finder = modulefinder.ModuleFinder([str(CHECKOUT)], excludes=sorted(PLUMBING))
-    finder.run_script(str(CHECKOUT / "workflow" / "scripts" / f"{script}.py"))
+    finder.run_script(str(path_of(script)))
     for module in sorted(chosen):
         file = CHECKOUT.joinpath(*module.split(".")).with_suffix(".py")
         if module.rpartition(".")[0] in finder.modules and file.exists():
             finder.import_hook(module)
-    files = [Path(m.__file__) for m in finder.modules.values() if m.__file__]
-    inside = [path for path in files if CHECKOUT / "snakesteer" in path.parents]
-    return library(path.relative_to(CHECKOUT).as_posix() for path in inside)
+    return library(Path(m.__file__) for m in finder.modules.values() if m.__file__)
 
 
-def chosen_by(job: Job, overlay: Mapping[str, Any]) -> frozenset[str]:
-    """Modules that a job imports by name: of its direction, and of the run's methods."""
-    steering = {**CONFIG["steering"], **overlay.get("steering", {})}
-    methods = set(steering["methods"])
-    if job.rule == "sensitivity_grid":
-        methods |= set(overlay.get("sensitivity", {}).get("methods", ["caa"]))
-    directions = [
-        direction
-        for direction in steering["directions"]
-        if job.rule == "vector" and any(f"/vectors/{direction}/" in path for path in job.outputs)
-    ]
-    return frozenset(
-        [f"snakesteer.steering.methods.{name}" for name in methods]
-        + [f"snakesteer.report.methods.{name}" for name in methods]
-        + [f"snakesteer.vectors.directions.{name}" for name in directions]
-    )
-
-
-def library(paths: Iterable[str]) -> set[str]:
+def library(paths: Iterable[Path]) -> set[str]:
     """Python files of the library, but for packages that only say what they are.
 
     Python passes every package on the way to a module, that of the library itself first.
@@ -125,26 +96,64 @@ def library(paths: Iterable[str]) -> set[str]:
         package = path.endswith("__init__.py")
         return not package or re.search(r"^(from|import|def) ", text, re.M) is not None
 
-    own = {path for path in paths if re.fullmatch(r"snakesteer/.+\.py", path)}
+    inside = [path for path in paths if CHECKOUT / "snakesteer" in path.parents]
+    own = {path.relative_to(CHECKOUT).as_posix() for path in inside}
     return {path for path in own - {"snakesteer/__init__.py"} if counts(path)}
 
 
+def chosen_by(rule: str, name: str, direction: str | None = None) -> dict[str, list[str]]:
+    """Packages whose modules a rule imports by name, with those of a run: its methods mostly."""
+    overlay = RUNS[name]
+    methods = {*{**CONFIG["steering"], **overlay.get("steering", {})}["methods"]}
+    if rule == "sensitivity_grid":
+        methods |= {*overlay.get("sensitivity", {}).get("methods", ["caa"])}
+    chosen = {"steering.methods": sorted(methods), "report.methods": sorted(methods)}
+    return chosen if direction is None else {**chosen, "vectors.directions": [direction]}
+
+
 @pytest.fixture(scope="module")
-def jobs(fresh: Project) -> dict[str, list[Job]]:
-    return {
-        name: graph(fresh, *targets, overlay=overlay) for name, (targets, overlay) in RUNS.items()
-    }
+def declared(fresh: Project) -> dict[str, dict[str, Any]]:
+    """Run → rule → its parameter `code`, which may be a function of wildcards."""
+    before, found = Path.cwd(), {}
+    os.chdir(fresh.folder)
+    try:
+        for name, overlay in RUNS.items():
+            with SnakemakeApi(OutputSettings(verbose=False, quiet=set())) as api:
+                rules = api.workflow(
+                    resource_settings=ResourceSettings(cores=1),
+                    config_settings=ConfigSettings(config=overlay),
+                    snakefile=fresh.folder / "Snakefile",
+                )._workflow.rules
+                found[name] = {rule.name: dict(rule.params.items()).get("code") for rule in rules}
+    finally:
+        os.chdir(before)
+    return found
 
 
-def test_every_rule_with_a_script_is_planned(jobs: dict[str, list[Job]]):
-    planned = {job.rule for found in jobs.values() for job in found}
-    assert scripts().keys() <= planned
+def test_every_rule_with_a_script_is_there(declared: dict[str, dict[str, Any]]):
+    assert scripts().keys() <= {rule for rules in declared.values() for rule in rules}
     assert len(scripts()) > 25
 
 
-def test_a_rule_has_the_code_that_its_script_imports_and_no_other(jobs: dict[str, list[Job]]):
+def test_a_rule_declares_the_code_of_its_own_script(declared: dict[str, dict[str, Any]]):
     by_rule = scripts()
-    for name, found in jobs.items():
-        for job in (one for one in found if one.rule in by_rule):
-            wanted = imported(by_rule[job.rule], chosen_by(job, RUNS[name][1]))
-            assert library(job.inputs) == wanted, job.rule
+    for name, rules in declared.items():
+        for rule in rules.keys() & by_rule.keys():
+            for direction in ("caa", "probe") if callable(rules[rule]) else (None,):
+                code = rules[rule]
+                if direction is not None:
+                    code = code(SimpleNamespace(direction=direction))
+                wanted = fingerprint(path_of(by_rule[rule]), chosen_by(rule, name, direction))
+                assert code == wanted, (name, rule)
+
+
+@pytest.mark.parametrize("script", sorted({*scripts().values()}))
+def test_it_is_what_python_finds(script: str):
+    for direction in ("caa", "pca") if script == "vector" else (None,):
+        for name in RUNS:
+            chosen = chosen_by(script, name, direction)
+            modules = frozenset(
+                f"snakesteer.{k}.{one}" for k, names in chosen.items() for one in names
+            )
+            ours = library(imported_files(path_of(script), chosen))
+            assert ours == found_by_python(script, modules), name

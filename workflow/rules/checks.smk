@@ -16,7 +16,6 @@ rule zero_steering:
         vectors=VECTOR_FILES,
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("zero_steering"),
     output:
         "<results>/checks/zero_steering.json",
     log:
@@ -39,6 +38,7 @@ rule zero_steering:
             **section_params("checks"),
             layer_list=LAYERS,
         ),
+        code=code_of("zero_steering"),
     script:
         "../scripts/zero_steering.py"
 
@@ -49,7 +49,6 @@ rule model_check:
         train="<problems>/splits/train.jsonl",
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("model_check"),
     output:
         "<results>/checks/model_check.json",
     log:
@@ -67,5 +66,6 @@ rule model_check:
             **section_params("generation"),
             **section_params("engine"),
         ),
+        code=code_of("model_check"),
     script:
         "../scripts/model_check.py"

@@ -110,7 +110,9 @@ def model_memory(wildcards, attempt):
 
 
 def code_of(script, **chosen):
-    """Library files behind a script, so that a change of code reruns what it affects.
+    """A fingerprint of the library files behind a script: a parameter of its rule.
+
+    So a change of code reruns what it affects, and a rule's inputs are its data alone.
 
     Of packages whose modules are found by name, those count that this run takes: its methods, and
     what else is given.
@@ -119,8 +121,7 @@ def code_of(script, **chosen):
     if not path.exists():  # rules from a remote repository, and an installed library
         path = workflow.source_path(f"../scripts/{script}.py")
     by_name = {"steering.methods": METHODS, "report.methods": METHODS, **chosen}
-    files = code_files.imported_files(path, by_name)
-    return [local(code_files.from_here(file)) for file in files]
+    return code_files.fingerprint(path, by_name)
 
 
 def planned_power():

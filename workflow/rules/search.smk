@@ -23,7 +23,6 @@ rule baseline:
         train="<problems>/splits/train.jsonl",
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("baseline"),
     output:
         answers="<unsteered>/baseline/val.jsonl",
         summary="<unsteered>/baseline/val.json",
@@ -46,6 +45,7 @@ rule baseline:
             chunk_size=CONFIG.search.chunk_size,
         ),
         # Taking `input` keeps it out of the rerun triggers: more trials change no baseline.
+        code=code_of("baseline"),
         planned_tokens=lambda wildcards, input: RUN.planned_tokens,
     script:
         "../scripts/baseline.py"
@@ -61,7 +61,6 @@ rule search:
         gate="<results>/checks/zero_steering.json",
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("search"),
     output:
         "<results>/study/worker_{worker}.json",
     log:
@@ -84,6 +83,7 @@ rule search:
             **section_params("search", "one_standard_error", "max_t"),
             layer_list=LAYERS,
         ),
+        code=code_of("search"),
     script:
         "../scripts/search.py"
 
@@ -93,7 +93,6 @@ rule trials:
         workers=expand(
             "<results>/study/worker_{worker}.json", worker=range(CONFIG.search.workers)
         ),
-        code=code_of("trials"),
     output:
         db="<results>/study/study.db",
         trials=report(
@@ -108,6 +107,7 @@ rule trials:
     conda:
         "../../envs/snakesteer.yaml"
     params:
+        code=code_of("trials"),
         n_trials=CONFIG.search.n_trials,
     script:
         "../scripts/trials.py"
@@ -123,7 +123,6 @@ rule confirmation:
         vectors=VECTOR_FILES,
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("confirmation"),
     output:
         "<results>/study/confirmation.json",
     log:
@@ -144,6 +143,7 @@ rule confirmation:
             confirm=CONFIG.search.confirm,
             chunk_size=CONFIG.search.chunk_size,
         ),
+        code=code_of("confirmation"),
     script:
         "../scripts/confirmation.py"
 
@@ -159,7 +159,6 @@ rule best_config:
         ),
         probes=PROBE_METRICS,
         gate="<results>/checks/zero_steering.json",
-        code=code_of("best_config"),
     output:
         "<results>/best_config.json",
     log:
@@ -173,5 +172,6 @@ rule best_config:
             n_trials=CONFIG.search.n_trials,
             **SELECTION,
         ),
+        code=code_of("best_config"),
     script:
         "../scripts/best_config.py"

@@ -19,7 +19,6 @@ rule test_final:
         token_effects=TOKEN_EFFECTS,
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("test_final"),
     output:
         results="<results>/test_final.json",
         generations="<results>/test_generations.jsonl",
@@ -57,6 +56,7 @@ rule test_final:
             task="embedded" if CONFIG.data.source == "embedded" else CONFIG.data.task,
         ),
         # Taking `input` keeps it out of the rerun triggers: a ledger elsewhere changes no answer.
+        code=code_of("test_final"),
         ledger=lambda wildcards, input: CONFIG.evaluation.ledger,
     script:
         "../scripts/test_final.py"

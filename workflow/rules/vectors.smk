@@ -20,7 +20,6 @@ rule own_solutions:
         train="<problems>/splits/train.jsonl",
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("own_solutions"),
     output:
         "<directions>/solutions/{split}.jsonl",
     log:
@@ -41,6 +40,7 @@ rule own_solutions:
             temperature=CONFIG.pairs.temperature,
             seed=CONFIG.pairs.seed,
         ),
+        code=code_of("own_solutions"),
     script:
         "../scripts/own_solutions.py"
 
@@ -53,7 +53,6 @@ rule contrast_pairs:
             then="<directions>/solutions/{split}.jsonl",
             otherwise=[],
         ),
-        code=code_of("contrast_pairs"),
     output:
         "<directions>/pairs/{split}.jsonl",
     log:
@@ -70,6 +69,7 @@ rule contrast_pairs:
             seed=CONFIG.pairs.seed,
             min_pairs=CONFIG.pairs.min_pairs,
         ),
+        code=code_of("contrast_pairs"),
     script:
         "../scripts/contrast_pairs.py"
 
@@ -80,7 +80,6 @@ rule activations:
         train="<problems>/splits/train.jsonl",
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("activations"),
     output:
         expand("<directions>/activations/{{split}}/layer_{layer}.h5", layer=LAYERS),
     log:
@@ -101,6 +100,7 @@ rule activations:
             min_pairs=CONFIG.pairs.min_pairs,
             layers=LAYERS,
         ),
+        code=code_of("activations"),
     script:
         "../scripts/activations.py"
 
@@ -109,7 +109,6 @@ rule token_means:
     input:
         train="<directions>/activations/train/layer_{layer}.h5",
         val="<directions>/activations/val/layer_{layer}.h5",
-        code=code_of("token_means"),
     output:
         train="<directions>/without_token_means/train/layer_{layer}.h5",
         val="<directions>/without_token_means/val/layer_{layer}.h5",
@@ -118,6 +117,8 @@ rule token_means:
         "<directions>/logs/token_means_{layer}.log",
     conda:
         "../../envs/snakesteer.yaml"
+    params:
+        code=code_of("token_means"),
     script:
         "../scripts/token_means.py"
 
@@ -126,7 +127,6 @@ rule probe:
     input:
         train=f"{ACTIVATIONS}/train/layer_{{layer}}.h5",
         val=f"{ACTIVATIONS}/val/layer_{{layer}}.h5",
-        code=code_of("probe"),
     output:
         probe="<directions>/probes/layer_{layer}.safetensors",
         metrics="<directions>/probes/layer_{layer}.json",
@@ -135,6 +135,7 @@ rule probe:
     conda:
         "../../envs/snakesteer.yaml"
     params:
+        code=code_of("probe"),
         c=CONFIG.probe.c,
     script:
         "../scripts/probe.py"
@@ -144,7 +145,6 @@ rule vector:
     input:
         activations=f"{ACTIVATIONS}/train/layer_{{layer}}.h5",
         probe="<directions>/probes/layer_{layer}.safetensors",
-        code=estimator_code,
     output:
         "<directions>/vectors/{direction}/layer_{layer}.safetensors",
     log:
@@ -154,6 +154,8 @@ rule vector:
         direction="|".join(ESTIMATED) or "(?!)",
     conda:
         "../../envs/snakesteer.yaml"
+    params:
+        code=estimator_code,
     script:
         "../scripts/vector.py"
 
@@ -162,7 +164,6 @@ rule imported_vector:
     input:
         file=lambda wildcards: USER_VECTORS[wildcards.layer],
         activations=f"{ACTIVATIONS}/train/layer_{{layer}}.h5",
-        code=code_of("imported_vector"),
     output:
         f"<directions>/vectors/{IMPORTED}/layer_{{layer}}.safetensors",
     log:
@@ -170,6 +171,8 @@ rule imported_vector:
     localrule: True
     conda:
         "../../envs/snakesteer.yaml"
+    params:
+        code=code_of("imported_vector"),
     script:
         "../scripts/imported_vector.py"
 
@@ -182,7 +185,6 @@ rule actadd_vectors:
         train="<problems>/splits/train.jsonl",
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("actadd_vectors"),
     output:
         expand("<directions>/vectors/actadd/layer_{layer}.safetensors", layer=LAYERS),
     log:
@@ -200,6 +202,7 @@ rule actadd_vectors:
             prompts=CONFIG.steering.actadd_prompts,
             layers=LAYERS,
         ),
+        code=code_of("actadd_vectors"),
     script:
         "../scripts/actadd_vectors.py"
 
@@ -210,7 +213,6 @@ rule training_solutions:
         train="<problems>/splits/train.jsonl",
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("own_solutions"),
     output:
         "<training>/training/solutions.jsonl",
     log:
@@ -231,6 +233,7 @@ rule training_solutions:
             temperature=CONFIG.training.temperature,
             seed=CONFIG.training.seed,
         ),
+        code=code_of("own_solutions"),
     script:
         "../scripts/own_solutions.py"
 
@@ -245,7 +248,6 @@ rule trained_vectors:
         ),
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
-        code=code_of("trained_vectors"),
     output:
         vectors=(
             expand(
@@ -282,6 +284,7 @@ rule trained_vectors:
             window=CONFIG.steering.generated_window,
             tokens=CONFIG.steering.at_tokens,
         ),
+        code=code_of("trained_vectors"),
         layers=lambda wildcards: LAYERS if TOGETHER else [int(wildcards.layer)],
     script:
         "../scripts/trained_vectors.py"

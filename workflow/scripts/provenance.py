@@ -13,12 +13,11 @@ with script_log(snakemake.log[0]):
     inner = (given.info, given.manifest, given.pairs[0], given.baseline[0], *given.training[:1])
     folders = [results, *dict.fromkeys(Path(path).parents[1] for path in inner)]
     link_shared(results, folders[1:])
-    code = {str(path) for path in given.code}  # told by its commit
     record = provenance(
         config=json.loads(snakemake.params.config),
         model=read_json(given.info),
         final=read_json(given.results),
-        paths=[path for path in map(str, given) if path not in code],
+        paths=[*map(str, given)],
         folders=folders,
         checkout=Path(snakemake.scriptdir).parents[1],
     )

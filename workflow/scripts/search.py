@@ -23,8 +23,7 @@ with script_log(snakemake.log[0]):
             problems=snakemake.input.problems,
             baseline=snakemake.input.baseline,
             vectors=tuple(snakemake.input.vectors),
-            others=tuple(snakemake.input[name] for name in ("baseline_summary", "train", "info"))
-            + tuple(snakemake.input.code),
+            others=tuple(snakemake.input[name] for name in ("baseline_summary", "train", "info")),
             layers=tuple(params.layer_list),
             params=dict(params.items()),
         ),

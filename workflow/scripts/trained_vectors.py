@@ -8,7 +8,7 @@ from snakesteer.data.prompts import open_prompter
 from snakesteer.engine.open import open_sampler
 from snakesteer.evaluation.trained import Task, train_vectors
 from snakesteer.models.open import open_model
-from snakesteer.records.files import read_jsonl, sha256_file
+from snakesteer.records.files import read_jsonl
 from snakesteer.records.logs import script_log
 from snakesteer.steering.positions import Positions
 from snakesteer.steering.vector import write_vector
@@ -30,7 +30,7 @@ with script_log(snakemake.log[0]):
         section(GenerationConfig, "generation", params),
         lambda: open_sampler(params, loaded, prompter, training.temperature),
         Path(snakemake.output.log).with_suffix(".checkpoint"),
-        {**source, "code": [sha256_file(path) for path in given.code]},
+        {**source, "code": params.code},
     )
     for path, vector in zip(snakemake.output[: len(layers)], vectors, strict=True):
         write_vector(path, vector, {**source, **told, "dose_at_alpha_1": vector.dose(1.0)})

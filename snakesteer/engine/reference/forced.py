@@ -7,7 +7,7 @@ of all steps, and a third pass steers with them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +23,7 @@ from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.operators import apply_operator
 from snakesteer.steering.prompt_start import PromptStartSteering
-from snakesteer.steering.residual import ResidualSteering
+from snakesteer.steering.residual import Place, ResidualSteering
 from snakesteer.steering.tokens import token_table
 
 FORCED_TOKENS = 1024  # in one padded batch
@@ -113,26 +113,24 @@ def _read(loaded: LoadedModel, texts: Sequence[GivenText], steering: Steering) -
     last = torch.tensor([text.prompt_tokens - 1 for text in texts])
     steps = torch.arange(longest) - last[:, None]  # [batch, seq]; 0 is the last prompt token
 
-    def logits(factor: Tensor | None) -> Tensor:
-        if factor is None:
-            return _forward(loaded, ids, mask)
-        with _steered(loaded, steering, steps, factor):
+    def logits(*parts: tuple[Steering, Tensor]) -> Tensor:
+        with ExitStack() as stack:
+            for part, factor in parts:  # the hooks of the earlier ones come first
+                stack.enter_context(_steered(loaded, part, steps, factor))
             return _forward(loaded, ids, mask)
 
-    unsteered, alphas = logits(None), None
+    unsteered, alphas = logits(), None
     if steering.dac is None:
-        factor = _factors(steering, steps)
-        if isinstance(steering, ResidualSteering) and steering.token_set is not None:
-            size = vocabulary_size(loaded)
-            factor *= token_table(loaded.tokenizer, size, steering.token_set)[ids.cpu()]
+        several = steering.parts if isinstance(steering, ResidualSteering) else (steering,)
+        parts = [(part, _factors(loaded, part, steps, ids)) for part in several]
     else:
-        probe = logits(torch.where(steps >= 0, steering.dac.probe_alpha, 0.0))
+        probe = logits((steering, torch.where(steps >= 0, steering.dac.probe_alpha, 0.0)))
         alphas = torch.zeros(steps.shape)
         for row, text in enumerate(texts):
             where = _asked(text)
             alphas[row, where] = _alphas(unsteered[row, where], probe[row, where], steering.dac)
-        factor = steering.alpha * alphas
-    steered = logits(factor)
+        parts = [(steering, steering.alpha * alphas)]
+    steered = logits(*parts)
     for row, text in enumerate(texts):
         where = _asked(text)
         yield Forced(
@@ -169,8 +167,8 @@ def _alphas(unsteered: Tensor, probe: Tensor, dac: Dac) -> Tensor:
     ).cpu()
 
 
-def _factors(steering: Steering, steps: Tensor) -> Tensor:
-    """The strength at each step, whatever is read there: ``[batch, seq]`` float32, none dynamic."""
+def _factors(loaded: LoadedModel, steering: Steering, steps: Tensor, ids: Tensor) -> Tensor:
+    """The strength at each step, where its token is read: ``[batch, seq]`` float32, not dynamic."""
 
     def factor(step: int) -> float:
         match steering:
@@ -182,7 +180,11 @@ def _factors(steering: Steering, steps: Tensor) -> Tensor:
                 there = steering.steers_step(step) if step >= 0 else steering.steers_prompt
                 return steering.alpha if there else 0.0
 
-    return torch.tensor([[factor(step) for step in row] for row in steps.tolist()])
+    found = torch.tensor([[factor(step) for step in row] for row in steps.tolist()])
+    if isinstance(steering, ResidualSteering) and steering.token_set is not None:
+        size = vocabulary_size(loaded)
+        found *= token_table(loaded.tokenizer, size, steering.token_set)[ids.cpu()]
+    return found
 
 
 def _steered(
@@ -207,16 +209,17 @@ def _steered(
 
 
 def _residual_changes(steering: ResidualSteering, factor: Tensor) -> Changes:
-    def changing(vector: Tensor, alpha: float) -> Callable[[Tensor], Tensor]:
-        own = factor if alpha == steering.alpha else factor * (alpha / steering.alpha)
+    def changing(place: Place) -> Callable[[Tensor], Tensor]:
+        own = factor if place.alpha == steering.alpha else factor * (place.alpha / steering.alpha)
 
         def change(hidden: Tensor) -> Tensor:
-            there = (vector.float().to(hidden.device), own.to(hidden.device))
-            return apply_operator(steering.operator, hidden, *there)
+            there = (place.vector.float().to(hidden.device), own.to(hidden.device))
+            axis = None if place.axis is None else place.axis.to(hidden.device)
+            return apply_operator(steering.operator, hidden, *there, axis)
 
         return change
 
-    return {place.layer: changing(place.vector, place.alpha) for place in steering.places}
+    return {place.layer: changing(place) for place in steering.places}
 
 
 def _heads_changes(steering: HeadSteering, steps: Tensor, factor: Tensor) -> Changes:

@@ -98,8 +98,10 @@ def gate_cases(
         if steering.dac is not None:
             always = replace(steering.dac, entropy_threshold=-1.0, ptop=1.0)
             steering = replace(steering, dac=always)
-        if isinstance(steering, ResidualSteering) and steering.window is not None:
-            steering = replace(steering, window=(1, 2))
+        if isinstance(steering, ResidualSteering):
+            steering = steering.with_parts(
+                lambda part: part if part.window is None else replace(part, window=(1, 2))
+            )
         kinds.setdefault(name, GateCase(name, candidate, steering))
     return list(kinds.values())
 
@@ -219,9 +221,11 @@ class _Gate:
 
     def _with_token(self, steering: Steering) -> Steering:
         """A scope by token with the answer's first one, which no steering there can change."""
-        if isinstance(steering, ResidualSteering) and steering.tokens is not None:
-            return replace(steering, tokens=(self.first_token,))
-        return steering
+
+        def at_first(part: ResidualSteering) -> ResidualSteering:
+            return part if part.tokens is None else replace(part, tokens=(self.first_token,))
+
+        return steering.with_parts(at_first) if isinstance(steering, ResidualSteering) else steering
 
     def compare_with_plain(self, name: str, steering: Steering | None) -> dict[str, Any]:
         """Compare the logits of the example's answer with the plain HuggingFace model's."""

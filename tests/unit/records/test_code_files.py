@@ -2,7 +2,7 @@
 
 import pytest
 
-from snakesteer.records.code_files import PACKAGE, PLUMBING, imported_files
+from snakesteer.records.code_files import PACKAGE, PLUMBING, fingerprint_of, imported_files
 
 SCRIPTS = PACKAGE.parent / "workflow" / "scripts"
 
@@ -36,6 +36,21 @@ def test_vectors_depend_on_no_model_and_no_engine():
         "vectors/probes.py",
         "vectors/token_means.py",
     }
+
+
+def test_the_fingerprint_is_of_names_and_contents(tmp_path, monkeypatch):
+    seen = set()
+    for name, text in (("a", "x = 1"), ("a", "x = 2"), ("b", "x = 1")):
+        folder = tmp_path / str(len(seen))
+        folder.mkdir()
+        monkeypatch.setattr("snakesteer.records.code_files.PACKAGE", folder)
+        (folder / f"{name}.py").write_text(text)
+        (folder / "z.py").write_text("")
+        files = [folder / f"{name}.py", folder / "z.py"]
+        seen.add(fingerprint_of(files))
+        assert fingerprint_of(reversed(files)) in seen
+    assert len(seen) == 3
+    assert all(len(one) == 16 for one in seen)
 
 
 def test_modules_found_by_name_count_with_what_they_import_and_only_behind_their_package():
