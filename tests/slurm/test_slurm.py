@@ -203,14 +203,14 @@ def wait_for_trials(project: Project) -> None:
     wait_for("complete trial", lambda: complete_trials(project))
 
 
-def wait_for(what: str, find: Callable[[], Any]) -> Any:
+def wait_for(what: str, find: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
     """Ask again and again until something is found."""
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := find():
             return found
         time.sleep(0.2)
-    raise AssertionError(f"no {what} after {WAIT_SECONDS} s")
+    raise AssertionError(f"no {what} after {seconds} s")
 
 
 def complete_trials(project: Project) -> dict[int, Any]:
