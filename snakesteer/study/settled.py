@@ -11,6 +11,7 @@ from snakesteer.config.layers import settled_layers
 from snakesteer.config.load import load_config
 from snakesteer.models.depth import depth_before_download
 from snakesteer.search.grid import check_sampler
+from snakesteer.steering.space import check_parts
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def settle(values: Mapping[str, Any]) -> Settled:
         values: The merged YAML.
 
     Raises:
-        UserError: See `load_config`, `settled_layers`, `settled_gates` and `check_sampler`.
+        UserError: See `load_config`, `settled_layers`, `settled_gates`, `check_sampler` and
+            `check_parts`.
     """
     config = load_config(values)
     depth = depth_before_download(config.model)
@@ -47,8 +49,11 @@ def settle(values: Mapping[str, Any]) -> Settled:
     steering = settled_gates(steering, layers, depth)
     config = config.model_copy(update={"steering": steering})
     check_sampler(config.search, steering, layers)
-    # Compiled code may round differently where it has operators, bands, gates or attention heads.
-    adds_once = (steering.operators, steering.band) == (["add"], 1) and not gates_of(steering)
+    check_parts(steering, layers)
+    # Compiled code may round differently where it has operators, bands, several vectors, gates or
+    # heads.
+    adds_once = (steering.operators, steering.band) == (["add"], 1) and steering.together is None
+    adds_once = adds_once and not gates_of(steering)
     plain = adds_once and not of_kind("heads", steering.methods)
     not_compiled = config.model.device != "cpu" and not plain
     return Settled(

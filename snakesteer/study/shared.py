@@ -56,6 +56,7 @@ def idle_rules(config: Config) -> set[str]:
         ("token_means",): config.pairs.remove_token_means,
         ("confirmation",): config.search.confirm > 0.0,
         ("gates",): bool(gates_of(config.steering)),
+        ("kl_strengths",): config.steering.unit == "kl",
     }
     return {rule for rules, wanted in used.items() if not wanted for rule in rules}
 

@@ -14,12 +14,13 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests import warm
 from tests.tiny_models import save_tiny_model
 
 CHECKOUT = Path(__file__).parents[2]
@@ -75,9 +76,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Project:
-    """A folder with a workflow that can be run."""
+    """A folder with a workflow that can be run.
+
+    Attributes:
+        folder: Where.
+        warm: Let its processes start warm; see `tests.warm`.
+    """
 
     folder: Path
+    warm: bool = True
 
     @property
     def results(self) -> Path:
@@ -101,10 +108,11 @@ class Project:
 
     def run(self, *command: str) -> Run:
         """Run a command here; its output and messages in one text."""
+        started = warm.environment() if self.warm else {}
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"},
+            env={**os.environ, **started, "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -115,7 +123,7 @@ class Project:
     def copy(self, folder: Path) -> "Project":
         """A copy; times of files are kept, so that what is finished stays finished."""
         shutil.copytree(self.folder, folder)
-        return Project(folder)
+        return replace(self, folder=folder)
 
 
 def make_project(folder: Path) -> Project:
@@ -124,7 +132,7 @@ def make_project(folder: Path) -> Project:
     for part in PARTS:
         source = CHECKOUT / part
         if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / part)  # what was compiled, too
         else:
             shutil.copy2(source, folder / part)
     save_tiny_model(folder / "tiny model", "llama")

@@ -15,6 +15,7 @@ rule zero_steering:
         baseline_summary="<unsteered>/baseline/val.json",
         vectors=VECTOR_FILES,
         gates=THRESHOLDS,
+        curves=KL_STRENGTHS,
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
     output:
@@ -28,6 +29,7 @@ rule zero_steering:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
@@ -58,6 +60,7 @@ rule model_check:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,

@@ -35,6 +35,7 @@ rule controls:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
@@ -60,6 +61,7 @@ rule sensitivity_grid:
             *dict.fromkeys([*vector_files(CONFIG.steering.directions), *GATE_VECTORS])
         ],
         gates=THRESHOLDS,
+        curves=KL_STRENGTHS,
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
     output:
@@ -73,6 +75,7 @@ rule sensitivity_grid:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,

@@ -10,6 +10,7 @@ from snakesteer.evaluation.checks.zero_steering import check_zero_steering, gate
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.logs import script_log
+from snakesteer.steering.kl_unit import read_curves
 from snakesteer.steering.thresholds import with_thresholds
 from snakesteer.steering.vector import read_vectors
 
@@ -26,11 +27,12 @@ with script_log(snakemake.log[0]):
     problems = read_problems(snakemake.input.problems)[: checks.prompts]
     steering = section(SteeringConfig, "steering", params)
     steering = with_thresholds(steering, snakemake.input.gates)
+    vectors, curves = read_vectors(snakemake.input.vectors), read_curves(snakemake.input.curves)
     found = check_zero_steering(
         lambda compiled: open_engine(params, loaded, prompter, {**record, "compiled": compiled}),
         loaded,
         {problem.id: make_request(prompter, problem, None, generation) for problem in problems},
-        gate_cases(steering, params.layer_list, read_vectors(snakemake.input.vectors)),
+        gate_cases(steering, params.layer_list, vectors, curves),
         compiled=bool(record.get("compiled")),
     )
     heads = {"passed": True, **run_record(engine, loaded), "prompts": len(problems)}

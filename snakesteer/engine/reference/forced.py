@@ -7,7 +7,7 @@ of all steps, and a third pass steers with them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -19,11 +19,12 @@ from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel, check_ids, vocabulary_size
 from snakesteer.steering.dac import Dac, dynamic_alpha
+from snakesteer.steering.gates import Gate
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.operators import apply_operator
 from snakesteer.steering.prompt_start import PromptStartSteering
-from snakesteer.steering.residual import ResidualSteering
+from snakesteer.steering.residual import Place, ResidualSteering
 from snakesteer.steering.tokens import token_table
 
 FORCED_TOKENS = 1024  # in one padded batch
@@ -71,6 +72,7 @@ def forced_logits(
     texts: Sequence[GivenText],
     steering: Steering,
     budget: int = FORCED_TOKENS,
+    known: dict[int, Tensor] | None = None,
 ) -> Iterator[tuple[int, Forced]]:
     """Read texts with and without a steering, which acts where it would act on generated text.
 
@@ -79,6 +81,8 @@ def forced_logits(
         texts: What to read.
         steering: Of all texts.
         budget: Tokens in one padded batch.
+        known: What the model says of each text without steering, kept for further calls with the
+            same texts and budget; this one fills an empty one.
 
     Yields:
         The index of each text, and what the model says of it; those of similar length come
@@ -96,12 +100,31 @@ def forced_logits(
         # The longest first: what does not fit shows at once.
         rows = max(1, budget // len(texts[order[-1]].token_ids))
         batch, order = order[-rows:], order[:-rows]
-        found = _read(loaded, [texts[index] for index in batch], steering)
-        yield from zip(batch, found, strict=True)
+        before = None if known is None else [known[index] for index in batch if index in known]
+        found = _read(loaded, [texts[index] for index in batch], steering, before)
+        for index, (forced, unsteered) in zip(batch, found, strict=True):
+            if known is not None:
+                known[index] = unsteered
+            yield index, forced
 
 
-def _read(loaded: LoadedModel, texts: Sequence[GivenText], steering: Steering) -> Iterator[Forced]:
-    """Read one batch. The last token of a text is not read: nothing is asked behind it."""
+def _read(
+    loaded: LoadedModel,
+    texts: Sequence[GivenText],
+    steering: Steering,
+    before: Sequence[Tensor] | None,
+) -> Iterator[tuple[Forced, Tensor]]:
+    """Read one batch. The last token of a text is not read: nothing is asked behind it.
+
+    Args:
+        loaded: The model.
+        texts: Those of the batch.
+        steering: Of all texts.
+        before: Of each text the unsteered logits ``[generated, vocab]``, if they are known.
+
+    Yields:
+        What the model says of each text, and the unsteered logits as they were computed.
+    """
     longest = max(len(text.token_ids) for text in texts) - 1
     ids = torch.full((len(texts), longest), loaded.pad_id)
     mask = torch.zeros_like(ids)
@@ -113,73 +136,58 @@ def _read(loaded: LoadedModel, texts: Sequence[GivenText], steering: Steering) -
     last = torch.tensor([text.prompt_tokens - 1 for text in texts])
     steps = torch.arange(longest) - last[:, None]  # [batch, seq]; 0 is the last prompt token
 
-    def logits(factor: Tensor | None) -> Tensor:
-        if factor is None:
-            return _forward(loaded, ids, mask)
-        with _steered(loaded, steering, steps, factor):
+    def logits(*parts: tuple[Steering, Tensor]) -> Tensor:
+        with ExitStack() as stack:
+            for part, factor in parts:  # the hooks of the earlier ones come first
+                stack.enter_context(_steered(loaded, part, steps, factor))
             return _forward(loaded, ids, mask)
 
-    with _looked_at(loaded, steering) as outputs:
-        unsteered, alphas = logits(None), None
+    if not before:
+        whole = logits()
+        before = [whole[row, _asked(text)].clone() for row, text in enumerate(texts)]
+        del whole  # as large as all of the prompts
+    alphas = None
     if steering.dac is None:
-        factor = _factors(steering, steps)
-        if isinstance(steering, ResidualSteering):
-            factor *= _open(loaded, steering, ids, last, outputs)
+        several = steering.parts if isinstance(steering, ResidualSteering) else (steering,)
+        parts = [(part, _factors(loaded, part, steps, ids)) for part in several]
+        if isinstance(steering, ResidualSteering) and steering.gate is not None:
+            opened = _opened(loaded, steering.gate, ids, mask, last)
+            parts = [(part, factor * opened) for part, factor in parts]
     else:
-        probe = logits(torch.where(steps >= 0, steering.dac.probe_alpha, 0.0))
+        probe = logits((steering, torch.where(steps >= 0, steering.dac.probe_alpha, 0.0)))
         alphas = torch.zeros(steps.shape)
         for row, text in enumerate(texts):
             where = _asked(text)
-            alphas[row, where] = _alphas(unsteered[row, where], probe[row, where], steering.dac)
-        factor = steering.alpha * alphas
-    steered = logits(factor)
+            alphas[row, where] = _alphas(before[row], probe[row, where], steering.dac)
+        parts = [(steering, steering.alpha * alphas)]
+    steered = logits(*parts)
     for row, text in enumerate(texts):
         where = _asked(text)
-        yield Forced(
-            unsteered=unsteered[row, where].float(),
+        forced = Forced(
+            unsteered=before[row].float(),
             steered=steered[row, where].float(),
             alpha_t=None if alphas is None else alphas[row, where],
         )
+        yield forced, before[row]
 
 
-@contextmanager
-def _looked_at(loaded: LoadedModel, steering: Steering) -> Iterator[list[Tensor]]:
-    """The outputs of the block that a gate looks at, of passes while the context is open."""
-    found: list[Tensor] = []
-    if not isinstance(steering, ResidualSteering) or steering.gate is None:
-        yield found
-        return
-    with on_block_outputs(loaded.blocks, {steering.gate.layer: found.append}):
-        yield found
-
-
-def _open(
-    loaded: LoadedModel,
-    steering: ResidualSteering,
-    ids: Tensor,
-    last: Tensor,
-    outputs: Sequence[Tensor],
-) -> Tensor:
-    """Where tokens and gate allow what the scope asks for, ``[batch, seq]`` bool on the CPU.
+def _opened(loaded: LoadedModel, gate: Gate, ids: Tensor, mask: Tensor, last: Tensor) -> Tensor:
+    """Where a gate is open in unsteered texts, ``[batch, seq]`` bool on the CPU.
 
     Args:
         loaded: The model.
-        steering: Of all texts.
+        gate: The gate.
         ids: ``[batch, seq]``.
+        mask: ``[batch, seq]``.
         last: ``[batch]``, position of the last prompt token.
-        outputs: ``[batch, seq, hidden]`` of the block that the gate looks at, unsteered; none
-            without a gate.
     """
-    found = torch.ones(ids.shape, dtype=torch.bool)
-    if steering.token_set is not None:
-        size = vocabulary_size(loaded)
-        found &= token_table(loaded.tokenizer, size, steering.token_set)[ids.cpu()]
-    if steering.gate is not None:
-        opened = steering.gate.opens(outputs[0]).cpu()
-        if steering.gate.when == "prompt":
-            opened = opened[torch.arange(len(last)), last][:, None]
-        found &= opened
-    return found
+    found: list[Tensor] = []
+    with on_block_outputs(loaded.blocks, {gate.layer: found.append}):
+        _forward(loaded, ids, mask)
+    opened = gate.opens(found[0]).cpu()
+    if gate.when == "prompt":
+        return opened[torch.arange(len(last)), last][:, None].expand(ids.shape)
+    return opened
 
 
 def _asked(text: GivenText) -> slice:
@@ -209,8 +217,8 @@ def _alphas(unsteered: Tensor, probe: Tensor, dac: Dac) -> Tensor:
     ).cpu()
 
 
-def _factors(steering: Steering, steps: Tensor) -> Tensor:
-    """The strength at each step, whatever is read there: ``[batch, seq]`` float32, none dynamic."""
+def _factors(loaded: LoadedModel, steering: Steering, steps: Tensor, ids: Tensor) -> Tensor:
+    """The strength at each step, where its token is read: ``[batch, seq]`` float32, not dynamic."""
 
     def factor(step: int) -> float:
         match steering:
@@ -222,7 +230,11 @@ def _factors(steering: Steering, steps: Tensor) -> Tensor:
                 there = steering.steers_step(step) if step >= 0 else steering.steers_prompt
                 return steering.alpha if there else 0.0
 
-    return torch.tensor([[factor(step) for step in row] for row in steps.tolist()])
+    found = torch.tensor([[factor(step) for step in row] for row in steps.tolist()])
+    if isinstance(steering, ResidualSteering) and steering.token_set is not None:
+        size = vocabulary_size(loaded)
+        found *= token_table(loaded.tokenizer, size, steering.token_set)[ids.cpu()]
+    return found
 
 
 def _steered(
@@ -247,16 +259,17 @@ def _steered(
 
 
 def _residual_changes(steering: ResidualSteering, factor: Tensor) -> Changes:
-    def changing(vector: Tensor, alpha: float) -> Callable[[Tensor], Tensor]:
-        own = factor if alpha == steering.alpha else factor * (alpha / steering.alpha)
+    def changing(place: Place) -> Callable[[Tensor], Tensor]:
+        own = factor if place.alpha == steering.alpha else factor * (place.alpha / steering.alpha)
 
         def change(hidden: Tensor) -> Tensor:
-            there = (vector.float().to(hidden.device), own.to(hidden.device))
-            return apply_operator(steering.operator, hidden, *there)
+            there = (place.vector.float().to(hidden.device), own.to(hidden.device))
+            axis = None if place.axis is None else place.axis.to(hidden.device)
+            return apply_operator(steering.operator, hidden, *there, axis)
 
         return change
 
-    return {place.layer: changing(place.vector, place.alpha) for place in steering.places}
+    return {place.layer: changing(place) for place in steering.places}
 
 
 def _heads_changes(steering: HeadSteering, steps: Tensor, factor: Tensor) -> Changes:

@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 from snakesteer.engine.slots.attention import BLOCK, set_positions
 from snakesteer.engine.slots.cache import PromptCache
 from snakesteer.engine.slots.parts import PromptSteering
-from snakesteer.engine.slots.rows import RowSteering, SteeredRows
+from snakesteer.engine.slots.rows import RowSteering, Scaled, SteeredRows, operators_of
 from snakesteer.engine.watch import Watch
 from snakesteer.models.blocks import blocks_up_to, on_block_outputs
 from snakesteer.models.loading import LoadedModel
@@ -164,11 +164,17 @@ class Prefill:
             case PromptStartSteering() as one:
                 self._steer_start(one, start, length)
             case ResidualSteering() as one:
-                device = self.loaded.device
-                steered = SteeredRows(self.loaded, rows, len(one.places))
-                steered.needed([one])
-                steered.put(torch.arange(rows, device=device), [one] * rows)
-                self.steering.set(steered, torch.full((rows,), one.alpha, device=device))
+                first, *beside = (self._rows_of(part, rows) for part in one.parts)
+                first[0].needed([one])
+                self.steering.set(*first, beside)
+
+    def _rows_of(self, part: ResidualSteering, rows: int) -> Scaled:
+        """The rows of a pass, all steered by one part of a steering."""
+        device = self.loaded.device
+        steered = SteeredRows(self.loaded, rows, len(part.places))
+        steered.put(torch.arange(rows, device=device), [part] * rows)
+        steered.computed = operators_of([part])
+        return steered, torch.full((rows,), part.alpha, device=device)
 
     def _steer_start(self, one: PromptStartSteering, start: int, length: int) -> None:
         found = one.vector[start : start + length].float()  # of these positions

@@ -7,18 +7,18 @@ that the engines run. What hooks did comes from a `snakesteer.engine.watch.Watch
 import itertools
 import math
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from snakesteer.config import Operator
 from snakesteer.engine.watch import Pass, Site, Stream
+from snakesteer.evaluation.checks.gate_truth import opened_at
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.dac import Dac
-from snakesteer.steering.gates import Gate
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.prompt_start import PromptStartSteering
@@ -107,7 +107,7 @@ def effects(
         dynamic: α_t of every step; empty where the strength is not dynamic.
         dtype: Of the model's activations.
     """
-    found = Effects(opened=_opened(passes, steering, len(text), prompt_tokens))
+    found = Effects(opened=opened_at(passes, steering, len(text), prompt_tokens))
     for one in passes:
         end = len(text) if one.chooses else prompt_tokens - 1
         length = min(len(one.ids), end - one.start)
@@ -143,14 +143,32 @@ class TensorChange:
         operator: What the vector does.
         vector: ``[width]``.
         factor: Strength, the angle in radians, or the share that is removed.
+        axis: ``[width]``, for ``rotate`` alone.
+        then: What ought to happen to the result, if anything.
     """
 
     operator: Operator
     vector: Tensor
     factor: float
+    axis: Tensor | None = None
+    then: "TensorChange | None" = None
+
+    @property
+    def is_any(self) -> bool:
+        """Whether something ought to happen at first."""
+        return self.factor != 0.0 and bool(self.vector.any())
 
     def of(self, h: Tensor) -> Tensor:
-        """What the tensor ``[width]`` becomes; the formulas of `snakesteer.steering.operators`."""
+        """What the tensor ``[width]`` becomes in the end."""
+        return self.steps(h)[-1][1]
+
+    def steps(self, h: Tensor) -> list[tuple[Operator, Tensor]]:
+        """What it becomes, one change after the other."""
+        first = self.alone(h)
+        return [(self.operator, first), *(self.then.steps(first) if self.then else ())]
+
+    def alone(self, h: Tensor) -> Tensor:
+        """What it becomes at first; the formulas of `snakesteer.steering.operators`."""
         v = self.vector.double()
         added = self.factor * v
         match self.operator:
@@ -166,6 +184,14 @@ class TensorChange:
                 return math.cos(self.factor) * h + turned
             case "ablate":
                 return h - self.factor * (h @ v) / (v @ v) * v
+            case "rotate":
+                assert self.axis is not None
+                cos, sin = math.cos(self.factor), math.sin(self.factor)
+                turn = torch.tensor([[cos - 1.0, sin], [-sin, cos - 1.0]], dtype=torch.float64)
+                # QR leaves the signs of its orthonormal columns open.
+                basis, r = torch.linalg.qr(torch.stack([v, self.axis.double()], dim=1).cpu())
+                basis = (basis * r.diagonal().sign()).to(h.device)
+                return h + basis @ (turn.to(h.device) @ (basis.T @ h))
 
 
 def change_at(
@@ -195,11 +221,12 @@ def change_at(
         case ResidualSteering():
             change = None
             there = opened is None or opened[place.position]
-            if there and in_scope(steering, step, token):
-                change = _residual_change(steering, place.stream, place.site, step, dynamic)
-    if change is None or change.factor == 0.0 or not change.vector.any():
-        return None
-    return change
+            # The last one first, so that the others come before it.
+            for part in (*steering.beside[::-1], steering):
+                if there and in_scope(part, step, token):
+                    one = _residual_change(part, place.stream, place.site, step, dynamic)
+                    change = replace(one, then=change) if one and one.is_any else change
+    return change if change and change.is_any else None
 
 
 def _residual_change(
@@ -212,30 +239,7 @@ def _residual_change(
     if steering.dac is not None:
         own = place.alpha / steering.alpha if steering.alpha else 1.0
         strength = own * _dynamic(steering.dac, steering.alpha, stream, step, dynamic)
-    return TensorChange(steering.operator, place.vector, strength)
-
-
-def gate_score(gate: Gate, h: Tensor) -> float:
-    """The score of a block's output ``[hidden]`` float64: cosine with v, or the part along v."""
-    v = gate.vector.double()
-    along = float(h @ v / v.norm())
-    return along / float(h.norm()) if gate.score == "cosine" else along
-
-
-def _opened(
-    passes: Sequence[Pass], steering: Steering, length: int, prompt_tokens: int
-) -> list[bool] | None:
-    """By position whether a gate was open, from what its block gave before it was steered."""
-    gate = steering.gate if isinstance(steering, ResidualSteering) else None
-    if gate is None:
-        return None
-    found = [False] * length
-    for one in passes:
-        for position, h in enumerate(one.before[gate.layer].double(), start=one.start):
-            if position < (length if one.chooses else prompt_tokens - 1):
-                beyond = gate_score(gate, h) - gate.threshold
-                found[position] = beyond > 0 if gate.side == "above" else beyond < 0
-    return [found[prompt_tokens - 1]] * length if gate.when == "prompt" else found
+    return TensorChange(steering.operator, place.vector, strength, place.axis)
 
 
 def in_scope(steering: ResidualSteering, step: int, token: int) -> bool:
@@ -299,12 +303,16 @@ def _compare(
     found.steered.add(place)
     wanted = change.of(before)
     asked, done = wanted - before, after - before
-    # What is added is rounded, and the sum is.
-    allowed = torch.finfo(dtype).eps * (asked.abs() + wanted.abs())
-    if change.operator != "add":
-        allowed += _SUMS * (before.square().mean().sqrt() + asked.square().mean().sqrt())
-    elif place.stream == "real":
-        allowed += _SUMS * asked.abs()  # α_t comes out of float32 sums
+    allowed, last = torch.zeros_like(before), before
+    for operator, new in change.steps(before):
+        moved = new - last
+        # What is added is rounded, and the sum is.
+        allowed += torch.finfo(dtype).eps * (moved.abs() + new.abs())
+        if operator != "add":
+            allowed += _SUMS * (last.square().mean().sqrt() + moved.square().mean().sqrt())
+        elif place.stream == "real":
+            allowed += _SUMS * moved.abs()  # α_t comes out of float32 sums
+        last = new
     off = (after - wanted).abs()
     error = float((off / allowed.clamp(min=torch.finfo(torch.float32).tiny)).max())
     found.error = max(found.error, error if math.isfinite(error) else math.inf)

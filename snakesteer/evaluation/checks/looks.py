@@ -10,7 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from snakesteer.evaluation.checks.hook_effects import gate_score, in_scope
+from snakesteer.evaluation.checks.gate_truth import gate_score
+from snakesteer.evaluation.checks.hook_effects import in_scope
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.gates import Gate
@@ -40,8 +41,10 @@ def looks(
     if not isinstance(steering, ResidualSteering):
         return [steering]
     read = [*answer[:-1]]
-    if steering.tokens is not None:
-        steering = replace(steering, tokens=((*answer, loaded.pad_id)[0],))
+    first = ((*answer, loaded.pad_id)[0],)
+    steering = steering.with_parts(
+        lambda part: part if part.tokens is None else replace(part, tokens=first)
+    )
     if steering.gate is None:
         return [steering]
     scores = _scores(loaded, steering.gate, [*prompt, *read])[len(prompt) - 1 :]

@@ -16,7 +16,8 @@ refusal = not_a_vector
 def write(folder: Path, chosen: Chosen) -> None:
     """Write tensors ``layer_{L}`` (``[hidden]`` float32, α not applied) and the card.
 
-    Behind a gate there is a tensor ``gate_layer_{L}``, which the gate looks along.
+    A rotation has ``axis_{L}`` besides, which spans its plane with the other. Behind a gate there
+    is a tensor ``gate_layer_{L}``, which the gate looks along.
 
     The card is also in the header of the safetensors file.
     """
@@ -27,5 +28,8 @@ def write(folder: Path, chosen: Chosen) -> None:
     gate = chosen.steering.gate
     if gate is not None:
         tensors[f"gate_layer_{gate.layer}"] = np.ascontiguousarray(gate.vector.numpy())
+    for place in chosen.steering.places:
+        if place.axis is not None:
+            tensors[f"axis_{place.layer}"] = np.ascontiguousarray(place.axis.numpy())
     write_tensors(folder / FILES["canonical"][0], tensors, chosen.card)
     write_json(folder / FILES["canonical"][1], chosen.card)

@@ -21,7 +21,7 @@ from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import Place, ResidualSteering
-from tests.loaded_models import TOKENS, direction, loaded_model, prompt_ids
+from tests.loaded_models import TOKENS, axis_for, direction, loaded_model, prompt_ids
 from tests.tiny_models import HIDDEN, NUM_LAYERS
 
 SLOTS = 8
@@ -133,7 +133,10 @@ def steerings():
     )
     band = st.builds(
         lambda operator, alpha, scope: ResidualSteering(
-            0, direction(1), alpha, scope, operator=operator, more=(Place(2, direction(2), alpha),)
+            *(0, direction(1), alpha, scope),
+            operator=operator,
+            more=(Place(2, direction(2), alpha, axis_for(operator, 2)),),
+            axis=axis_for(operator, 1),
         ),
         st.sampled_from(OPERATORS),
         st.sampled_from([-0.7, 0.5]),
@@ -148,6 +151,11 @@ def steerings():
         st.sampled_from(["add", "ablate"]),
         st.sampled_from([-1.0, 3.0, 1e30]),
     )
+    several = st.builds(
+        lambda first, second: dataclasses.replace(first, beside=(second,)),
+        st.one_of(caa, band),
+        caa,
+    )
     of_heads = st.builds(
         heads,
         st.sampled_from(SCHEDULES),
@@ -158,7 +166,7 @@ def steerings():
     # Within the shared prefix, beyond it, and up to the last prompt token.
     lengths = st.sampled_from([2, len(SHARED) + 2, *map(len, PROMPTS[:3])])
     starts = st.builds(start, lengths, st.sampled_from([-1.0, 2.0, 1e30]), st.integers(0, 3))
-    return st.one_of(st.none(), caa, dac, band, gated, of_heads, starts)
+    return st.one_of(st.none(), caa, dac, band, gated, several, of_heads, starts)
 
 
 def requests(limit=12):
@@ -201,11 +209,15 @@ def zero_steerings():
     zeros = [at_zero(scope) for scope in SCOPES]
     bands = [
         ResidualSteering(
-            1, direction(), 0.0, scope, operator=operator, more=(Place(3, direction(), 0.0),)
+            *(1, direction(), 0.0, scope),
+            operator=operator,
+            more=(Place(3, direction(), 0.0, axis_for(operator)),),
+            axis=axis_for(operator),
         )
         for operator in OPERATORS
         for scope in scopes
     ]
+    bands += [dataclasses.replace(bands[0], beside=(one,)) for one in bands[1:]]
     others = [heads(schedule, 0.0) for schedule in SCHEDULES]
     others += [start(length, 0.0) for length in (2, 70)]
     others += [

@@ -8,21 +8,25 @@ from typing import get_args
 import pytest
 import torch
 
-from snakesteer.config import Operator, Scope, SettledGate, SteeringConfig
+from snakesteer.config import Operator, Scope, SteeringConfig
 from snakesteer.engine.reference import engine as reference
-from snakesteer.engine.reference.open_gates import OpenGates
 from snakesteer.engine.reference.read_tokens import ReadTokens
 from snakesteer.engine.slots import engine as slots
+from snakesteer.engine.slots import rows
+from snakesteer.engine.slots.beside import BesideRows
 from snakesteer.engine.slots.check import examine
 from snakesteer.engine.slots.columns import StepStrengths
-from snakesteer.engine.slots.gate_rows import GateRows
-from snakesteer.engine.slots.prompt_gates import PromptGates
 from snakesteer.engine.slots.token_rows import TokenRows
 from snakesteer.errors import UserError
-from snakesteer.steering.gates import Gate
+from snakesteer.steering import operators
 from snakesteer.steering.positions import FOREVER, Positions
-from tests.engine_faults import break_hook, one_step_late
-from tests.loaded_models import TOKENS, loaded_model, prompt_ids
+from tests.engine_faults import (
+    break_hook,
+    lengthened,
+    one_step_late,
+    renormalised,
+)
+from tests.loaded_models import TOKENS, axis_for, direction, loaded_model
 from tests.unit.evaluation.checks.test_zero_steering import (
     BROKEN,
     NEW_TOKENS,
@@ -39,11 +43,6 @@ def tokened(scope: Scope = "at_tokens") -> SteeringConfig:
     return steering_config(methods=["caa"], scope=scope, at_tokens=TOKENS)
 
 
-def gated(when: str, score: str = "cosine", side: str = "above", **changes) -> SteeringConfig:
-    gate = SettledGate(layer=1, score=score, side=side, when=when, threshold=0.0)
-    return steering_config(methods=["caa"], **changes).model_copy(update={"gates": [gate]})
-
-
 def windowed(scope: Scope) -> SteeringConfig:
     return steering_config(methods=["caa"], scope=scope, generated_window=(20, 30))
 
@@ -52,11 +51,11 @@ def windowed(scope: Scope) -> SteeringConfig:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_operators_and_bands_pass(engine: str, dtype: torch.dtype):
     loaded = loaded_model("llama") if dtype == torch.float32 else in_bfloat16("llama")
-    operators = [*get_args(Operator)]
-    found = gate(engine, loaded, steering_config(operators=operators, band=2))
-    names = ["caa", "caa clamp", "caa norm_preserving", "caa angular", "caa ablate", "dac"]
+    every = [*get_args(Operator)]
+    found = gate(engine, loaded, steering_config(operators=every, band=2))
+    names = ["caa", *(f"caa {name}" for name in every[1:]), "dac"]
     assert list(found) == ["no steering", *names]
-    assert {found[name]["configuration"].get("operator", "add") for name in names} == {*operators}
+    assert {found[name]["configuration"].get("operator", "add") for name in names} == {*every}
     assert found["caa clamp"]["places_steered"] == 2 * NEW_TOKENS
 
 
@@ -78,10 +77,45 @@ def break_hooks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable], None]:
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
 @pytest.mark.parametrize("engine", ["slots", "reference"])
-def test_broken_hooks_of_an_ablation(break_hooks: Callable, engine: str, broken: Callable):
-    break_hooks(broken)
-    config = steering_config(methods=["caa"], operators=["ablate"])
+@pytest.mark.parametrize("operator", ["ablate", "rotate"])
+def test_broken_hooks_of_an_operator(
+    break_hooks: Callable, operator: Operator, engine: str, broken: Callable
+):
+    # A rotation keeps the norm, so that restoring it is no fault; another length is.
+    turned = operator == "rotate" and broken is renormalised
+    break_hooks(lengthened if turned else broken)
+    config = steering_config(methods=["caa"], operators=[operator])
     assert BROKEN[broken] in refused(engine, loaded_model("llama"), config=config)
+
+
+@pytest.mark.parametrize("engine", ["slots", "reference"])
+@pytest.mark.parametrize("wrong", ["the other way", "another plane", "the plane of another layer"])
+def test_another_rotation_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, break_hooks: Callable, engine: str, wrong: str
+):
+    def rotated(hidden, vector, alpha, axis):
+        match wrong:
+            case "the other way":
+                return operators.rotate(hidden, vector, -alpha, axis)
+            case "another plane":
+                return operators.rotate(hidden, vector, alpha, axis + 0.1 * direction(7))
+            case _:
+                return operators.rotate(hidden, vector, alpha, axis_for("rotate", 3))
+
+    break_hooks(lambda right: right)
+    for module in (reference, rows):
+        right = module.apply_operator
+        monkeypatch.setattr(
+            module,
+            "apply_operator",
+            lambda operator, hidden, vector, alpha, axis, right=right: (
+                torch.where(alpha[..., None] != 0, rotated(hidden, vector, alpha, axis), hidden)
+                if operator == "rotate"
+                else right(operator, hidden, vector, alpha, axis)
+            ),
+        )
+    config = steering_config(methods=["caa"], operators=["rotate"])
+    assert "what is added is" in refused(engine, loaded_model("llama"), config=config)
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
@@ -180,122 +214,84 @@ def test_a_wrong_idea_of_a_window_is_noticed(monkeypatch: pytest.MonkeyPatch, sc
     assert "off by one" in refused("reference", loaded_model("llama"), config=windowed(scope))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("when", ["token", "prompt"])
-@pytest.mark.parametrize("engine", ["slots", "reference"])
-def test_gates_pass(engine: str, when: str, dtype: torch.dtype):
-    loaded = loaded_model("llama") if dtype == torch.float32 else in_bfloat16("llama")
-    for scope in get_args(Scope):
-        window = (20, 30) if "window" in scope else None
-        tokens = TOKENS if "tokens" in scope else None
-        first_k = 2 if scope == "first_k" else None
-        config = gated(
-            when, scope=scope, generated_window=window, at_tokens=tokens, first_k=first_k
-        )
-        found = gate(engine, loaded, config, shared_prefix=prompt_ids()[-1][:3])
-        [name] = {*found} - {"no steering"}
-        assert name == f"caa gate {when} cosine caa layer 1 above 0.5"
-        steered = found[name]["places_steered"]
-        assert steered > 0
-        if when == "token" and scope in ("from_last_prompt_token", "generated_only", "first_k"):
-            whole = {"from_last_prompt_token": NEW_TOKENS, "first_k": 2}
-            assert steered < whole.get(scope, NEW_TOKENS - 1)
+def together(*parts: dict) -> SteeringConfig:
+    return steering_config(methods=["together"], together=[*parts])
 
 
-def test_every_gate_is_looked_at():
-    gates = [gated(when, score).gates[0] for when in ("token", "prompt") for score in SCORES]
-    config = steering_config(operators=["add", "ablate"]).model_copy(
-        update={"gates": ["none", *gates]}
-    )
-    found = gate("slots", loaded_model("llama"), config)
-    operators = [f"caa{operator}" for operator in ("", " ablate")]
-    wanted = {f"{one} gate {each.name}" for one in operators for each in gates}
-    assert {*found} == {"no steering", "dac", *operators, *wanted}
+def part(layer: int, operator: Operator = "add", **more) -> dict:
+    return {"direction": "caa", "layer": layer, "operator": operator, **more}
 
 
-SCORES = ("cosine", "projection")
-
-
-@pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
-@pytest.mark.parametrize("when", ["token", "prompt"])
-@pytest.mark.parametrize("engine", ["slots", "reference"])
-def test_broken_hooks_behind_a_gate(
-    break_hooks: Callable, engine: str, when: str, broken: Callable
-):
-    break_hooks(broken)
-    said = refused(engine, loaded_model("llama"), config=gated(when))
-    if when == "prompt" or broken is not one_step_late:
-        assert BROKEN[broken] in said
-    else:
-        assert "position" in said
-
-
-OTHER_GATES: dict[str, Callable] = {
-    "always open": lambda right: torch.ones_like(right),
-    "never open": lambda right: torch.zeros_like(right),
-    "the other side": lambda right: ~right,
-    "that of the next slot": lambda right: right.roll(1, dims=0),
+TOGETHER = {
+    "two layers": together(part(1), part(2, "clamp", weight=-0.5)),
+    "one layer": together(part(1, "rotate"), part(1, "norm_preserving", weight=2.0)),
+    "two scopes": together(
+        part(1, scope="all"),
+        part(1, scope="generated_window", generated_window=[20, 30]),
+        part(2, "ablate", scope="at_tokens", at_tokens=TOKENS),
+    ),
 }
 
 
-@pytest.mark.parametrize("wrong", OTHER_GATES)
-@pytest.mark.parametrize("scope", ["from_last_prompt_token", "generated_only", "all"])
-def test_another_gate_of_slots_is_noticed(
-    monkeypatch: pytest.MonkeyPatch, break_hooks: Callable, scope: Scope, wrong: str
-):
-    right = GateRows.open.fget
-    assert right is not None
-    monkeypatch.setattr(GateRows, "open", property(lambda rows: OTHER_GATES[wrong](right(rows))))
-    refused("slots", loaded_model("llama"), config=gated("token", scope=scope))
-
-
-@pytest.mark.parametrize("layer", [0, 2])
-def test_a_gate_that_looks_at_another_layer_is_noticed(
-    monkeypatch: pytest.MonkeyPatch, break_hooks: Callable, layer: int
-):
-    right = GateRows.look
-    monkeypatch.setattr(
-        GateRows, "look", lambda rows, hidden, at: right(rows, hidden, at + 1 - layer)
-    )
-    refused("slots", loaded_model("llama"), config=gated("token"))
-
-
+@pytest.mark.parametrize("name", TOGETHER)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("engine", ["slots", "reference"])
-@pytest.mark.parametrize("wrong", ["always open", "never open", "the other side"])
-def test_another_decision_of_a_prompt_is_noticed(
-    monkeypatch: pytest.MonkeyPatch, engine: str, wrong: str
+def test_several_vectors_at_once_pass(engine: str, dtype: torch.dtype, name: str):
+    loaded = loaded_model("llama") if dtype == torch.float32 else in_bfloat16("llama")
+    found = gate(engine, loaded, TOGETHER[name])
+    operator = TOGETHER[name].together[0].operator
+    key = "together" if operator == "add" else f"together {operator}"
+    assert list(found) == ["no steering", key]
+    assert found[key]["max_error_in_roundings"] <= 1.0
+    sites = 1 if name == "one layer" else 2
+    assert found[key]["places_steered"] >= sites * (NEW_TOKENS if name != "two scopes" else 1)
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("engine", ["slots", "reference"])
+def test_broken_hooks_of_several_vectors(break_hooks: Callable, engine: str, broken: Callable):
+    break_hooks(broken)
+    # The hook of one block is broken in slots, those of all blocks in the reference, one a vector.
+    at_one, at_two = part(1, "clamp"), part(2, scope="generated_only")
+    config = together(part(1), at_one if engine == "slots" else at_two)
+    assert BROKEN[broken] in refused(engine, loaded_model("llama"), config=config)
+
+
+def test_the_other_order_is_noticed(monkeypatch: pytest.MonkeyPatch, break_hooks: Callable):
+    break_hooks(lambda right: right)
+    right = rows.RowSteering.set
+
+    def reversed_set(self, some, scale, beside=()):
+        right(self, some, scale, beside)
+        self._in_turn.reverse()
+
+    monkeypatch.setattr(rows.RowSteering, "set", reversed_set)
+    config = together(part(1), part(1, "clamp"))
+    assert "what is added is" in refused("slots", loaded_model("llama"), config=config)
+    monkeypatch.setattr(reference, "in_turn", lambda contexts: right_in_turn(contexts[::-1]))
+    assert "what is added is" in refused("reference", loaded_model("llama"), config=config)
+
+
+right_in_turn = reference.in_turn
+
+
+@pytest.mark.parametrize("wrong", ["missing", "twice", "at the first one's steps"])
+def test_a_second_vector_that_goes_wrong_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, break_hooks: Callable, wrong: str
 ):
-    right = Gate.opens
-    monkeypatch.setattr(Gate, "opens", lambda one, hidden: OTHER_GATES[wrong](right(one, hidden)))
-    said = refused(engine, loaded_model("llama"), config=gated("prompt"))
-    assert ("behind a gate that is closed" in said) == (wrong != "never open")
+    break_hooks(lambda right: right)
+    right = BesideRows.at
 
+    def at(self, step, token):
+        some, scale = right(self, step, token)
+        match wrong:
+            case "missing":
+                return some, 0.0 * scale
+            case "twice":
+                return some, 2.0 * scale
+            case _:
+                return some, self.strengths.alpha
 
-def test_a_prompt_that_is_asked_at_another_token_is_noticed(monkeypatch: pytest.MonkeyPatch):
-    right = PromptGates.settled
-    monkeypatch.setattr(
-        PromptGates,
-        "settled",
-        lambda gates, requests: [
-            dataclasses.replace(one, prompt_ids=request.prompt_ids)
-            for one, request in zip(
-                right(
-                    gates,
-                    [
-                        dataclasses.replace(request, prompt_ids=request.prompt_ids[:1])
-                        for request in requests
-                    ],
-                ),
-                requests,
-                strict=True,
-            )
-        ],
-    )
-    refused("slots", loaded_model("llama"), config=gated("prompt"))
-
-
-@pytest.mark.parametrize("when", ["token", "prompt"])
-def test_the_reference_behind_another_gate_is_noticed(monkeypatch: pytest.MonkeyPatch, when: str):
-    monkeypatch.setattr(OpenGates, "through", lambda gates, row, where: where)
-    said = refused("reference", loaded_model("llama"), config=gated(when))
-    assert "position" in said
+    monkeypatch.setattr(BesideRows, "at", at)
+    config = together(part(1), part(2, scope="generated_only"))
+    refused("slots", loaded_model("llama"), config=config)
