@@ -59,10 +59,10 @@ class ResidualSteering:
         more: Further layers, steered at the same positions.
         window: Of generated tokens, for the scopes that have one; see `Positions`.
         tokens: For the scopes by token; see `Positions`.
-        gate: On which condition a position of the scope is steered; None for none.
         axis: For ``rotate``, see `Place`.
         beside: What else is done to the row, in this order behind all that is said here, each at
             layers and positions of its own.
+        gate: On which condition a position of the scope is steered; None for none.
     """
 
     layer: int
@@ -75,9 +75,9 @@ class ResidualSteering:
     more: tuple[Place, ...] = ()
     window: tuple[int, int] | None = None
     tokens: TokenRule | None = None
-    gate: Gate | None = None
     axis: Tensor | None = None
     beside: tuple["ResidualSteering", ...] = ()
+    gate: Gate | None = None
 
     kind: ClassVar[Kind] = "residual"
     sites: ClassVar[Sites] = "blocks"

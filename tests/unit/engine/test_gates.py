@@ -93,9 +93,10 @@ def slow_answer(family, request):
         def hook(_module, _inputs, output):
             hidden = (output[0] if isinstance(output, tuple) else output).clone()
             for position in where:
-                changed = numpy_operator(
-                    one.operator, hidden[0, position].numpy(), place.vector.numpy(), place.alpha
-                )
+                h, axis = hidden[0, position].numpy(), None
+                if place.axis is not None:
+                    axis = place.axis.numpy()
+                changed = numpy_operator(one.operator, h, place.vector.numpy(), place.alpha, axis)
                 hidden[0, position] = torch.from_numpy(changed.astype(np.float32))
             return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
@@ -247,5 +248,9 @@ def test_given_texts_are_read_behind_the_same_gates(scope):
 def test_what_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="behind a steered one"):
         gated(gate("llama", layer=2), band=(1, 2))
-    with pytest.raises(ValueError, match="has no gate"):
+    with pytest.raises(ValueError, match="whose strength is constant"):
+        dataclasses.replace(gated(gate("llama")), beside=(steering(),))
+    with pytest.raises(ValueError, match="and no gate"):
+        dataclasses.replace(steering(), beside=(gated(gate("llama")),))
+    with pytest.raises(ValueError, match="whose strength is constant"):
         dataclasses.replace(steering(dac=Dac(0.5, 0.8, 3.0, 2.0)), gate=gate("llama"))
