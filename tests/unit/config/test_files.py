@@ -16,6 +16,7 @@ from snakesteer.config.layers import resolve_layers
 from snakesteer.config.load import load_config
 from snakesteer.models.depth import depth_before_download
 from snakesteer.search.grid import check_sampler, grid_points
+from snakesteer.steering.space import check_parts
 
 FOLDER = Path(__file__).parents[3] / "config"
 OVERLAYS = sorted(
@@ -169,10 +170,23 @@ def test_the_example_of_the_readme_loads():
         assert f"`{name}`" in readme
 
 
+def recipe(method: str):
+    """What docs/methods.md shows of a method's config."""
+    methods = (FOLDER.parent / "docs" / "methods.md").read_text(encoding="utf-8")
+    shown = (yaml.safe_load(part.split("```")[0]) for part in methods.split("```yaml")[1:])
+    [found] = [one for one in shown if one["steering"].get("methods") == [method]]
+    return found
+
+
+def test_the_example_of_several_vectors_loads():
+    config = load_config(recipe("together"))
+    check_parts(config.steering, config.steering.layers)
+    assert [part.operator for part in config.steering.together] == ["add", "clamp", "add"]
+
+
 def test_the_recipe_of_dac_as_published_loads():
     """Its grid is no steering, and the authors' strength at both ends of their top-p."""
-    methods = (FOLDER.parent / "docs" / "methods.md").read_text(encoding="utf-8")
-    config = load_config(yaml.safe_load(methods.split("```yaml")[1].split("```")[0]))
+    config = load_config(recipe("dac_heads"))
     check_sampler(config.search, config.steering, (1, 2))
     points = grid_points(config.search, config.steering, (1, 2))
     assert len(points) + 1 == config.search.n_trials
