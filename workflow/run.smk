@@ -10,6 +10,7 @@ include: "rules/data.smk"
 include: "rules/model.smk"
 include: "rules/vectors.smk"
 include: "rules/heads.smk"
+include: "rules/kl_strengths.smk"
 include: "rules/checks.smk"
 include: "rules/search.smk"
 include: "rules/test.smk"
@@ -59,6 +60,7 @@ rule export:
 
 onstart:
     check_folders()
+    hold_results()
     check_second_task()
     started["at"] = time.time()
     if not Path(CONFIG.results, "test_final.json").exists():
