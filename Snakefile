@@ -51,9 +51,16 @@ if is_study(config):
 
     include: "workflow/study.smk"
 
+    RESULTS = STUDY.results
+
 else:
 
     include: "workflow/run.smk"
+
+    RESULTS = CONFIG.results
+
+
+include: "workflow/live.smk"
 
 
 rule all:

@@ -60,6 +60,7 @@ rule export:
 
 onstart:
     check_folders()
+    hold_results()
     check_second_task()
     started["at"] = time.time()
     if not Path(CONFIG.results, "test_final.json").exists():

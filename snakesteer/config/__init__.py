@@ -47,6 +47,7 @@ from snakesteer.config.steering import (
     SteeringConfig,
 )
 from snakesteer.config.training import Objective, TrainingConfig
+from snakesteer.config.vllm import vllm_refusal
 
 __all__ = [
     "EMBEDDED_MODEL",
@@ -132,6 +133,19 @@ class Config(Section):
                     f"lacks: {', '.join(sorted(unknown))}. Add them to a section in "
                     "snakesteer/config/, or correct KEYS and NEEDS there"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _vllm_can(self) -> "Config":
+        refused = vllm_refusal(
+            self.engine,
+            self.model,
+            self.steering,
+            self.search,
+            [*self.steering.methods, *self.sensitivity.methods],
+        )
+        if refused is not None:
+            raise ValueError(refused)
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snakesteer.config.catalogue import METHODS
 from snakesteer.evaluation.control_kinds import FAMILIES
+from snakesteer.report.engine_text import engine_sentences
 from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.off_target_text import off_target_sentences
 from snakesteer.report.reads import reads_of, reads_words
@@ -116,7 +117,7 @@ def _groups(data: Record) -> str:
 def _steering(evidence: Evidence) -> list[str]:
     return [
         *steering_sentences(evidence.config, _layers(evidence)),
-        "Hooks with α = 0 left every token and every logit as they were.",
+        *engine_sentences(evidence.zero_steering),
     ]
 
 

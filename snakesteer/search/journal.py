@@ -8,6 +8,7 @@ which is written into results.
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,11 +21,13 @@ from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import DBAPIError
 
 from snakesteer.errors import UserError
 from snakesteer.records.library_causes import DATABASE, JOURNAL
 from snakesteer.records.library_errors import told
 from snakesteer.records.paths import expanded
+from snakesteer.search.outages import URL_VARIABLE, check_url
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ JOURNAL_NAME = "journal.log"  # beside the study's outputs
 FINGERPRINT = "fingerprint"
 SETTINGS = "settings"
 WORKER = "worker"
-URL_VARIABLE = "SNAKESTEER_STUDY_URL"
+KEPT_ALIVE = {"pool_pre_ping": True}  # a connection is tried before it is used
 
 
 @contextmanager
@@ -243,5 +246,10 @@ def _url() -> str | None:
 
 
 def _database(url: str) -> RDBStorage:
+    check_url(url)
     with told(DATABASE, f"The database of {URL_VARIABLE}", "cannot be opened"):
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        try:
+            return RDBStorage(url, engine_kwargs=dict(KEPT_ALIVE))
+        except (DBAPIError, optuna.exceptions.StorageInternalError):
+            time.sleep(1.0)  # another run may be making the tables of an empty database
+            return RDBStorage(url, engine_kwargs=dict(KEPT_ALIVE))

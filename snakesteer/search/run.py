@@ -25,6 +25,7 @@ from snakesteer.search.desk import ProblemDesk
 from snakesteer.search.journal import ask_lock, finished_trials, one_process, open_study
 from snakesteer.search.kept import searched
 from snakesteer.search.objectives import KlOf, directions
+from snakesteer.search.outages import through_outages
 from snakesteer.search.plan import Plan, fitting_trials
 from snakesteer.search.samplers import make_pruner
 from snakesteer.search.study import accuracy_of, run_study, surplus
@@ -126,41 +127,58 @@ def search(
     fingerprint = inputs.fingerprint()
     pruner = make_pruner(settings, plan.num_chunks)
     prepare(engine, [make_request(prompter, one, None, generation) for one in problems[:first]])
-    with one_process(journal, worker), engine.session() as session:
-        queue = AnswerQueue(session, prompter, generation)
-        desk = ProblemDesk(queue, problems[:first], plan, check)
-        study = open_study(
-            *(journal, fingerprint, pruner, settings.workers, inputs.settings()),
-            directions(settings),
-        )
-        before = len(finished_trials(study))
-        if more := surplus(finished_trials(study), settings.n_trials):
-            logger.warning("%s For a smaller study set results to another folder.", more)
+    tokens, told = 0, 0
+
+    def share() -> None:
+        nonlocal tokens
+        with engine.session() as session:
+            queue = AnswerQueue(session, prompter, generation)
+            desk = ProblemDesk(queue, problems[:first], plan, check)
+            study = open_study(
+                *(journal, fingerprint, pruner, settings.workers, inputs.settings()),
+                directions(settings),
+            )
+            before, began = len(finished_trials(study)), time.monotonic()
+            if more := surplus(finished_trials(study), settings.n_trials):
+                logger.warning("%s For a smaller study set results to another folder.", more)
+
+            def after_trial(study: optuna.Study) -> None:
+                nonlocal told
+                told += 1
+                finished = finished_trials(study)
+                values = [accuracy_of(t) or 0.0 for t in finished if t.state == TrialState.COMPLETE]
+                seconds = time.monotonic() - began
+                left = (settings.n_trials - len(finished)) * seconds
+                left /= max(1, len(finished) - before)
+                text = (
+                    f"best {max(values, default=0.0):.1%}, pruned {len(finished) - len(values)}, "
+                    f"{desk.tokens / seconds:.0f} tokens/s"
+                )
+                bar.n = len(finished)
+                bar.set_postfix_str(text)
+                logger.info(
+                    "%d of %d trials, %s, %.0f s left", bar.n, settings.n_trials, text, max(0, left)
+                )
+
+            try:
+                with tqdm(
+                    total=settings.n_trials,
+                    initial=before,
+                    unit="trial",
+                    desc="search",
+                    disable=None,
+                ) as bar:
+                    run_study(study, plan, desk, after_trial, ask_lock(journal))
+            finally:
+                tokens += desk.tokens
+
+    with one_process(journal, worker):
         started = time.monotonic()
-
-        def after_trial(study: optuna.Study) -> None:
-            finished = finished_trials(study)
-            values = [accuracy_of(t) or 0.0 for t in finished if t.state == TrialState.COMPLETE]
-            seconds = time.monotonic() - started
-            left = (settings.n_trials - len(finished)) * seconds / max(1, len(finished) - before)
-            text = (
-                f"best {max(values, default=0.0):.1%}, pruned {len(finished) - len(values)}, "
-                f"{desk.tokens / seconds:.0f} tokens/s"
-            )
-            bar.n = len(finished)
-            bar.set_postfix_str(text)
-            logger.info(
-                "%d of %d trials, %s, %.0f s left", bar.n, settings.n_trials, text, max(0, left)
-            )
-
-        with tqdm(
-            total=settings.n_trials, initial=before, unit="trial", desc="search", disable=None
-        ) as bar:
-            run_study(study, plan, desk, after_trial, ask_lock(journal))
+        through_outages(share, lambda: told)
         seconds = time.monotonic() - started
     if (busy := busy_share(engine)) is not None:
         logger.info("%.0f%% of the slots were busy", 100 * busy)
-    write_json(output, {"fingerprint": fingerprint, "new_tokens": desk.tokens, "seconds": seconds})
+    write_json(output, {"fingerprint": fingerprint, "new_tokens": tokens, "seconds": seconds})
 
 
 def _cost(kl: Callable[[Steering], float] | None, vectors: Mapping[VectorKey, AnyVector]) -> KlOf:

@@ -19,6 +19,7 @@ from snakesteer.search.board import Board, Desk, Member
 from snakesteer.search.course import Course
 from snakesteer.search.journal import WORKER, finished_trials
 from snakesteer.search.objectives import CONSTRAINTS, KL, kl_of, measured_kl
+from snakesteer.search.outages import is_outage
 from snakesteer.search.plan import Plan
 from snakesteer.steering.candidate import PARAM_NAMES
 
@@ -65,7 +66,7 @@ def run_study(
             _evaluate(study, flight, board)
         except Exception as error:
             for member in flight:
-                if not member.course.ended:
+                if not member.course.ended and not is_outage(error):
                     _fail(study, member.number, f"{type(error).__name__}: {error}")
             raise
         _tell(study, flight.pop(0))

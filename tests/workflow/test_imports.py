@@ -12,7 +12,7 @@ from tests.workflow.project import CHECKOUT
 SCRIPTS = CHECKOUT / "workflow" / "scripts"
 HEAVY = {
     *("altair", "datasets", "matplotlib", "optuna", "pandas", "scipy", "sklearn", "sqlalchemy"),
-    *("statsmodels", "torch", "transformers"),
+    *("statsmodels", "torch", "transformers", "vllm"),
 }
 MODEL = {"torch", "transformers", "scipy"}  # transformers looks into scipy
 LEARN = {"sklearn", "scipy", "pandas"}  # scikit-learn imports both
