@@ -80,7 +80,7 @@ def load(options: argparse.Namespace) -> LoadedModel:
         with device:
             model = LlamaForCausalLM(LlamaConfig(**SHAPES[options.shape])).to(dtype).eval()
         model.generation_config = GenerationConfig(pad_token_id=0)
-        tokenizer = NoTokenizer()
+        tokenizer, config = NoTokenizer(), None
     else:
         config = ModelConfig(name=str(options.model), device=options.device, dtype=options.dtype)
         loaded = load_causal_lm(config, threads=options.threads)
@@ -94,6 +94,7 @@ def load(options: argparse.Namespace) -> LoadedModel:
         eos_ids=frozenset(),
         pad_id=0,
         context=model.config.max_position_embeddings,
+        source=config,
     )
 
 

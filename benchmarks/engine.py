@@ -9,6 +9,9 @@ tokens per second of the whole call, prompts included.
 
 (d) transformers' own continuous batching with ``--continuous``, at one strength.
 
+(e) vLLM with ``--vllm``, where it is installed: all requests, each steered by itself, and the same
+ones without steering. Its prefix cache is empty when the clock starts. It needs ``--model``.
+
 ``--dac`` compares CAA with DAC, which takes three passes above the steered layer; ``--distinct``
 answers the same prompts with 1, 8, … different vectors in one batch.
 """
@@ -16,6 +19,7 @@ answers the same prompts with 1, 8, … different vectors in one batch.
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,6 +31,8 @@ from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding, Engine, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.engine import SlotsEngine
+from snakesteer.engine.vllm.engine import VllmEngine
+from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.residual import ResidualSteering
 
@@ -79,6 +85,21 @@ def report_distinct(
         print(f"    K = {count}: {rate(engine, requests, engine.loaded.device):,.0f} tok/s")
 
 
+def report_vllm(loaded: LoadedModel, requests: list[Request], slots: SlotsEngine) -> None:
+    """Rates of vLLM, and how many of its answers are those of the slots engine."""
+    engine = VllmEngine(loaded, Decoding(), slots=slots.slots)
+    engine.generate(requests[: slots.slots])  # starts it
+    rates = []
+    for some in (requests, [replace(request, steering=None) for request in requests]):
+        engine.server.engine.reset_prefix_cache()
+        rates.append(rate(engine, some, loaded.device))
+    few = requests[: 4 * slots.slots]
+    pairs = zip(engine.generate(few), slots.generate(few), strict=True)
+    same = sum(one.token_ids == other.token_ids for one, other in pairs)
+    print(f"(e) vLLM {engine.record['vllm']}: {rates[0]:,.0f} tok/s; unsteered {rates[1]:,.0f}")
+    print(f"    {same} of {len(few)} answers are those of the slots engine")
+
+
 def main() -> None:
     """Run the three and print their rates."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -95,7 +116,10 @@ def main() -> None:
     parser.add_argument("--dac", action="store_true", help="CAA against DAC")
     parser.add_argument("--distinct", type=int, nargs="*", default=[], help="numbers of vectors")
     parser.add_argument("--continuous", action="store_true", help="transformers' generate_batch")
+    parser.add_argument("--vllm", action="store_true", help="vLLM, with --model")
     options = parser.parse_args()
+    if options.vllm and not options.model:
+        parser.error("--vllm needs --model: vLLM reads a model from its files")
 
     loaded = common.load(options)
     print(common.describe(loaded))
@@ -132,6 +156,8 @@ def main() -> None:
         report_dac(slots, prompts, options.new_tokens)
     if options.distinct:
         report_distinct(slots, prompts, options.distinct, options.new_tokens)
+    if options.vllm:
+        report_vllm(loaded, requests, slots)
 
     peer = requests[: options.peer_requests]
     ReferenceEngine(loaded, Decoding(), 8).generate(

@@ -47,6 +47,7 @@ from snakesteer.config.steering import (
     SteeringConfig,
 )
 from snakesteer.config.training import Objective, TrainingConfig
+from snakesteer.config.vllm import vllm_refusal
 
 __all__ = [
     "EMBEDDED_MODEL",
@@ -135,6 +136,19 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _vllm_can(self) -> "Config":
+        refused = vllm_refusal(
+            self.engine,
+            self.model,
+            self.steering,
+            self.search,
+            [*self.steering.methods, *self.sensitivity.methods],
+        )
+        if refused is not None:
+            raise ValueError(refused)
+        return self
+
+    @model_validator(mode="after")
     def _sections_agree(self) -> "Config":
         needed = self.prompt.shots + self.pairs.min_pairs
         if self.data.train < needed:
@@ -182,6 +196,14 @@ class Config(Section):
                 f"generation.max_new_tokens is {tokens}, and the last token is not read back: no "
                 "answer would be steered. Let the window begin earlier, or raise "
                 "generation.max_new_tokens"
+            )
+        low, high = self.steering.strength
+        beyond = [one for one in self.sensitivity.strengths if not low <= one <= high]
+        if self.steering.unit == "kl" and self.sensitivity.in_report and beyond:
+            raise ValueError(
+                f"steering.unit is 'kl', and sensitivity.strengths names {beyond}, beyond "
+                f"steering.strength ({[low, high]}), within which the doses of strengths are "
+                "looked for. Widen steering.strength or leave these out"
             )
         if self.evaluation.samples > 1 and not self.generation.do_sample:
             raise ValueError(

@@ -164,13 +164,17 @@ class GenerationConfig(Section):
 class EngineConfig(Section):
     """What runs the model; part of a result, as rounding depends on the shapes of a computation."""
 
-    name: Literal["slots", "reference"] = Field(
+    name: Literal["slots", "reference", "vllm"] = Field(
         "slots",
         description="`slots` decodes many requests together and is fast; `reference` is "
-        "HuggingFace generate with hooks, for every architecture.",
+        "HuggingFace generate with hooks, for every architecture; `vllm` is vLLM, for large models "
+        "and several GPUs, with the method `caa` (docs/vllm.md).",
     )
     slots: int | None = Field(
-        None, ge=1, description="Requests decoded together by `slots`; null takes what fits."
+        None,
+        ge=1,
+        description="Requests decoded together by `slots`; null takes what fits. Under `vllm`, the "
+        "most that run together.",
     )
     compile: Literal["auto", "never", "always"] = Field(
         "auto",
@@ -179,3 +183,11 @@ class EngineConfig(Section):
         "rounding would differ.",
     )
     batch_size: int = Field(16, ge=1, description="Requests decoded together by `reference`.")
+    tensor_parallel: int = Field(
+        1, ge=1, description="GPUs that share the weights under `vllm`; for it only."
+    )
+    batch_invariant: bool = Field(
+        False,
+        description="vLLM's mode in which an answer does not depend, to its last bits, on what is "
+        "answered together with it; slower, on GPUs that have it. For `vllm` only.",
+    )

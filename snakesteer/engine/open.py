@@ -12,8 +12,10 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding, Engine, Request
 from snakesteer.engine.select import engine_record, make_engine, worth_compiling
 from snakesteer.engine.slots.engine import SlotsEngine
+from snakesteer.engine.vllm.engine import VllmEngine
 from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel, device_name
+from snakesteer.models.open import open_model
 
 T = TypeVar("T")
 
@@ -77,7 +79,18 @@ def _engine(
         compiled=compiled,
         shared_prefix=prompter.shared_prefix(),
         progress=True,
+        tensor_parallel=engine.tensor_parallel,
+        batch_invariant=engine.batch_invariant,
     )
+
+
+def open_answering_model(params: Params, info: str | Path, gpus: int, threads: int) -> LoadedModel:
+    """The model of a script that answers prompts and does nothing else, see `open_model`.
+
+    vLLM reads the weights itself: there is no second copy of them then.
+    """
+    weights = section(EngineConfig, "engine", params).name != "vllm"
+    return open_model(params, info, gpus, threads, weights)
 
 
 def prepare(engine: Engine, requests: Sequence[Request]) -> None:
@@ -87,7 +100,7 @@ def prepare(engine: Engine, requests: Sequence[Request]) -> None:
         engine: The engine.
         requests: One for every validation problem.
     """
-    if isinstance(engine, SlotsEngine):
+    if isinstance(engine, SlotsEngine | VllmEngine):
         engine.prepare(requests)
 
 

@@ -9,11 +9,12 @@ from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.check import CannotRunExactly
 from snakesteer.engine.slots.count import MIN_SLOTS
 from snakesteer.engine.slots.engine import SlotsEngine
+from snakesteer.engine.vllm.engine import VllmEngine
 from snakesteer.models.loading import LoadedModel
 
 logger = logging.getLogger(__name__)
 
-EngineName = Literal["slots", "reference"]
+EngineName = Literal["slots", "reference", "vllm"]
 Compile = Literal["auto", "never", "always"]
 
 # Compiling the decode step takes about 40 s and saves about a quarter of its time.
@@ -32,6 +33,8 @@ def make_engine(
     compiled: bool = False,
     shared_prefix: Sequence[int] = (),
     progress: bool = False,
+    tensor_parallel: int = 1,
+    batch_invariant: bool = False,
 ) -> Engine:
     """The engine asked for, or the reference engine where the slots engine would not be exact.
 
@@ -40,11 +43,15 @@ def make_engine(
         loaded: The model.
         decoding: How tokens are chosen.
         batch_size: Of the reference engine.
-        slots: Of the slots engine; None chooses.
+        slots: Of the slots engine, and most requests in a step of vLLM; None chooses.
         compiled: See `worth_compiling`.
         shared_prefix: See `SlotsEngine`.
         progress: Show a progress bar.
+        tensor_parallel: See `VllmEngine`.
+        batch_invariant: Likewise.
     """
+    if name == "vllm":
+        return VllmEngine(loaded, decoding, tensor_parallel, batch_invariant, slots, progress)
     if name == "slots":
         try:
             return SlotsEngine(loaded, decoding, slots, compiled, shared_prefix, progress)
@@ -62,8 +69,15 @@ def engine_record(engine: Engine) -> dict[str, str | int | bool]:
             "compiled": engine.compiled,
             "shared_prefix_tokens": len(engine.shared_prefix),
         }
+    if isinstance(engine, VllmEngine):
+        return engine.record
     assert isinstance(engine, ReferenceEngine)
     return {"engine": "reference", "batch_size": engine.batch_size}
+
+
+def promises_bits(engine: Engine) -> bool:
+    """Whether equal requests get equal bits, whatever else is computed with them."""
+    return not isinstance(engine, VllmEngine) or engine.batch_invariant
 
 
 def halve(engine: Engine) -> bool:
@@ -74,8 +88,8 @@ def halve(engine: Engine) -> bool:
     Returns:
         Whether it can; nothing changes where it cannot.
     """
-    if isinstance(engine, SlotsEngine):
-        possible = engine.slots // 2 >= MIN_SLOTS
+    if isinstance(engine, SlotsEngine | VllmEngine):
+        possible = engine.slots // 2 >= (MIN_SLOTS if isinstance(engine, SlotsEngine) else 1)
         engine.slots //= 2 if possible else 1
         return possible
     assert isinstance(engine, ReferenceEngine)

@@ -58,7 +58,19 @@ def decoder_blocks(model: nn.Module) -> list[nn.Module]:
     Raises:
         UserError: No such list, or several on the same level.
     """
-    depth = num_layers(model.config)
+    return blocks_of_depth(model, num_layers(model.config))
+
+
+def blocks_of_depth(model: nn.Module, depth: int) -> list[nn.Module]:
+    """The decoder blocks of any model that keeps so many of them in one list.
+
+    Args:
+        model: Of HuggingFace, or of another library.
+        depth: Number of blocks.
+
+    Raises:
+        UserError: No such list, or several on the same level.
+    """
     lists = [
         (name, module)
         for name, module in model.named_modules()

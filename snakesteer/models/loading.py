@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 import psutil
 import torch
 import transformers
-from accelerate.utils import align_module_device
 from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -22,6 +21,7 @@ from snakesteer.models.adapters import refuse_hub_adapter
 from snakesteer.models.blocks import decoder_blocks, num_layers
 from snakesteer.models.depth import check_folder
 from snakesteer.models.devices import Lease, gpu_of_slurm
+from snakesteer.models.finite import check_finite
 from snakesteer.models.quantization import quantization_arguments
 from snakesteer.records.library_causes import MODEL, TOKENIZER
 from snakesteer.records.library_errors import told
@@ -47,6 +47,7 @@ class LoadedModel:
         pad_id: A valid id for padding; what it stands for never matters, as padding is masked.
         context: Longest sequence the positions allow, None where the config states none.
         lease: Keeps other jobs of the workflow off the model's GPUs.
+        source: What it was loaded from, with the name and commit that were found.
     """
 
     model: Any
@@ -58,6 +59,7 @@ class LoadedModel:
     pad_id: int
     context: int | None
     lease: Lease | None = None
+    source: ModelConfig | None = None
 
 
 def resolve_device(wanted: Device, gpus: int) -> torch.device:
@@ -140,7 +142,11 @@ def load_tokenizer(model: ModelConfig) -> Any:
 
 
 def load_causal_lm(
-    model: ModelConfig, gpus: int = 1, threads: int | None = None, lease: Lease | None = None
+    model: ModelConfig,
+    gpus: int = 1,
+    threads: int | None = None,
+    lease: Lease | None = None,
+    weights: bool = True,
 ) -> LoadedModel:
     """Load a model and its tokenizer.
 
@@ -149,6 +155,7 @@ def load_causal_lm(
         gpus: GPUs that the workflow granted.
         threads: CPU threads for torch, capped at the cores there are; None leaves torch's choice.
         lease: The GPUs to use where there are several; kept as long as the model.
+        weights: Whether to read them. Without, the model is an outline: shapes that hold nothing.
 
     Raises:
         UserError: The model cannot be read, is incomplete, or holds or computes numbers that are
@@ -164,6 +171,33 @@ def load_causal_lm(
     dtype = resolve_dtype(model.dtype, device)
     config = load_config_of(model)
     tokenizer = load_tokenizer(model)
+    if weights:
+        network, device = _with_weights(model, config, device, dtype, lease)
+    else:
+        network = _outline(model, config, dtype)
+    eos_ids = _eos_ids(network, tokenizer)
+    pad_id = _pad_id(network, tokenizer)
+    # The model's own defaults (temperature, repetition penalty …) must not leak into a run.
+    network.generation_config = GenerationConfig(pad_token_id=pad_id)
+    logger.info("loaded %s on %s in %s", model.name, device, dtype)
+    return LoadedModel(
+        model=network,
+        tokenizer=tokenizer,
+        blocks=decoder_blocks(network),
+        device=device,
+        lease=lease,
+        dtype=dtype,
+        eos_ids=eos_ids,
+        pad_id=pad_id,
+        context=getattr(network.config.get_text_config(), "max_position_embeddings", None),
+        source=model,
+    )
+
+
+def _with_weights(
+    model: ModelConfig, config: Any, device: torch.device, dtype: torch.dtype, lease: Lease | None
+) -> tuple[Any, torch.device]:
+    """The network on its device, and where its input goes."""
     arguments = _arguments(model)
     if getattr(config.get_text_config(), "attn_logit_softcapping", None):
         # Not every kernel caps the scores (transformers 5.10's SDPA leaves it out silently).
@@ -184,24 +218,22 @@ def load_causal_lm(
         network.to(device)
     elif network.device.type != "meta":  # offloaded weights come to the device asked for
         device = network.device
-    _check_finite(network, model.name)
+    check_finite(network, model.name)
     _check_logits(network, device, model)
-    eos_ids = _eos_ids(network, tokenizer)
-    pad_id = _pad_id(network, tokenizer)
-    # The model's own defaults (temperature, repetition penalty …) must not leak into a run.
-    network.generation_config = GenerationConfig(pad_token_id=pad_id)
-    logger.info("loaded %s on %s in %s", model.name, device, dtype)
-    return LoadedModel(
-        model=network,
-        tokenizer=tokenizer,
-        blocks=decoder_blocks(network),
-        device=device,
-        lease=lease,
-        dtype=dtype,
-        eos_ids=eos_ids,
-        pad_id=pad_id,
-        context=getattr(network.config.get_text_config(), "max_position_embeddings", None),
-    )
+    return network, device
+
+
+def _outline(model: ModelConfig, config: Any, dtype: torch.dtype) -> Any:
+    """The network on the meta device, with the generation config that its files have."""
+    arguments = _arguments(model)
+    with explained(model.name), torch.device("meta"):
+        trusted = model.trust_remote_code
+        network = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=trusted)
+    with suppress(OSError):  # not every model has one; then it follows from the config
+        network.generation_config = GenerationConfig.from_pretrained(
+            model.name, revision=arguments.get("revision")
+        )
+    return network.eval()
 
 
 def check_complete(report: Mapping[str, Any], name: str) -> None:
@@ -353,27 +385,3 @@ def check_ids(loaded: LoadedModel, texts: Iterable[Sequence[int]]) -> None:
             "The tokenizer belongs to another model, or was extended: put the model's own "
             "tokenizer files beside the weights.",
         )
-
-
-def _finite(parameter: torch.Tensor) -> bool:
-    """Whether all numbers are finite: NaN and infinity show in the extremes.
-
-    Six to eleven times as fast as a look at every number by itself.
-    """
-    if not parameter.is_floating_point():
-        return True
-    if parameter.element_size() == 1:  # 8-bit floats know few operations
-        parameter = parameter.float()
-    return parameter.numel() == 0 or all(extreme.isfinite() for extreme in parameter.aminmax())
-
-
-def _check_finite(network: nn.Module, name: str) -> None:
-    for path, module in network.named_modules():
-        with align_module_device(module):  # offloaded weights come for a moment
-            for key, parameter in module.named_parameters(prefix=path, recurse=False):
-                if not _finite(parameter):
-                    raise UserError(
-                        f"The model {name!r} holds numbers that are not finite (in {key})",
-                        "The file is damaged, or the dtype is too small for it (try model.dtype: "
-                        "float32).",
-                    )

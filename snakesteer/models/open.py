@@ -55,7 +55,9 @@ def _in_folder(model: ModelConfig, folder: str | Path) -> ModelConfig:
     return model.model_copy(update=place)
 
 
-def open_model(params: Params, info: str | Path, gpus: int, threads: int) -> LoadedModel:
+def open_model(
+    params: Params, info: str | Path, gpus: int, threads: int, weights: bool = True
+) -> LoadedModel:
     """Load the model at the commit that the first rule found.
 
     Args:
@@ -63,6 +65,7 @@ def open_model(params: Params, info: str | Path, gpus: int, threads: int) -> Loa
         info: ``model/info.json``.
         gpus: GPUs that the workflow granted.
         threads: CPU threads.
+        weights: See `load_causal_lm`.
     """
     found = read_json(info)
     model = section(ModelConfig, "model", params)
@@ -72,4 +75,4 @@ def open_model(params: Params, info: str | Path, gpus: int, threads: int) -> Loa
         commit = found["commit"] or model.revision
         pinned = model.model_copy(update={"name": found["name"], "revision": commit})
     lease = lease_gpus(model.gpus or 1) if gpus > 0 and model.device in ("auto", "cuda") else None
-    return load_causal_lm(pinned, gpus, threads, lease)
+    return load_causal_lm(pinned, gpus, threads, lease, weights)

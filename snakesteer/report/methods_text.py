@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snakesteer.config.catalogue import METHODS
 from snakesteer.evaluation.control_kinds import FAMILIES
+from snakesteer.report.engine_text import engine_sentences
 from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.off_target_text import off_target_sentences
 from snakesteer.report.reads import reads_of, reads_words
@@ -116,7 +117,7 @@ def _groups(data: Record) -> str:
 def _steering(evidence: Evidence) -> list[str]:
     return [
         *steering_sentences(evidence.config, _layers(evidence)),
-        "Hooks with α = 0 left every token and every logit as they were.",
+        *engine_sentences(evidence.zero_steering),
     ]
 
 
@@ -124,7 +125,9 @@ def _search(evidence: Evidence) -> list[str]:
     search, steering = evidence.config["search"], evidence.config["steering"]
     low, high = steering["strength"]
     searched = searched_words(steering, _layers(evidence))
-    pruner = PRUNERS.get(search["pruner"])
+    weighed = "kl" in evidence.best
+    pruner = None if weighed else PRUNERS.get(search["pruner"])
+    trials = len(evidence.trials) + len(evidence.over_budget)
     rule = (
         "the smallest dose within one paired standard error of the highest accuracy won "
         "[@breiman1984cart]"
@@ -134,12 +137,25 @@ def _search(evidence: Evidence) -> list[str]:
     return [
         f"{searched} (between {low:g} and {high:g}: "
         f"{strength_words(steering)}) {'were' if ' and ' in searched else 'was'} searched on the "
-        f"validation split in {len(evidence.trials)} trials of Optuna [@akiba2019optuna] with "
+        f"validation split in {trials} trials of Optuna [@akiba2019optuna] with "
         f"{SAMPLERS[search['sampler']]} and seed {search['seed']}"
         + (f"; hopeless trials were ended early by {pruner}." if pruner else "."),
+        *(_two_objectives(evidence) if weighed else []),
         f"The unsteered model was trial 0; {rule}.",
         f"Steering was recommended if it won{_conditions(search, evidence.test['confidence'])}; "
         "the best steered trial was tested in any case.",
+    ]
+
+
+def _two_objectives(evidence: Evidence) -> list[str]:
+    """What was searched for beside accuracy, and what became of the trials that cost too much."""
+    record = evidence.best["kl"]
+    return [
+        "The search had two objectives: high accuracy, and a small mean KL(unsteered ‖ steered) of "
+        "the next-token distribution on neutral passages, other ones than those reported below.",
+        f"Trials above {record['budget']:g} nats per token ({record['over_budget']} of them) were "
+        "ended before they answered anything; of the others, on the Pareto front or not, the "
+        f"tested configuration ({record['tested']:.3g} nats per token) was chosen by accuracy.",
     ]
 
 

@@ -158,6 +158,11 @@ def searched_words(steering: RunConfig, layers: Sequence[int]) -> str:
 
 def strength_words(steering: RunConfig) -> str:
     """What the searched strength measures."""
+    if steering["unit"] == "kl":
+        return (
+            "the 95th percentile, over tokens of train problems with their gold solutions, of "
+            "KL(unsteered ‖ steered) in nats, with the sign of the dose at which it is reached"
+        )
     methods, in_alpha = steering["methods"], steering["unit"] == "alpha"
     operating = catalogue.users("steering.operators", methods)
     operators = set(steering["operators"]) if operating else set()

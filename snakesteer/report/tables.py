@@ -1,6 +1,7 @@
 """Tables of the report that belong to no figure."""
 
 from snakesteer.evaluation.control_kinds import FAMILIES
+from snakesteer.report.engine_text import equal_tokens
 from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.figures.figure import Table
 from snakesteer.report.wording import p_number, percent, points, signed
@@ -179,7 +180,7 @@ def gate_table(evidence: Evidence) -> Table:
         tuple(
             (
                 name,
-                "all equal",  # a run in which they are not ends there
+                equal_tokens(found),
                 f"{found['max_logit_difference']:g}",
                 *_measured(found),
                 _unlike_plain(found["plain_model"]),

@@ -118,6 +118,8 @@ def configuration(params: Mapping[str, Any]) -> str:
         strength = f"angle {params['steering_dose']:.3g} radians"
     if params.get("operator") == "ablate":
         strength = f"{params['steering_alpha']:.3g} of the component removed"
+    if "steering_kl" in params:
+        strength += f", {params['steering_kl']:.3g} nats"
     beside = ""
     if "further" in params:
         others = (configuration(other).partition(" ")[2] for other in params["further"])

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ def open_study(
     pruner: BasePruner,
     workers: int,
     settings: Mapping[str, Any] | None = None,
+    directions: Sequence[str] = ("maximize",),
 ) -> optuna.Study:
     """Open the study, or start a new one where its settings or inputs have changed.
 
@@ -90,6 +91,7 @@ def open_study(
         pruner: Of the study.
         workers: How many share the study.
         settings: What the fingerprint is made of, by names, to say what has changed.
+        directions: Of the objectives.
 
     Raises:
         UserError: The journal is damaged, or the database cannot be reached.
@@ -97,7 +99,7 @@ def open_study(
     path = Path(journal)
     # The first worker decides whether the study goes on or starts anew.
     with ask_lock(path):
-        study = _open(path, fingerprint, pruner, settings or {})
+        study = _open(path, fingerprint, pruner, settings or {}, directions)
         for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             if trial.user_attrs.get(WORKER, workers) >= workers:
                 study.tell(trial.number, state=TrialState.FAIL)
@@ -114,7 +116,11 @@ def _file_lock(journal: str | Path, name: str) -> FileLock:
 
 
 def _open(
-    path: Path, fingerprint: str, pruner: BasePruner, settings: Mapping[str, Any]
+    path: Path,
+    fingerprint: str,
+    pruner: BasePruner,
+    settings: Mapping[str, Any],
+    directions: Sequence[str],
 ) -> optuna.Study:
     url = _url()
     if url is not None:
@@ -122,7 +128,7 @@ def _open(
         study = optuna.create_study(
             study_name=f"{STUDY_NAME}-{fingerprint[:16]}",
             storage=_database(url),
-            direction="maximize",
+            directions=directions,
             pruner=pruner,
             load_if_exists=True,
         )
@@ -140,7 +146,7 @@ def _open(
         path.replace(path.with_name(path.name + ".old"))
     path.unlink(missing_ok=True)
     study = optuna.create_study(
-        study_name=STUDY_NAME, storage=_storage(path), direction="maximize", pruner=pruner
+        study_name=STUDY_NAME, storage=_storage(path), directions=directions, pruner=pruner
     )
     study.set_user_attr(SETTINGS, dict(settings))
     study.set_user_attr(FINGERPRINT, fingerprint)

@@ -24,11 +24,16 @@ from snakesteer.records.files import sha256_file, write_json
 from snakesteer.search.desk import ProblemDesk
 from snakesteer.search.journal import ask_lock, finished_trials, one_process, open_study
 from snakesteer.search.kept import searched
+from snakesteer.search.objectives import KlOf, directions
 from snakesteer.search.outages import through_outages
 from snakesteer.search.plan import Plan, fitting_trials
 from snakesteer.search.samplers import make_pruner
-from snakesteer.search.study import run_study, surplus
-from snakesteer.steering.vector import read_vectors
+from snakesteer.search.study import accuracy_of, run_study, surplus
+from snakesteer.steering.build import steering_of
+from snakesteer.steering.candidate import Candidate, VectorKey
+from snakesteer.steering.kinds import Steering
+from snakesteer.steering.kl_unit import read_curves
+from snakesteer.steering.vector import AnyVector, read_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +58,7 @@ class SearchInputs:
         others: Further files: the baseline's record of engine and machine, and what it is made of.
         layers: Layers to choose from.
         params: The rule's parameters, the fingerprint of its code among them.
+        curves: kl_strengths.json, where strengths are in nats; or nothing.
     """
 
     problems: str
@@ -61,11 +67,12 @@ class SearchInputs:
     others: tuple[str, ...]
     layers: tuple[int, ...]
     params: Mapping[str, Any]
+    curves: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """Parameters and hashes of files, by their names."""
         params = {k: v for k, v in self.params.items() if k not in NOT_IN_FINGERPRINT}
-        paths = (self.problems, self.baseline, *self.vectors, *self.others)
+        paths = (self.problems, self.baseline, *self.vectors, *self.curves, *self.others)
         return {**params, "layers": [*self.layers], **{path: sha256_file(path) for path in paths}}
 
     def fingerprint(self) -> str:
@@ -83,6 +90,7 @@ def search(
     worker: int,
     output: str | Path,
     check: Callable[[], None],
+    kl: Callable[[Steering], float] | None = None,
 ) -> None:
     """Run a worker's share of the study, until there are enough trials.
 
@@ -95,6 +103,7 @@ def search(
         worker: Number of this process.
         output: JSON file, written at the end.
         check: Raises where steered and unsteered answers do not compare, see `ProblemDesk`.
+        kl: What a steering costs on neutral text, for the objective of that name.
     """
     settings = section(SearchConfig, "search", inputs.params)
     generation = section(GenerationConfig, "generation", inputs.params)
@@ -110,6 +119,8 @@ def search(
         trials_in_flight=settings.trials_in_flight or fitting_trials(rows, first),
         rows=rows,
         worker=worker,
+        curves=read_curves(inputs.curves),
+        cost=_cost(kl, vectors) if settings.weighs_kl else None,
     )
     check()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -123,7 +134,10 @@ def search(
         with engine.session() as session:
             queue = AnswerQueue(session, prompter, generation)
             desk = ProblemDesk(queue, problems[:first], plan, check)
-            study = open_study(journal, fingerprint, pruner, settings.workers, inputs.settings())
+            study = open_study(
+                *(journal, fingerprint, pruner, settings.workers, inputs.settings()),
+                directions(settings),
+            )
             before, began = len(finished_trials(study)), time.monotonic()
             if more := surplus(finished_trials(study), settings.n_trials):
                 logger.warning("%s For a smaller study set results to another folder.", more)
@@ -132,7 +146,7 @@ def search(
                 nonlocal told
                 told += 1
                 finished = finished_trials(study)
-                values = [t.value or 0.0 for t in finished if t.state == TrialState.COMPLETE]
+                values = [accuracy_of(t) or 0.0 for t in finished if t.state == TrialState.COMPLETE]
                 seconds = time.monotonic() - began
                 left = (settings.n_trials - len(finished)) * seconds
                 left /= max(1, len(finished) - before)
@@ -165,3 +179,15 @@ def search(
     if (busy := busy_share(engine)) is not None:
         logger.info("%.0f%% of the slots were busy", 100 * busy)
     write_json(output, {"fingerprint": fingerprint, "new_tokens": tokens, "seconds": seconds})
+
+
+def _cost(kl: Callable[[Steering], float] | None, vectors: Mapping[VectorKey, AnyVector]) -> KlOf:
+    """What a configuration costs."""
+    assert kl is not None  # the objective is measured
+
+    def cost(candidate: Candidate) -> float:
+        steering = steering_of(candidate, vectors)
+        assert steering is not None  # no steering costs nothing
+        return kl(steering)
+
+    return cost

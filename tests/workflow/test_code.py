@@ -41,9 +41,9 @@ RUNS: dict[str, dict[str, Any]] = {
         "pairs": ADJUSTED,
     },
     "trained vectors": {
-        "steering": {"directions": ["trained"]},
+        "steering": {"directions": ["trained"], "unit": "kl"},
         "training": {"objective": "preference"},
-        "search": {"confirm": 0.5},
+        "search": {"confirm": 0.5, "objectives": ["accuracy", "kl"]},
     },
     "the embedded model": {"model": {"name": "embedded"}},
     "a GGUF file": {"model": {"name": "some/model", "gguf_file": "q4.gguf"}},

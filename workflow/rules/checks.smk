@@ -14,6 +14,7 @@ rule zero_steering:
         train="<problems>/splits/train.jsonl",
         baseline_summary="<unsteered>/baseline/val.json",
         vectors=VECTOR_FILES,
+        curves=KL_STRENGTHS,
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
     output:

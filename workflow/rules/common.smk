@@ -256,6 +256,8 @@ VECTOR_FILES = vector_files(SEARCHED + of_kind("prompt_start", METHODS)) + expan
     "<directions>/heads/{method}.safetensors",
     method=of_kind("heads", METHODS),
 )
+# Which doses strengths in nats are, where these are the unit.
+KL_STRENGTHS = ["<results>/kl_strengths.json"] if CONFIG.steering.unit == "kl" else []
 # What probes and directions are made from: activations as read, or without what tokens predict.
 ADJUSTED = CONFIG.pairs.remove_token_means
 ACTIVATIONS = (

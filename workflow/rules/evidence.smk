@@ -58,6 +58,7 @@ rule sensitivity_grid:
         baseline="<unsteered>/baseline/val.jsonl",
         baseline_summary="<unsteered>/baseline/val.json",
         vectors=vector_files(CONFIG.steering.directions),
+        curves=KL_STRENGTHS,
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
     output:

@@ -6,7 +6,7 @@ from snakesteer.config import GenerationConfig
 from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
-from snakesteer.engine.open import open_engine, prepare, run_record, settled
+from snakesteer.engine.open import open_answering_model, open_engine, prepare, run_record, settled
 from snakesteer.evaluation.agreement import math_verify_agreement
 from snakesteer.evaluation.answers import (
     answer_in_chunks,
@@ -15,13 +15,14 @@ from snakesteer.evaluation.answers import (
     write_answers,
 )
 from snakesteer.evaluation.noise_floor import AGAIN_AT_MOST, noise_floor
-from snakesteer.models.open import open_model
 from snakesteer.records.files import write_json
 from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     params = snakemake.params
-    loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
+    loaded = open_answering_model(
+        params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads
+    )
     prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
     engine = open_engine(params, loaded, prompter)
     generation = section(GenerationConfig, "generation", params)

@@ -4,9 +4,8 @@ from snakesteer.config import GenerationConfig
 from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
-from snakesteer.engine.open import check_same_run, open_engine, run_record
+from snakesteer.engine.open import check_same_run, open_answering_model, open_engine, run_record
 from snakesteer.evaluation.answers import read_answers
-from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.logs import script_log
 from snakesteer.search.confirmation import confirm_best
@@ -14,7 +13,7 @@ from snakesteer.search.kept import searched
 
 with script_log(snakemake.log[0]):
     params, given = snakemake.params, snakemake.input
-    loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
+    loaded = open_answering_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
     prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
     record = read_json(given.baseline_summary)
     engine = open_engine(params, loaded, prompter, record)

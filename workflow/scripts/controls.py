@@ -4,12 +4,11 @@ from snakesteer.config import EvaluationConfig, GenerationConfig
 from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
-from snakesteer.engine.open import check_same_run, open_engine, run_record
+from snakesteer.engine.open import check_same_run, open_answering_model, open_engine, run_record
 from snakesteer.evaluation import controls
 from snakesteer.evaluation.control_tests import controls_record, log_controls
 from snakesteer.evaluation.final import read_best, read_generations
 from snakesteer.evaluation.ledger import open_ledger
-from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json, write_json, write_jsonl
 from snakesteer.records.logs import script_log
 
@@ -20,7 +19,7 @@ with script_log(snakemake.log[0]):
     run, mean_alpha_t = final["run"], final.get("mean_alpha_t")
     evaluation = section(EvaluationConfig, "evaluation", params)
     generation = section(GenerationConfig, "generation", params)
-    loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
+    loaded = open_answering_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
     prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
     engine = open_engine(params, loaded, prompter, run)
     asked = (prompter, read_problems(given.problems))

@@ -4,16 +4,17 @@ from snakesteer.config import GenerationConfig
 from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
-from snakesteer.engine.open import open_engine, run_record
+from snakesteer.engine.open import open_answering_model, open_engine, run_record
 from snakesteer.evaluation.checks.model_check import PROBLEMS, check_model, page
-from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]) as logger:
     greedy = {"generation__do_sample": False, "generation__temperature": 0.0}
     params = dict(snakemake.params.items()) | greedy
-    loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
+    loaded = open_answering_model(
+        params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads
+    )
     prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
     engine = open_engine(params, loaded, prompter)
     found = check_model(

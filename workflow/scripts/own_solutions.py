@@ -4,15 +4,16 @@ from snakesteer.config import GenerationConfig
 from snakesteer.config.params import section
 from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
-from snakesteer.engine.open import open_sampler
+from snakesteer.engine.open import open_answering_model, open_sampler
 from snakesteer.evaluation.solutions import sample_solutions
-from snakesteer.models.open import open_model
 from snakesteer.records.files import write_jsonl
 from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     params = snakemake.params
-    loaded = open_model(params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads)
+    loaded = open_answering_model(
+        params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads
+    )
     prompter, rest = open_prompter(params, snakemake.input.train, loaded.tokenizer)
     own = snakemake.input.problems == snakemake.input.train  # no example is its own question
     problems = rest if own else read_problems(snakemake.input.problems)

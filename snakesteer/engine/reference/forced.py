@@ -71,6 +71,7 @@ def forced_logits(
     texts: Sequence[GivenText],
     steering: Steering,
     budget: int = FORCED_TOKENS,
+    known: dict[int, Tensor] | None = None,
 ) -> Iterator[tuple[int, Forced]]:
     """Read texts with and without a steering, which acts where it would act on generated text.
 
@@ -79,6 +80,8 @@ def forced_logits(
         texts: What to read.
         steering: Of all texts.
         budget: Tokens in one padded batch.
+        known: What the model says of each text without steering, kept for further calls with the
+            same texts and budget; this one fills an empty one.
 
     Yields:
         The index of each text, and what the model says of it; those of similar length come
@@ -96,12 +99,31 @@ def forced_logits(
         # The longest first: what does not fit shows at once.
         rows = max(1, budget // len(texts[order[-1]].token_ids))
         batch, order = order[-rows:], order[:-rows]
-        found = _read(loaded, [texts[index] for index in batch], steering)
-        yield from zip(batch, found, strict=True)
+        before = None if known is None else [known[index] for index in batch if index in known]
+        found = _read(loaded, [texts[index] for index in batch], steering, before)
+        for index, (forced, unsteered) in zip(batch, found, strict=True):
+            if known is not None:
+                known[index] = unsteered
+            yield index, forced
 
 
-def _read(loaded: LoadedModel, texts: Sequence[GivenText], steering: Steering) -> Iterator[Forced]:
-    """Read one batch. The last token of a text is not read: nothing is asked behind it."""
+def _read(
+    loaded: LoadedModel,
+    texts: Sequence[GivenText],
+    steering: Steering,
+    before: Sequence[Tensor] | None,
+) -> Iterator[tuple[Forced, Tensor]]:
+    """Read one batch. The last token of a text is not read: nothing is asked behind it.
+
+    Args:
+        loaded: The model.
+        texts: Those of the batch.
+        steering: Of all texts.
+        before: Of each text the unsteered logits ``[generated, vocab]``, if they are known.
+
+    Yields:
+        What the model says of each text, and the unsteered logits as they were computed.
+    """
     longest = max(len(text.token_ids) for text in texts) - 1
     ids = torch.full((len(texts), longest), loaded.pad_id)
     mask = torch.zeros_like(ids)
@@ -119,7 +141,11 @@ def _read(loaded: LoadedModel, texts: Sequence[GivenText], steering: Steering) -
                 stack.enter_context(_steered(loaded, part, steps, factor))
             return _forward(loaded, ids, mask)
 
-    unsteered, alphas = logits(), None
+    if not before:
+        whole = logits()
+        before = [whole[row, _asked(text)].clone() for row, text in enumerate(texts)]
+        del whole  # as large as all of the prompts
+    alphas = None
     if steering.dac is None:
         several = steering.parts if isinstance(steering, ResidualSteering) else (steering,)
         parts = [(part, _factors(loaded, part, steps, ids)) for part in several]
@@ -128,16 +154,17 @@ def _read(loaded: LoadedModel, texts: Sequence[GivenText], steering: Steering) -
         alphas = torch.zeros(steps.shape)
         for row, text in enumerate(texts):
             where = _asked(text)
-            alphas[row, where] = _alphas(unsteered[row, where], probe[row, where], steering.dac)
+            alphas[row, where] = _alphas(before[row], probe[row, where], steering.dac)
         parts = [(steering, steering.alpha * alphas)]
     steered = logits(*parts)
     for row, text in enumerate(texts):
         where = _asked(text)
-        yield Forced(
-            unsteered=unsteered[row, where].float(),
+        forced = Forced(
+            unsteered=before[row].float(),
             steered=steered[row, where].float(),
             alpha_t=None if alphas is None else alphas[row, where],
         )
+        yield forced, before[row]
 
 
 def _asked(text: GivenText) -> slice:
