@@ -9,6 +9,7 @@ Everything lies under the results folder (config key `results`, here <results>):
   baseline/val.jsonl                 unsteered answers
   checks/zero_steering.json          the gate before the search: hooks do exactly what they should
   checks/model_check.json            a direct test of the model (target model_check)
+  kl_strengths.json                  which doses strengths in nats are (steering.unit: kl)
   study/study.db, study/trials.csv   the search
   best_config.json                   what it chose
   test_final.json, test_generations.jsonl, provenance.json
@@ -50,9 +51,16 @@ if is_study(config):
 
     include: "workflow/study.smk"
 
+    RESULTS = STUDY.results
+
 else:
 
     include: "workflow/run.smk"
+
+    RESULTS = CONFIG.results
+
+
+include: "workflow/live.smk"
 
 
 rule all:

@@ -24,7 +24,7 @@ from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.steering.positions import Positions
 from snakesteer.vectors.training.learner import Learner, new_learner
 from snakesteer.vectors.training.lessons import Example
-from snakesteer.vectors.training.loop import mean_residual_norms, steering_at
+from snakesteer.vectors.training.loop import steering_at, unsteered_stream
 from snakesteer.vectors.training.reading import BatchReader
 from snakesteer.vectors.training.reinforce import Rollout, reinforce
 
@@ -62,7 +62,7 @@ def main() -> None:
     engine = SlotsEngine(loaded, Decoding(temperature=1.0), options.slots)
     read = [Example((*prompt, 0), len(prompt)) for prompt in prompts]
     reader = BatchReader(loaded, read, steering_at(layers, None, positions))
-    norms = mean_residual_norms(reader, [[number] for number in range(count)])
+    stream = unsteered_stream(reader, [[number] for number in range(count)])
     drawing: list[tuple[float, int]] = []  # seconds and tokens of a step
 
     def draw(names: Sequence[str], vectors: Tensor, seed: int) -> list[Rollout]:
@@ -89,7 +89,7 @@ def main() -> None:
 
     def run() -> tuple[Learner, float]:
         drawing.clear()
-        learner = new_learner(loaded, norms, config)
+        learner = new_learner(loaded, stream, config)
         names = [str(number) for number in range(count)]
         started = time.perf_counter()
         reinforce(loaded, learner, names, [], draw, layers, config, positions)

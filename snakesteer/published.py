@@ -27,11 +27,12 @@ _IN_BOX = re.compile(rf"[^}}\n\d]*?{NUMBER}")
 
 @dataclass(frozen=True)
 class Met:
-    """A published number and the run's own; percent and points.
+    """A published number and the run's own: percent, or tokens of an answer.
 
     Attributes:
         side: ``unsteered`` or ``steered``.
-        graded: ``numeric``, as a run is graded, or ``boxed``, see `boxed_number`.
+        graded: ``numeric``, as a run is graded, ``boxed``, see `boxed_number`, or ``tokens`` for
+            the mean length of the answers.
         published: As the paper has it.
         tolerance: How far off a run may be.
         found: What the run has.
@@ -49,10 +50,13 @@ class Met:
         return abs(self.found - self.published) <= self.tolerance
 
     def __str__(self) -> str:
+        lengths = self.graded == "tokens"
+        decimals, unit, apart = (0, "", "tokens") if lengths else (2, "%", "points")
         return (
-            f"{self.side} ({self.graded}): {self.found:.2f}%, published {self.published:.2f}% "
-            f"± {self.tolerance:g}: {'within' if self.within else 'NOT within'} "
-            f"({signed(self.found - self.published, 2)} points)"
+            f"{self.side} ({self.graded}): {self.found:.{decimals}f}{unit}, published "
+            f"{self.published:.{decimals}f}{unit} ± {self.tolerance:g}: "
+            f"{'within' if self.within else 'NOT within'} "
+            f"({signed(self.found - self.published, decimals)} {apart})"
         )
 
 
@@ -87,6 +91,10 @@ def beside_published(results: str | Path, name: str) -> list[Met]:
             accuracy = final[f"{ours}_benchmark_metrics"]["accuracy"]
         terms = (number["graded"], number["accuracy"], number["tolerance"])
         found.append(Met(side, *terms, 100.0 * accuracy))
+        if "tokens" in number:
+            mean, tolerance = number["tokens"]["mean"], number["tokens"]["tolerance"]
+            ours_mean = final[f"{ours}_benchmark_metrics"]["mean_new_tokens"]
+            found.append(Met(side, "tokens", mean, tolerance, ours_mean))
     return found
 
 

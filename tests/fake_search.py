@@ -9,10 +9,11 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -135,19 +136,33 @@ def make_inputs(folder: Path, workers: int = 1, **changes: Any) -> SearchInputs:
 
 
 def start(
-    inputs: SearchInputs, journal: Path, worker: int = 0, pause: float = 0.005
+    inputs: SearchInputs,
+    journal: Path,
+    worker: int = 0,
+    pause: float = 0.005,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> BaseProcess:
     """Run a worker in a process, which leads its process group; returns when it has begun."""
     receiver, sender = _context.Pipe(duplex=False)
-    process = _context.Process(target=_work, args=(inputs, journal, worker, pause, sender))
+    process = _context.Process(
+        target=_work, args=(inputs, journal, worker, pause, dict(environment), sender)
+    )
     process.start()
     sender.close()
     receiver.recv()
     return process
 
 
-def _work(inputs: SearchInputs, journal: Path, worker: int, pause: float, sender: Any) -> None:
+def _work(
+    inputs: SearchInputs,
+    journal: Path,
+    worker: int,
+    pause: float,
+    environment: dict[str, str],
+    sender: Any,
+) -> None:
     os.setpgrp()
+    os.environ.update(environment)
     # A shell starts background jobs with SIGINT ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     random.seed(os.getpid())

@@ -1,7 +1,10 @@
 """Kinds of trouble that have a test of their own: what, what happens, and where it is tried."""
 
+from tests.hard_knock_runs import OF_RUNS
+
 # What, what happens, file, function.
 SINGLE = [
+    *OF_RUNS,
     (
         "a second Snakemake in the same folder",
         'refused: "Directory cannot be locked"; finishes when the first has ended',
@@ -82,7 +85,7 @@ SINGLE = [
     ),
     (
         "`snakemake` killed (KILL, INT, TERM), and started again",
-        "loses no finished trial; nothing keeps running",
+        "loses no finished trial; nothing keeps running, no lock stays",
         "tests/workflow/test_survival.py",
         "test_the_whole_command_killed_at_three_moments",
     ),

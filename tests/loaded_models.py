@@ -82,6 +82,11 @@ def direction(seed: int = 0) -> Tensor:
     return 2.0 * torch.randn(HIDDEN, generator=torch.Generator().manual_seed(seed))
 
 
+def axis_for(operator: str, seed: int = 0) -> Tensor | None:
+    """The second axis of a rotation's plane, neither along nor across `direction`; else None."""
+    return direction(seed + 100) + direction(seed) / 3 if operator == "rotate" else None
+
+
 @torch.no_grad()
 def slow_logits(family: str, model: nn.Module, ids: Sequence[int], layer: int, added: Tensor):
     """Next-token logits ``[vocab]`` with ``added`` ``[seq, hidden]`` behind one block."""

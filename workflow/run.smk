@@ -10,6 +10,7 @@ include: "rules/data.smk"
 include: "rules/model.smk"
 include: "rules/vectors.smk"
 include: "rules/heads.smk"
+include: "rules/kl_strengths.smk"
 include: "rules/checks.smk"
 include: "rules/search.smk"
 include: "rules/test.smk"
@@ -59,13 +60,14 @@ rule export:
 
 onstart:
     check_folders()
+    hold_results()
     check_second_task()
     started["at"] = time.time()
     if not Path(CONFIG.results, "test_final.json").exists():
         logger.info(planned_power())
     if RUN.compile_refused:
         logger.warning(
-            "engine.compile is always, but operators, bands and attention heads may round differently "
+            "engine.compile is always, but operators, bands, several vectors and attention heads may round differently "
             "in compiled code: nothing is compiled. Set engine.compile: auto."
         )
 

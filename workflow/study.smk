@@ -152,6 +152,7 @@ onstart:
         check_writable(STUDY.results)
     except UserError as error:
         raise WorkflowError(str(error)) from None
+    hold_results()
 
 
 onsuccess:

@@ -25,8 +25,15 @@ from snakesteer.config.model import (
     ModelConfig,
 )
 from snakesteer.config.off_target import OffTargetConfig
-from snakesteer.config.pairs import PairKind, PairsConfig, ReadPosition
+from snakesteer.config.pairs import (
+    OF_THOUGHTS,
+    UNGRADED,
+    PairKind,
+    PairsConfig,
+    ReadPosition,
+)
 from snakesteer.config.runs import ReplicatesConfig
+from snakesteer.config.scopes import Operator, Scope, TokenRule
 from snakesteer.config.search import SearchConfig
 from snakesteer.config.section import Section, check_braces, written_out
 from snakesteer.config.steering import (
@@ -34,13 +41,10 @@ from snakesteer.config.steering import (
     Direction,
     Kl,
     Method,
-    Operator,
     ProbeConfig,
     Range,
     Schedule,
-    Scope,
     SteeringConfig,
-    TokenRule,
 )
 from snakesteer.config.training import Objective, TrainingConfig
 from snakesteer.config.vllm import vllm_refusal
@@ -134,7 +138,11 @@ class Config(Section):
     @model_validator(mode="after")
     def _vllm_can(self) -> "Config":
         refused = vllm_refusal(
-            self.engine, self.model, [*self.steering.methods, *self.sensitivity.methods]
+            self.engine,
+            self.model,
+            self.steering,
+            self.search,
+            [*self.steering.methods, *self.sensitivity.methods],
         )
         if refused is not None:
             raise ValueError(refused)
@@ -163,20 +171,39 @@ class Config(Section):
                     "prompt.shots, and one is the question. Lower heads.examples or raise "
                     "data.train"
                 )
-            if self.pairs.kind == "prompt_contrast":
+            if self.pairs.kind in UNGRADED:
                 raise ValueError(
-                    f"pairs.kind is 'prompt_contrast' and steering.methods is "
-                    f"{self.steering.methods}: such pairs hold no solutions, and dac_heads shows "
-                    "right and wrong ones as examples. Take another pairs.kind, or leave dac_heads "
+                    f"pairs.kind is {self.pairs.kind!r} and steering.methods is "
+                    f"{self.steering.methods}: such pairs hold no right and wrong solutions, and "
+                    "dac_heads shows some as examples. Take another pairs.kind, or leave dac_heads "
                     "out"
                 )
-        window, tokens = self.steering.generated_window, self.generation.max_new_tokens
-        if self.steering.scope == "generated_window" and window and window[0] >= tokens - 1:
+        made = [name for name in self.steering.directions if name in OF_THOUGHTS]
+        if made and (self.pairs.kind != "thoughts" or self.pairs.remove_token_means):
+            raise ValueError(
+                f"steering.directions names {made[0]!r}, pairs.kind is {self.pairs.kind!r} and "
+                f"pairs.remove_token_means is {self.pairs.remove_token_means}: this direction is "
+                "made of thoughts as they are. Set pairs.kind: thoughts, pairs.read: blank_lines "
+                "and pairs.remove_token_means: false, or take another direction"
+            )
+        tokens = self.generation.max_new_tokens
+        for each in (self.steering, *(self.steering.together or ())):
+            window = each.generated_window
+            if each.scope != "generated_window" or window is None or window[0] < tokens - 1:
+                continue
             raise ValueError(
                 f"steering.generated_window begins at generated token {window[0]}, but "
                 f"generation.max_new_tokens is {tokens}, and the last token is not read back: no "
                 "answer would be steered. Let the window begin earlier, or raise "
                 "generation.max_new_tokens"
+            )
+        low, high = self.steering.strength
+        beyond = [one for one in self.sensitivity.strengths if not low <= one <= high]
+        if self.steering.unit == "kl" and self.sensitivity.in_report and beyond:
+            raise ValueError(
+                f"steering.unit is 'kl', and sensitivity.strengths names {beyond}, beyond "
+                f"steering.strength ({[low, high]}), within which the doses of strengths are "
+                "looked for. Widen steering.strength or leave these out"
             )
         if self.evaluation.samples > 1 and not self.generation.do_sample:
             raise ValueError(

@@ -7,7 +7,12 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from snakesteer.config import catalogue
 from snakesteer.config.section import Section, written_out
 
-LAYERED = catalogue.of_kind("residual")
+# Several vectors at once have their layers from the configuration.
+LAYERED = [
+    name
+    for name in catalogue.of_kind("residual")
+    if "steering.together" not in catalogue.METHODS[name].needs
+]
 
 
 def _layered(method: str) -> str:

@@ -114,6 +114,8 @@ def _table(section: BaseModel, fields: Mapping[str, FieldInfo]) -> str:
 
 def _values(schema: Mapping[str, Any]) -> str:
     """What a key takes, from its JSON schema."""
+    if "$ref" in schema:
+        return "keys with values"
     if "anyOf" in schema:
         return " or ".join(_values(option) for option in schema["anyOf"])
     if "enum" in schema:

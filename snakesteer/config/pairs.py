@@ -12,9 +12,15 @@ PairKind = Literal[
     "own_right_vs_wrong",
     "gold_vs_own_wrong",
     "prompt_contrast",
+    "thoughts",
 ]
 ReadPosition = Literal[
-    "before_last_number", "first_difference", "last_token", "response_mean", "last_prompt_token"
+    "before_last_number",
+    "first_difference",
+    "last_token",
+    "response_mean",
+    "last_prompt_token",
+    "blank_lines",
 ]
 
 # What each kind of pair can be read at.
@@ -25,13 +31,19 @@ READS: dict[PairKind, tuple[ReadPosition, ...]] = {
     "own_right_vs_wrong": _OWN_READS,
     "gold_vs_own_wrong": _OWN_READS,
     "prompt_contrast": ("last_prompt_token",),
+    "thoughts": ("blank_lines",),
 }
 # Kinds that need the model's own samples.
 SAMPLED: tuple[PairKind, ...] = (
     "model_correct_vs_wrong",
     "own_right_vs_wrong",
     "gold_vs_own_wrong",
+    "thoughts",
 )
+# Kinds that set nothing right against something wrong.
+UNGRADED: tuple[PairKind, ...] = ("prompt_contrast", "thoughts")
+# Directions that are made of thoughts.
+OF_THOUGHTS = ("seal", "seal_apart")
 
 
 class PairsConfig(Section):
@@ -43,7 +55,9 @@ class PairsConfig(Section):
         "carried to the end; `model_correct_vs_wrong`: one right and one wrong sample of the "
         "model's own; `own_right_vs_wrong`: all its right against all its wrong samples, averaged "
         "per question; `gold_vs_own_wrong`: the gold solution against all its wrong samples; "
-        "`prompt_contrast`: the question behind two instructions, no solution.",
+        "`prompt_contrast`: the question behind two instructions, no solution; `thoughts`: within "
+        "the model's own samples, thoughts that go on against those that look back or change the "
+        "way, told by keywords.",
     )
     read: ReadPosition = Field(
         "before_last_number",
@@ -52,7 +66,8 @@ class PairsConfig(Section):
         "was written earlier differs. `first_difference`: the first token that differs, so the "
         "vector says above all which digit is written. Both are for `gold_vs_corrupted`. "
         "`last_token`; `response_mean`: the mean over the response; `last_prompt_token`: for "
-        "`prompt_contrast`.",
+        "`prompt_contrast`; `blank_lines`: where the blank line before a thought ends, for "
+        "`thoughts`.",
     )
     prompts: tuple[str, str] = Field(
         ("Think step by step.", "Answer with the number alone."),
@@ -94,6 +109,10 @@ class PairsConfig(Section):
         return self
 
     def _misread(self) -> str:
+        if self.kind == "thoughts":
+            return "thoughts are read at the blank lines before them"
+        if self.read == "blank_lines":
+            return "there are no thoughts in such pairs"
         if self.kind == "prompt_contrast":
             return "two prompts without a solution are read where they end"
         if self.read == "last_prompt_token":

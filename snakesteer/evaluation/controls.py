@@ -9,6 +9,7 @@ is to strengthen it, so that −α takes the place of −v.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,27 +106,37 @@ def make_controls(
 
 def _opposite(steering: Steering) -> Control:
     """−v; for ablation −α."""
-    if isinstance(steering, ResidualSteering) and steering.operator == "ablate":
-        more = tuple(replace(place, alpha=-place.alpha) for place in steering.more)
-        grown = replace(steering, alpha=-steering.alpha, more=more)
-        return Control("negative", "the opposite strength", "negative", grown)
-    turned = steering.with_vectors(lambda vector, layer: -vector)
-    return Control("negative", "the opposite direction", "negative", turned)
+    if not isinstance(steering, ResidualSteering):
+        turned: Steering = steering.with_vectors(lambda vector, layer: -vector)
+        return Control("negative", "the opposite direction", "negative", turned)
+    grown = all(part.operator == "ablate" for part in steering.parts)
+    label = "the opposite strength" if grown else "the opposite direction"
+    return Control("negative", label, "negative", steering.with_parts(_turned_round))
+
+
+def _turned_round(part: ResidualSteering) -> ResidualSteering:
+    if part.operator != "ablate":
+        return part.with_vectors(lambda vector, layer: -vector)
+    more = tuple(replace(place, alpha=-place.alpha) for place in part.more)
+    return replace(part, alpha=-part.alpha, more=more)
 
 
 def random_like(seed: int, number: int) -> VectorChange:
     """Directions drawn evenly from all directions, as long as the vector that they replace.
 
-    Steps that have vectors of their own share a direction. What is 0 in the vector (heads that are
-    not steered) stays 0.
+    Steps that have vectors of their own share a direction; of several vectors at one layer, each
+    gets another one. What is 0 in the vector (heads that are not steered) stays 0.
 
     Args:
         seed: Of the draws.
         number: Of the control; another number is another direction.
     """
+    drawn: Counter[int] = Counter()
 
     def change(vector: Tensor, layer: int) -> Tensor:
-        noise = np.random.default_rng((seed, number, layer)).normal(size=vector.shape[-1])
+        again = [drawn[layer]] if drawn[layer] else []
+        drawn[layer] += 1
+        noise = np.random.default_rng((seed, number, layer, *again)).normal(size=vector.shape[-1])
         return _as_long(torch.from_numpy(noise) * (vector != 0.0), vector)
 
     return change

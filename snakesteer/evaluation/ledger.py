@@ -107,9 +107,11 @@ class Ledger:
         belongs = f" {first} to {end - 1}" if end else ""
         if "at_tokens" in params:
             belongs = f" {params['at_tokens']!r}"
+        others = len(params.get("further", ()))
+        more = f", and {others} more at once" if others else ""
         return (
             f"{self.name}: {params['steering_method']}, direction {params['steering_direction']}, "
-            f"{place}, α = {params['steering_alpha']:.3g}, scope {params['scope']}{belongs}"
+            f"{place}, α = {params['steering_alpha']:.3g}, scope {params['scope']}{belongs}{more}"
         )
 
 

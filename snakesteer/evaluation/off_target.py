@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from snakesteer.config import EvaluationConfig
 from snakesteer.data.prompts import Prompter
@@ -21,14 +20,11 @@ from snakesteer.engine.reference.forced import Forced, GivenText, forced_logits
 from snakesteer.evaluation.answers import summary
 from snakesteer.evaluation.paired import Samples
 from snakesteer.evaluation.statistics import Outcomes, bootstrap_mean
+from snakesteer.evaluation.token_kl import START_TOKENS, divergences, neutral_texts
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.kinds import Steering
 
 logger = logging.getLogger(__name__)
-
-# Of each neutral text: what counts as its prompt, and what is read at all. Forty texts of this
-# length take a small model some seconds on two cores.
-START_TOKENS, TEXT_TOKENS = 8, 32
 
 _SIDES = ("baseline", "steered")
 
@@ -54,19 +50,11 @@ class TextCost:
     alpha_t: float | None
 
 
-def neutral_texts(
-    prompter: Prompter, passages: Sequence[str], context: int | None
-) -> list[GivenText]:
-    """Passages as the model reads them: a short start as the prompt, the rest as generated.
-
-    Args:
-        prompter: Of the run; its few-shot examples are no part of these texts.
-        passages: Texts.
-        context: Of the model.
-    """
-    limit = min(TEXT_TOKENS, context or TEXT_TOKENS)
-    encoded = (prompter.encode_start(passage)[:limit] for passage in passages)
-    return [GivenText(ids, min(START_TOKENS, len(ids) - 1)) for ids in encoded]
+def neutral_costs(
+    loaded: LoadedModel, prompter: Prompter, passages: Sequence[str], steering: Steering
+) -> list[TextCost]:
+    """What steering does to neutral passages, in their order; see `neutral_texts`."""
+    return text_costs(loaded, neutral_texts(prompter, passages, loaded.context), steering)
 
 
 def text_costs(
@@ -93,18 +81,6 @@ def _cost(forced: Forced, text: GivenText) -> TextCost:
         changed=float(changed.double().mean()),
         alpha_t=None if forced.alpha_t is None else float(forced.alpha_t.mean()),
     )
-
-
-def divergences(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p ‖ q) of distributions, in nats, ``[rows]`` float64.
-
-    Args:
-        log_p: ``[rows, vocab]`` log-probabilities.
-        log_q: The same of the other side.
-    """
-    # 0·log 0 is 0, where a model rules a token out (logit −∞).
-    terms = torch.where(log_p > -torch.inf, log_p.exp() * (log_p - log_q), 0.0)
-    return terms.sum(dim=-1, dtype=torch.float64).clamp(min=0.0)
 
 
 def neutral_record(costs: Sequence[TextCost], evaluation: EvaluationConfig) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """How accuracy on validation depends on strength, layer by layer and method by method."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,13 @@ from snakesteer.records.files import atomic_path
 from snakesteer.steering.bands import band_starts
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey
+from snakesteer.steering.kl_unit import KlCurves
 from snakesteer.steering.methods.base import strength_name
 from snakesteer.steering.space import suggest
+from snakesteer.steering.trials import GivenTrial
 from snakesteer.steering.vector import AnyVector
 
 RATES = ("mean_new_tokens", "invalid_rate", "truncated_rate", "repetition_rate")
-
-
-@dataclass(frozen=True)
-class _Point:
-    """A point of the search space: some parameters given, others at the middle of their range."""
-
-    given: Mapping[str, Any]
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self.given.get(name, choices[0])
-
-    def suggest_float(self, name: str, low: float, high: float) -> float:
-        return float(self.given.get(name, (low + high) / 2.0))
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        return int(self.given.get(name, low + (high - low) // step // 2 * step))
 
 
 def strength_grid(
@@ -45,6 +30,7 @@ def strength_grid(
     steering: SteeringConfig,
     layers: Sequence[int],
     vectors: Mapping[VectorKey, AnyVector],
+    curves: KlCurves | None = None,
 ) -> list[Candidate]:
     """Every method, direction and layer at every strength, 0 among them.
 
@@ -55,10 +41,11 @@ def strength_grid(
         steering: Directions, the unit of strengths, ranges.
         layers: Layers to steer.
         vectors: All vectors.
+        curves: Of strengths in nats, where these are the unit.
     """
     return [
         suggest(
-            _Point(
+            GivenTrial(
                 {
                     "steering_method": method,
                     "steering_direction": direction,
@@ -69,6 +56,7 @@ def strength_grid(
             steering,
             layers,
             vectors,
+            curves,
         )
         for method in sensitivity.methods
         for direction in steering.directions

@@ -29,10 +29,10 @@ from snakesteer.vectors.training.lessons import (
     split_lessons,
 )
 from snakesteer.vectors.training.loop import (
-    mean_residual_norms,
     steering_at,
     train,
     trained_vectors,
+    unsteered_stream,
 )
 from snakesteer.vectors.training.objectives import likelihood, preference
 from snakesteer.vectors.training.reading import BatchReader
@@ -174,7 +174,7 @@ def _reinforced(
     examples = [lesson.examples[0] for lesson in learned]
     steering = steering_at(task.layers, None, task.positions)
     reader = BatchReader(task.loaded, examples, steering)
-    norms = mean_residual_norms(reader, [[number] for number in range(len(examples))])
+    stream = unsteered_stream(reader, [[number] for number in range(len(examples))])
     draw = drawing(
         sampler(),
         task.prompter,
@@ -186,7 +186,7 @@ def _reinforced(
     )
     return reinforce(
         task.loaded,
-        new_learner(task.loaded, norms, config),
+        new_learner(task.loaded, stream, config),
         [lesson.problem for lesson in learned],
         [lesson.problem for lesson in kept],
         draw,

@@ -7,6 +7,7 @@ and nothing is leased.
 """
 
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -75,6 +76,12 @@ def lease_devices(
             logger.info("fewer than %d of %d devices are free: waiting", count, len(devices))
             told = True
         time.sleep(POLL_SECONDS)
+
+
+def gpu_of_slurm() -> str | None:
+    """The variable by which SLURM says which GPUs a job has; None outside of such a job."""
+    names = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE")
+    return next((f"{name}={os.environ[name]}" for name in names if os.environ.get(name)), None)
 
 
 def lease_gpus(count: int = 1) -> Lease | None:

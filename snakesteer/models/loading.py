@@ -20,7 +20,7 @@ from snakesteer.errors import UserError
 from snakesteer.models.adapters import refuse_hub_adapter
 from snakesteer.models.blocks import decoder_blocks, num_layers
 from snakesteer.models.depth import check_folder
-from snakesteer.models.devices import Lease
+from snakesteer.models.devices import Lease, gpu_of_slurm
 from snakesteer.models.finite import check_finite
 from snakesteer.models.quantization import quantization_arguments
 from snakesteer.records.library_causes import MODEL, TOKENIZER
@@ -70,12 +70,21 @@ def resolve_device(wanted: Device, gpus: int) -> torch.device:
         gpus: GPUs that the workflow granted; 0 (``--resources gpu=0``) means the CPU.
 
     Raises:
-        UserError: The config names a device that is not there.
+        UserError: The config names a device that is not there, or SLURM has handed out a GPU that
+            cannot be seen: the CPU would be a silent way out, a hundred times as slow.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted == "auto":
         if gpus == 0:
             return torch.device("cpu")
+        if (handed := gpu_of_slurm()) is not None and not available["cuda"]:
+            raise UserError(
+                f"SLURM has handed a GPU to this job ({handed}), but torch finds none",
+                "Look on that node, in a job like this one: nvidia-smi, and "
+                'python -c "import torch; print(torch.version.cuda, torch.cuda.is_available())"; '
+                "None is a build of torch for the CPU, False a driver or a node that is broken "
+                "(sbatch --exclude). To run on the CPU in spite of it set model.device: cpu.",
+            )
         return torch.device(next((name for name, there in available.items() if there), "cpu"))
     if wanted != "cpu" and not available[wanted]:
         raise UserError(

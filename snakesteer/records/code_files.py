@@ -24,6 +24,7 @@ _PLUMBING = (
     "records.files",
     "records.library_causes",
     "records.library_errors",
+    "records.live_runs",
     "records.logs",
     "records.machine",
     "records.paths",

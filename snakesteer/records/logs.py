@@ -9,6 +9,7 @@ from pathlib import Path
 
 from snakesteer.errors import UserError
 from snakesteer.records.library_errors import anywhere
+from snakesteer.records.live_runs import join_run
 
 logger = logging.getLogger("snakesteer")
 
@@ -16,6 +17,8 @@ logger = logging.getLogger("snakesteer")
 @contextmanager
 def script_log(path: str | Path) -> Iterator[logging.Logger]:
     """Send a script's messages, warnings and failures to its log file.
+
+    Meanwhile the script counts as a job of its run, which the next run waits for.
 
     A `UserError`, and what `snakesteer.records.library_errors` knows, becomes its one paragraph and
     exit status 1; what a library raised is written in full beside the log, as ``….traceback``. Any
@@ -35,7 +38,9 @@ def script_log(path: str | Path) -> Iterator[logging.Logger]:
     root.addHandler(handler)
     logger.setLevel(logging.INFO)
     logging.captureWarnings(True)
+    joined = None
     try:
+        joined = join_run()
         yield logger
     except BaseException as error:
         said = error if isinstance(error, UserError) else anywhere(error)
@@ -46,6 +51,8 @@ def script_log(path: str | Path) -> Iterator[logging.Logger]:
             _write_beside(path)
         _fail(str(said))
     finally:
+        if joined is not None:
+            joined.close()
         logging.captureWarnings(False)
         root.removeHandler(handler)
         handler.close()

@@ -1,7 +1,7 @@
 """safetensors files with a header: written atomically, the same bytes for the same content."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,15 @@ def write_tensors(path: str | Path, tensors: Tensors, header: Mapping[str, Any])
         save_file(tensors, temporary, {"header": json.dumps(header, sort_keys=True)})
 
 
-def read_tensors(path: str | Path, *names: str) -> tuple[Tensors, dict[str, Any]]:
+def read_tensors(
+    path: str | Path, *names: str, optional: Collection[str] = ()
+) -> tuple[Tensors, dict[str, Any]]:
     """Read tensors by name, with their header.
+
+    Args:
+        path: The file.
+        names: Tensors that it must have.
+        optional: Tensors that are read if they are there.
 
     Raises:
         UserError: The file is missing, damaged, or holds something else.
@@ -37,4 +44,5 @@ def read_tensors(path: str | Path, *names: str) -> tuple[Tensors, dict[str, Any]
     broken = f"is not a readable file of {' and '.join(names)}"
     with told(RESULT, str(path), broken), safe_open(path, framework="numpy") as file:
         header = json.loads((file.metadata() or {})["header"])
-        return {name: file.get_tensor(name) for name in names}, header
+        found = [*names, *sorted({*optional} & {*file.keys()})]
+        return {name: file.get_tensor(name) for name in found}, header

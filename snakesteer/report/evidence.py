@@ -11,7 +11,6 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from snakesteer.config.catalogue import METHODS
 from snakesteer.evaluation.statistics import wilson
 from snakesteer.evaluation.strengths import read_strengths
 from snakesteer.records.files import read_json, read_jsonl
@@ -19,6 +18,7 @@ from snakesteer.records.library_causes import RESULT
 from snakesteer.records.library_errors import told
 from snakesteer.records.tensors import read_tensors
 from snakesteer.search.database import read_db
+from snakesteer.steering.candidate import candidate_from_params
 from snakesteer.vectors.training.steps import TrainingStep, read_steps
 
 # Controls by kind; others keep their own labels.
@@ -77,6 +77,8 @@ class Point:
         pruned: Whether the search ended it early.
         trial: Number of the trial; None on the sensitivity grid.
         mean_alpha_t: Of a trial; 1 where its strength is constant.
+        kl: Of a trial on neutral text, in nats per token; None where that was no objective.
+        on_front: Whether a trial is on the Pareto front.
     """
 
     method: str
@@ -90,6 +92,8 @@ class Point:
     pruned: bool = False
     trial: int | None = None
     mean_alpha_t: float = 1.0
+    kl: float | None = None
+    on_front: bool = False
 
     @property
     def delivered(self) -> float:
@@ -108,6 +112,8 @@ class Evidence:
         baseline: baseline/val.json.
         trials: Trials that finished or were pruned.
         failures: Error message of each failed trial, by its number.
+        over_budget: KL on neutral text, in nats per token, of each trial that cost more than it
+            may, and so answered nothing; by its number.
         importance: Importance of each searched parameter, the largest first; None where there are
             too few trials, or their accuracies do not differ.
         probes: Validation metrics of each layer's probe.
@@ -139,6 +145,7 @@ class Evidence:
     strengths: Sequence[Record] | None = None
     training: Mapping[str, Sequence[TrainingStep]] = field(default_factory=dict)
     off_target: Record | None = None
+    over_budget: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def config(self) -> Record:
@@ -168,15 +175,13 @@ class Evidence:
     @property
     def chosen_warnings(self) -> list[str]:
         """What speaks against the vectors that the chosen configuration steers with."""
-        params = self.params
-        layers = params.get("band_layers") or [params["layer_id"]]
+        candidate = candidate_from_params(self.params)
+        used = set(candidate.vector_keys if candidate.kind == "residual" else ())
         return [
             f"The {header['direction']} vector of layer {header['layer']} is {warning}."
             for header in self.vectors
             for warning in header["warnings"]
-            if METHODS[params["steering_method"]].kind == "residual"
-            and header["direction"] == params["steering_direction"]
-            and header["layer"] in layers
+            if (header["direction"], header["layer"]) in used
         ]
 
     @property
@@ -240,7 +245,11 @@ def read_evidence(
         generations=read_jsonl(generations),
         best=read_json(best),
         baseline=read_json(baseline),
-        trials=[_trial(row, record["confidence"]) for row in rows if row["state"] != "FAIL"],
+        trials=[
+            _trial(row, record["confidence"])
+            for row in rows
+            if row["state"] != "FAIL" and row["accuracy"]
+        ],
         failures={int(row["number"]): row["error"] for row in rows if row["state"] == "FAIL"},
         importance=importance(read_db(db)),
         probes=sorted(map(read_json, probes), key=lambda probe: probe["layer"]),
@@ -257,6 +266,11 @@ def read_evidence(
         strengths=read_strengths(sensitivity) if sensitivity else None,
         training={Path(path).stem.replace("_", " "): read_steps(path) for path in training},
         off_target=read_json(off_target) if off_target else None,
+        over_budget={
+            int(row["number"]): float(row["kl"])
+            for row in rows
+            if row["state"] == "PRUNED" and not row["accuracy"]
+        },
     )
 
 
@@ -271,12 +285,16 @@ def importance(study: optuna.Study) -> dict[str, float] | None:
         makes a difference.
     """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(complete) < MIN_TRIALS_FOR_IMPORTANCE or len({t.value for t in complete}) == 1:
+    accuracies = {trial.values[0] for trial in complete}
+    if len(complete) < MIN_TRIALS_FOR_IMPORTANCE or len(accuracies) == 1:
         return None
+    # Of several objectives one must be named, and a named one is taken to be small at its best.
+    several = len(study.directions) > 1
+    target = (lambda trial: -trial.values[0]) if several else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is experimental in some versions of Optuna
         found = get_param_importances(
-            study, evaluator=PedAnovaImportanceEvaluator(), normalize=False
+            study, evaluator=PedAnovaImportanceEvaluator(), target=target, normalize=False
         )
     total = sum(found.values())
     if not total > 0.0:
@@ -306,6 +324,8 @@ def _trial(row: Mapping[str, str], confidence: float) -> Point:
         pruned=row["state"] == "PRUNED",
         trial=int(row["number"]),
         mean_alpha_t=float(row["mean_alpha_t"] or 1.0),
+        kl=float(row["kl"]) if "kl" in row else None,
+        on_front=row.get("on_front") == "True",
     )
 
 

@@ -125,7 +125,9 @@ def _search(evidence: Evidence) -> list[str]:
     search, steering = evidence.config["search"], evidence.config["steering"]
     low, high = steering["strength"]
     searched = searched_words(steering, _layers(evidence))
-    pruner = PRUNERS.get(search["pruner"])
+    weighed = "kl" in evidence.best
+    pruner = None if weighed else PRUNERS.get(search["pruner"])
+    trials = len(evidence.trials) + len(evidence.over_budget)
     rule = (
         "the smallest dose within one paired standard error of the highest accuracy won "
         "[@breiman1984cart]"
@@ -135,12 +137,25 @@ def _search(evidence: Evidence) -> list[str]:
     return [
         f"{searched} (between {low:g} and {high:g}: "
         f"{strength_words(steering)}) {'were' if ' and ' in searched else 'was'} searched on the "
-        f"validation split in {len(evidence.trials)} trials of Optuna [@akiba2019optuna] with "
+        f"validation split in {trials} trials of Optuna [@akiba2019optuna] with "
         f"{SAMPLERS[search['sampler']]} and seed {search['seed']}"
         + (f"; hopeless trials were ended early by {pruner}." if pruner else "."),
+        *(_two_objectives(evidence) if weighed else []),
         f"The unsteered model was trial 0; {rule}.",
         f"Steering was recommended if it won{_conditions(search, evidence.test['confidence'])}; "
         "the best steered trial was tested in any case.",
+    ]
+
+
+def _two_objectives(evidence: Evidence) -> list[str]:
+    """What was searched for beside accuracy, and what became of the trials that cost too much."""
+    record = evidence.best["kl"]
+    return [
+        "The search had two objectives: high accuracy, and a small mean KL(unsteered ‖ steered) of "
+        "the next-token distribution on neutral passages, other ones than those reported below.",
+        f"Trials above {record['budget']:g} nats per token ({record['over_budget']} of them) were "
+        "ended before they answered anything; of the others, on the Pareto front or not, the "
+        f"tested configuration ({record['tested']:.3g} nats per token) was chosen by accuracy.",
     ]
 
 
@@ -179,7 +194,7 @@ def _result(evidence: Evidence) -> list[str]:
         dose = "removed share (of each one's own component, which need not be as long)"
     kind = METHODS[evidence.params["steering_method"]].kind
     where = "heads" if kind == "heads" else "layer"
-    where += "s" if "band_layers" in evidence.params else ""
+    where += "s" if {"band_layers", "further"} & {*evidence.params} else ""
     sentences.append(f"Controls at the same {where} and {dose}: {_controls(evidence)}.")
     sentences += off_target_sentences(evidence.off_target) if evidence.off_target else []
     several = reads_of(evidence)["final"]["configurations"] > 1

@@ -17,6 +17,10 @@ DIRECTION_WORDS = {
     "probe": "the weights of a logistic-regression probe",
     "mean_centring": "mean-centring [@jorgensen2023centring]",
     "pca": "the first principal component of the differences [@zou2023repe]",
+    "seal": "the mean of execution thoughts less that of reflection and transition thoughts "
+    "[@chen2025seal]",
+    "seal_apart": "the mean of execution thoughts less those of reflection and of transition "
+    "thoughts, after [@chen2025seal]",
     TRAINED: "trained vectors",
     IMPORTED: "a vector read from a file",
 }
@@ -45,6 +49,9 @@ PAIRS = {
     "itself had sampled",
     "prompt_contrast": "a question behind one instruction against itself behind another, after "
     "[@zhang2024cot]",
+    "thoughts": "what stands between blank lines of the model's own solutions to a question, "
+    "thoughts that go on against those that look back or change the way, told by keywords "
+    "[@chen2025seal]",
 }
 READ_WORDS = {
     "before_last_number": "at the token before the last number in which the two differ, which is "
@@ -53,6 +60,7 @@ READ_WORDS = {
     "last_token": "at the last token",
     "response_mean": "as the mean over the response",
     "last_prompt_token": "at the last token of the prompt",
+    "blank_lines": "at the tokens that end the blank lines before them",
 }
 
 
@@ -150,16 +158,22 @@ def searched_words(steering: RunConfig, layers: Sequence[int]) -> str:
 
 def strength_words(steering: RunConfig) -> str:
     """What the searched strength measures."""
+    if steering["unit"] == "kl":
+        return (
+            "the 95th percentile, over tokens of train problems with their gold solutions, of "
+            "KL(unsteered ‖ steered) in nats, with the sign of the dose at which it is reached"
+        )
     methods, in_alpha = steering["methods"], steering["unit"] == "alpha"
     operating = catalogue.users("steering.operators", methods)
     operators = set(steering["operators"]) if operating else set()
+    parts = {part["operator"] for part in steering.get("together") or ()}
     heads = catalogue.of_kind("heads", methods)
 
     def less(*others: str) -> set[str]:
         """The methods, less those that do nothing else with a vector."""
         return set(methods) - {*(operating if operators <= {*others} else ())}
 
-    lengths = less("angular", "ablate") - {*heads}
+    lengths = less("angular", "ablate", "rotate") - {*heads}
     words = []
     if in_alpha and less("ablate"):
         words.append("a factor on the raw vector")
@@ -170,12 +184,12 @@ def strength_words(steering: RunConfig) -> str:
             "at attention heads, the length of what is added in units of the mean norm of a "
             "layer's head outputs"
         )
-    if "angular" in operators:
+    if (operators | parts) & {"angular", "rotate"}:
         words.append(
             "for a turn, the length in units of the mean norm is the angle in radians"
             if in_alpha
             else "for a turn, the angle in radians"
         )
-    if "ablate" in operators:
+    if "ablate" in operators | parts:
         words.append("for an ablation, the share of the component that is removed")
     return "; ".join(words)

@@ -114,11 +114,17 @@ def configuration(params: Mapping[str, Any]) -> str:
     }[METHODS[params["steering_method"]].kind]
     operator = f" ({params['operator']})" if "operator" in params else ""
     strength = f"α = {params['steering_alpha']:.3g} (dose {params['steering_dose']:.3g})"
-    if params.get("operator") == "angular":
+    if params.get("operator") in ("angular", "rotate"):
         strength = f"angle {params['steering_dose']:.3g} radians"
     if params.get("operator") == "ablate":
         strength = f"{params['steering_alpha']:.3g} of the component removed"
-    return f"{params['steering_method']}{operator} {where}, {strength}"
+    if "steering_kl" in params:
+        strength += f", {params['steering_kl']:.3g} nats"
+    beside = ""
+    if "further" in params:
+        others = (configuration(other).partition(" ")[2] for other in params["further"])
+        beside = "".join(f"; and {other}" for other in others)
+    return f"{params['steering_method']}{operator} {where}, {strength}{beside}"
 
 
 def model_name(model: Mapping[str, Any]) -> str:

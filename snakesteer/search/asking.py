@@ -44,7 +44,7 @@ def ask(study: optuna.Study, plan: Plan) -> FrozenTrial | None:
         return None
     number = len(trials)
     beside = _beside(claimed, plan)
-    view = snapshot(study.study_name, study.pruner, trials, beside)
+    view = snapshot(study, trials, beside)
     for key, value in _place(trials).items():
         view._storage.set_study_system_attr(view._study_id, key, value)
     seed = (plan.search.seed * 1_000_003 + plan.worker * 7_919 + number) % 2**32
@@ -52,7 +52,7 @@ def ask(study: optuna.Study, plan: Plan) -> FrozenTrial | None:
     view.sampler = make_sampler(plan.search, seed, in_parallel)
     if (point := _given_point(claimed, plan)) is not None:
         view.enqueue_trial(point)
-    candidate = suggest(view.ask(), plan.steering, plan.layers, plan.vectors)
+    candidate = suggest(view.ask(), plan.steering, plan.layers, plan.vectors, plan.curves)
     trial = view.get_trials(deepcopy=False)[number]
     trial.user_attrs = {
         WORKER: plan.worker,
@@ -68,7 +68,8 @@ def ask(study: optuna.Study, plan: Plan) -> FrozenTrial | None:
 
 def candidate_of(trial: FrozenTrial, plan: Plan) -> Candidate:
     """The configuration that a trial chose when it was asked for."""
-    return suggest(FixedTrial(trial.params), plan.steering, plan.layers, plan.vectors)
+    trial_again = FixedTrial(trial.params)
+    return suggest(trial_again, plan.steering, plan.layers, plan.vectors, plan.curves)
 
 
 def _beside(claimed: Sequence[FrozenTrial], plan: Plan) -> list[int]:
@@ -97,7 +98,7 @@ def _given_point(claimed: Sequence[FrozenTrial], plan: Plan) -> dict[str, Any] |
     points = (
         grid_points(plan.search, plan.steering, plan.layers)
         if grid
-        else trained_starts(plan.steering, plan.layers, plan.vectors)
+        else trained_starts(plan.steering, plan.layers, plan.vectors, plan.curves)
     )
     taken = {tuple(sorted(trial.params.items())) for trial in claimed}
     left = (point for point in points if tuple(sorted(point.items())) not in taken)

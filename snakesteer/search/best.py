@@ -6,17 +6,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import optuna
 from optuna.trial import FrozenTrial
 
 from snakesteer.evaluation.answers import Answer, accuracy
 from snakesteer.records.files import read_json
 from snakesteer.records.versions import git_state, timestamp, versions
 from snakesteer.search.database import read_db
+from snakesteer.search.objectives import KL, front_of, kl_of, nats, refused
 from snakesteer.search.selection import Lead, Rules, choose_trial, right_answers
 from snakesteer.search.study import accuracy_of, delivered, surplus
 from snakesteer.steering.candidate import PARAM_NAMES
 
 RUNNERS_UP = 5
+BUDGET_RULE = (
+    "highest validation accuracy among trials whose KL on neutral text is within the budget"
+)
 STEER, LEAVE_ALONE = "steer", "leave alone"
 
 
@@ -43,7 +48,8 @@ def best_config(
     Returns:
         The content of best_config.json.
     """
-    trials = read_db(db).trials
+    study = read_db(db)
+    trials = study.trials
     confirmed = Lead(**read_json(confirmation)["lead"]) if confirmation else None
     choice = choose_trial(trials, right_answers(baseline), rules, confirmed)
     params = trial_params(choice.tested)
@@ -59,9 +65,17 @@ def best_config(
         "confirmation": asdict(choice.confirmation) if choice.confirmation else None,
         "trial": choice.tested.number,
         **delivered(choice.tested),
-        "why": " ".join(filter(None, (choice.why, surplus(trials, n_trials)))),
+        **_cost(study, choice.tested, rules),
+        "why": " ".join(
+            filter(None, (choice.why, _refusals(trials, rules), surplus(trials, n_trials)))
+        ),
         "runners_up": [
-            {"trial": trial.number, "validation_score": trial.value, "params": trial_params(trial)}
+            {
+                "trial": trial.number,
+                "validation_score": accuracy_of(trial),
+                **({} if (kl := kl_of(trial)) is None else {KL: kl}),
+                "params": trial_params(trial),
+            }
             for trial in choice.others[:RUNNERS_UP]
         ],
         "trials": dict(sorted(Counter(trial.state.name for trial in trials).items())),
@@ -76,3 +90,28 @@ def best_config(
 def trial_params(trial: FrozenTrial) -> dict[str, Any]:
     """A trial's configuration under the names that results use."""
     return {name: trial.user_attrs[name] for name in PARAM_NAMES if name in trial.user_attrs}
+
+
+def _cost(study: optuna.Study, tested: FrozenTrial, rules: Rules) -> dict[str, Any]:
+    """What the choice costs on neutral text, and by which rule; nothing without that objective."""
+    front = front_of(study)
+    if front is None or rules.kl_budget is None:
+        return {}
+    return {
+        "kl": {
+            "rule": BUDGET_RULE,
+            "budget": rules.kl_budget,
+            "tested": kl_of(tested),
+            "on_front": tested.number in front,
+            "front": sorted(front),
+            "over_budget": len(refused(study.trials, rules.kl_budget)),
+        }
+    }
+
+
+def _refusals(trials: Sequence[FrozenTrial], rules: Rules) -> str:
+    """A sentence where trials were over the budget; empty otherwise."""
+    if rules.kl_budget is None or not (count := len(refused(trials, rules.kl_budget))):
+        return ""
+    were = "trial was" if count == 1 else "trials were"
+    return f"{count} {were} over the budget of {nats(rules.kl_budget)} and answered nothing."

@@ -25,14 +25,12 @@ class Course:
     Attributes:
         accuracies: After each chunk.
         outcomes: Whether each problem was answered correctly.
-        pruned: Whether the pruner has ended it.
+        pruned: Whether the pruner has ended it, or the budget before it began.
     """
 
     def __init__(self, study: optuna.Study, trial: FrozenTrial, plan: Plan, prunable: bool) -> None:
-        before = study.get_trials(deepcopy=False)[: trial.number]
-        view = snapshot(study.study_name, study.pruner, before, trial.user_attrs[BESIDE])
-        own = view._storage.create_new_trial(view._study_id, template_trial=as_running(trial))
-        self._trial = optuna.Trial(view, own)
+        # Of several objectives none can be reported on the way.
+        self._trial = None if plan.search.weighs_kl else _as_asked_for(study, trial)
         self._plan = plan
         self._prunable = prunable
         self.accuracies: list[float] = []
@@ -52,12 +50,14 @@ class Course:
     def add(self, correct: Sequence[bool]) -> None:
         """Report the outcomes of a chunk, and let the pruner decide."""
         chunk = self.chunk
-        if self._plan.search.pruner == "wilcoxon":
+        if self._trial is not None and self._plan.search.pruner == "wilcoxon":
             # It pairs trials problem by problem.
             for number, right in enumerate(correct, start=len(self.outcomes)):
                 self._trial.report(float(right), step=number)
         self.outcomes += correct
         self.accuracies.append(sum(self.outcomes) / len(self.outcomes))
+        if self._trial is None:
+            return
         if self._plan.search.pruner != "wilcoxon":
             self._trial.report(self.accuracies[-1], step=chunk)
         last = chunk == self._plan.num_chunks - 1
@@ -65,5 +65,15 @@ class Course:
 
     def traces(self) -> tuple[dict[int, float], dict[str, Any]]:
         """What was reported, and what the pruner has written onto the trial."""
+        if self._trial is None:
+            return {}, {}
         found = self._trial.study.get_trials(deepcopy=False)[self._trial.number]
         return found.intermediate_values, found.system_attrs
+
+
+def _as_asked_for(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
+    """A trial in the study as it was when that was asked for."""
+    before = study.get_trials(deepcopy=False)[: trial.number]
+    view = snapshot(study, before, trial.user_attrs[BESIDE])
+    own = view._storage.create_new_trial(view._study_id, template_trial=as_running(trial))
+    return optuna.Trial(view, own)

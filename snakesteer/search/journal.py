@@ -8,8 +8,9 @@ which is written into results.
 
 import logging
 import os
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import DBAPIError
 
 from snakesteer.errors import UserError
 from snakesteer.records.library_causes import DATABASE, JOURNAL
 from snakesteer.records.library_errors import told
 from snakesteer.records.paths import expanded
+from snakesteer.search.outages import URL_VARIABLE, check_url
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ JOURNAL_NAME = "journal.log"  # beside the study's outputs
 FINGERPRINT = "fingerprint"
 SETTINGS = "settings"
 WORKER = "worker"
-URL_VARIABLE = "SNAKESTEER_STUDY_URL"
+KEPT_ALIVE = {"pool_pre_ping": True}  # a connection is tried before it is used
 
 
 @contextmanager
@@ -76,6 +79,7 @@ def open_study(
     pruner: BasePruner,
     workers: int,
     settings: Mapping[str, Any] | None = None,
+    directions: Sequence[str] = ("maximize",),
 ) -> optuna.Study:
     """Open the study, or start a new one where its settings or inputs have changed.
 
@@ -87,6 +91,7 @@ def open_study(
         pruner: Of the study.
         workers: How many share the study.
         settings: What the fingerprint is made of, by names, to say what has changed.
+        directions: Of the objectives.
 
     Raises:
         UserError: The journal is damaged, or the database cannot be reached.
@@ -94,7 +99,7 @@ def open_study(
     path = Path(journal)
     # The first worker decides whether the study goes on or starts anew.
     with ask_lock(path):
-        study = _open(path, fingerprint, pruner, settings or {})
+        study = _open(path, fingerprint, pruner, settings or {}, directions)
         for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             if trial.user_attrs.get(WORKER, workers) >= workers:
                 study.tell(trial.number, state=TrialState.FAIL)
@@ -111,7 +116,11 @@ def _file_lock(journal: str | Path, name: str) -> FileLock:
 
 
 def _open(
-    path: Path, fingerprint: str, pruner: BasePruner, settings: Mapping[str, Any]
+    path: Path,
+    fingerprint: str,
+    pruner: BasePruner,
+    settings: Mapping[str, Any],
+    directions: Sequence[str],
 ) -> optuna.Study:
     url = _url()
     if url is not None:
@@ -119,7 +128,7 @@ def _open(
         study = optuna.create_study(
             study_name=f"{STUDY_NAME}-{fingerprint[:16]}",
             storage=_database(url),
-            direction="maximize",
+            directions=directions,
             pruner=pruner,
             load_if_exists=True,
         )
@@ -137,7 +146,7 @@ def _open(
         path.replace(path.with_name(path.name + ".old"))
     path.unlink(missing_ok=True)
     study = optuna.create_study(
-        study_name=STUDY_NAME, storage=_storage(path), direction="maximize", pruner=pruner
+        study_name=STUDY_NAME, storage=_storage(path), directions=directions, pruner=pruner
     )
     study.set_user_attr(SETTINGS, dict(settings))
     study.set_user_attr(FINGERPRINT, fingerprint)
@@ -237,5 +246,10 @@ def _url() -> str | None:
 
 
 def _database(url: str) -> RDBStorage:
+    check_url(url)
     with told(DATABASE, f"The database of {URL_VARIABLE}", "cannot be opened"):
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        try:
+            return RDBStorage(url, engine_kwargs=dict(KEPT_ALIVE))
+        except (DBAPIError, optuna.exceptions.StorageInternalError):
+            time.sleep(1.0)  # another run may be making the tables of an empty database
+            return RDBStorage(url, engine_kwargs=dict(KEPT_ALIVE))

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from snakesteer.config import SearchConfig, SteeringConfig
 from snakesteer.evaluation.answers import Answer
+from snakesteer.search.objectives import KlOf
 from snakesteer.steering.candidate import VectorKey
+from snakesteer.steering.kl_unit import KlCurves
 from snakesteer.steering.vector import AnyVector
 
 FEWEST_IN_FLIGHT, MOST_IN_FLIGHT = 2, 8
@@ -26,6 +28,8 @@ class Plan:
         trials_in_flight: Trials evaluated at the same time.
         rows: Requests that the engine decodes together.
         worker: Number of this process among those that share the study.
+        curves: Of strengths in nats; None where these are not the unit.
+        cost: What a configuration costs on neutral text; None where that is no objective.
     """
 
     search: SearchConfig
@@ -36,6 +40,8 @@ class Plan:
     trials_in_flight: int
     rows: int
     worker: int = 0
+    curves: KlCurves | None = None
+    cost: KlOf | None = None
 
     @property
     def num_chunks(self) -> int:

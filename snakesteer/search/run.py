@@ -24,10 +24,16 @@ from snakesteer.records.files import sha256_file, write_json
 from snakesteer.search.desk import ProblemDesk
 from snakesteer.search.journal import ask_lock, finished_trials, one_process, open_study
 from snakesteer.search.kept import searched
+from snakesteer.search.objectives import KlOf, directions
+from snakesteer.search.outages import through_outages
 from snakesteer.search.plan import Plan, fitting_trials
 from snakesteer.search.samplers import make_pruner
-from snakesteer.search.study import run_study, surplus
-from snakesteer.steering.vector import read_vectors
+from snakesteer.search.study import accuracy_of, run_study, surplus
+from snakesteer.steering.build import steering_of
+from snakesteer.steering.candidate import Candidate, VectorKey
+from snakesteer.steering.kinds import Steering
+from snakesteer.steering.kl_unit import read_curves
+from snakesteer.steering.vector import AnyVector, read_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +58,7 @@ class SearchInputs:
         others: Further files: the baseline's record of engine and machine, and what it is made of.
         layers: Layers to choose from.
         params: The rule's parameters, the fingerprint of its code among them.
+        curves: kl_strengths.json, where strengths are in nats; or nothing.
     """
 
     problems: str
@@ -60,11 +67,12 @@ class SearchInputs:
     others: tuple[str, ...]
     layers: tuple[int, ...]
     params: Mapping[str, Any]
+    curves: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """Parameters and hashes of files, by their names."""
         params = {k: v for k, v in self.params.items() if k not in NOT_IN_FINGERPRINT}
-        paths = (self.problems, self.baseline, *self.vectors, *self.others)
+        paths = (self.problems, self.baseline, *self.vectors, *self.curves, *self.others)
         return {**params, "layers": [*self.layers], **{path: sha256_file(path) for path in paths}}
 
     def fingerprint(self) -> str:
@@ -82,6 +90,7 @@ def search(
     worker: int,
     output: str | Path,
     check: Callable[[], None],
+    kl: Callable[[Steering], float] | None = None,
 ) -> None:
     """Run a worker's share of the study, until there are enough trials.
 
@@ -94,6 +103,7 @@ def search(
         worker: Number of this process.
         output: JSON file, written at the end.
         check: Raises where steered and unsteered answers do not compare, see `ProblemDesk`.
+        kl: What a steering costs on neutral text, for the objective of that name.
     """
     settings = section(SearchConfig, "search", inputs.params)
     generation = section(GenerationConfig, "generation", inputs.params)
@@ -109,41 +119,75 @@ def search(
         trials_in_flight=settings.trials_in_flight or fitting_trials(rows, first),
         rows=rows,
         worker=worker,
+        curves=read_curves(inputs.curves),
+        cost=_cost(kl, vectors) if settings.weighs_kl else None,
     )
     check()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     fingerprint = inputs.fingerprint()
     pruner = make_pruner(settings, plan.num_chunks)
     prepare(engine, [make_request(prompter, one, None, generation) for one in problems[:first]])
-    with one_process(journal, worker), engine.session() as session:
-        queue = AnswerQueue(session, prompter, generation)
-        desk = ProblemDesk(queue, problems[:first], plan, check)
-        study = open_study(journal, fingerprint, pruner, settings.workers, inputs.settings())
-        before = len(finished_trials(study))
-        if more := surplus(finished_trials(study), settings.n_trials):
-            logger.warning("%s For a smaller study set results to another folder.", more)
+    tokens, told = 0, 0
+
+    def share() -> None:
+        nonlocal tokens
+        with engine.session() as session:
+            queue = AnswerQueue(session, prompter, generation)
+            desk = ProblemDesk(queue, problems[:first], plan, check)
+            study = open_study(
+                *(journal, fingerprint, pruner, settings.workers, inputs.settings()),
+                directions(settings),
+            )
+            before, began = len(finished_trials(study)), time.monotonic()
+            if more := surplus(finished_trials(study), settings.n_trials):
+                logger.warning("%s For a smaller study set results to another folder.", more)
+
+            def after_trial(study: optuna.Study) -> None:
+                nonlocal told
+                told += 1
+                finished = finished_trials(study)
+                values = [accuracy_of(t) or 0.0 for t in finished if t.state == TrialState.COMPLETE]
+                seconds = time.monotonic() - began
+                left = (settings.n_trials - len(finished)) * seconds
+                left /= max(1, len(finished) - before)
+                text = (
+                    f"best {max(values, default=0.0):.1%}, pruned {len(finished) - len(values)}, "
+                    f"{desk.tokens / seconds:.0f} tokens/s"
+                )
+                bar.n = len(finished)
+                bar.set_postfix_str(text)
+                logger.info(
+                    "%d of %d trials, %s, %.0f s left", bar.n, settings.n_trials, text, max(0, left)
+                )
+
+            try:
+                with tqdm(
+                    total=settings.n_trials,
+                    initial=before,
+                    unit="trial",
+                    desc="search",
+                    disable=None,
+                ) as bar:
+                    run_study(study, plan, desk, after_trial, ask_lock(journal))
+            finally:
+                tokens += desk.tokens
+
+    with one_process(journal, worker):
         started = time.monotonic()
-
-        def after_trial(study: optuna.Study) -> None:
-            finished = finished_trials(study)
-            values = [t.value or 0.0 for t in finished if t.state == TrialState.COMPLETE]
-            seconds = time.monotonic() - started
-            left = (settings.n_trials - len(finished)) * seconds / max(1, len(finished) - before)
-            text = (
-                f"best {max(values, default=0.0):.1%}, pruned {len(finished) - len(values)}, "
-                f"{desk.tokens / seconds:.0f} tokens/s"
-            )
-            bar.n = len(finished)
-            bar.set_postfix_str(text)
-            logger.info(
-                "%d of %d trials, %s, %.0f s left", bar.n, settings.n_trials, text, max(0, left)
-            )
-
-        with tqdm(
-            total=settings.n_trials, initial=before, unit="trial", desc="search", disable=None
-        ) as bar:
-            run_study(study, plan, desk, after_trial, ask_lock(journal))
+        through_outages(share, lambda: told)
         seconds = time.monotonic() - started
     if (busy := busy_share(engine)) is not None:
         logger.info("%.0f%% of the slots were busy", 100 * busy)
-    write_json(output, {"fingerprint": fingerprint, "new_tokens": desk.tokens, "seconds": seconds})
+    write_json(output, {"fingerprint": fingerprint, "new_tokens": tokens, "seconds": seconds})
+
+
+def _cost(kl: Callable[[Steering], float] | None, vectors: Mapping[VectorKey, AnyVector]) -> KlOf:
+    """What a configuration costs."""
+    assert kl is not None  # the objective is measured
+
+    def cost(candidate: Candidate) -> float:
+        steering = steering_of(candidate, vectors)
+        assert steering is not None  # no steering costs nothing
+        return kl(steering)
+
+    return cost

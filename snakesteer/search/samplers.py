@@ -96,7 +96,7 @@ def make_pruner(search: SearchConfig, num_chunks: int) -> BasePruner:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        match search.pruner:
+        match "none" if search.weighs_kl else search.pruner:
             case "none":
                 return NopPruner()
             case "median":

@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import Answer
 from snakesteer.evaluation.statistics import changed
-from snakesteer.search.study import OUTCOMES, delivered
+from snakesteer.search.objectives import kl_of, nats
+from snakesteer.search.study import OUTCOMES, accuracy_of, delivered
 from snakesteer.steering.candidate import STEERED_LAYERS
 
 FLIPS, FLIP_SEED = 10_000, 0  # of the max-T test
@@ -56,11 +57,13 @@ class Rules:
         one_standard_error: `search.one_standard_error`.
         max_t: `search.max_t`.
         level: Below which a corrected p-value counts.
+        kl_budget: `search.kl_budget`; None where KL is no objective.
     """
 
     one_standard_error: bool
     max_t: bool
     level: float
+    kl_budget: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +72,7 @@ class Choice:
 
     Attributes:
         tested: The best steered trial.
-        others: All other complete trials, by accuracy.
+        others: All other complete trials, by accuracy; those over a budget are none of them.
         recommended: Whether steering with it is recommended.
         lead: Of it over no steering.
         max_t_p: The chance of such a lead by luck, whichever trial had it; None where not asked.
@@ -145,7 +148,7 @@ def best_steered(trials: Sequence[FrozenTrial], one_standard_error: bool) -> Fro
     no steering on the problems that it saw.
 
     Raises:
-        UserError: No trial is steered.
+        UserError: No trial is steered, or all that are cost more on neutral text than the budget.
     """
     ranked = rank_trials(trials, one_standard_error)
     if is_steered(ranked[0]):
@@ -155,6 +158,13 @@ def best_steered(trials: Sequence[FrozenTrial], one_standard_error: bool) -> Fro
         return steered[0]
     unsteered = right_of(ranked[0])
     early = [t for t in trials if t.state == TrialState.PRUNED and is_steered(t)]
+    costs = [kl for t in early if (kl := kl_of(t)) is not None]
+    if costs:  # with that objective, nothing else ends a trial early
+        raise UserError(
+            f"All {len(costs)} steered trials are over search.kl_budget: the least costs "
+            f"{nats(min(costs))} on neutral text",
+            "Raise search.kl_budget or search.n_trials, or narrow steering.strength.",
+        )
     if not early:
         raise UserError(
             f"None of the study's {len(trials)} trials steers, so there is nothing to test",
@@ -183,8 +193,9 @@ def rank_trials(trials: Sequence[FrozenTrial], one_standard_error: bool) -> list
         return float(delivered(trial)["delivered_dose"] * trial.user_attrs[STEERED_LAYERS])
 
     def value(trial: FrozenTrial) -> float:
-        assert trial.value is not None  # complete trials have one
-        return trial.value
+        found = accuracy_of(trial)
+        assert found is not None  # complete trials have one
+        return found
 
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     ranked = sorted(complete, key=lambda trial: (-value(trial), dose(trial), trial.number))
@@ -276,12 +287,12 @@ def _why(
             which = f"trial {tested.number}, which ended early"
         joined = ", but " if ahead.difference > 0.0 else ": "
         return f"{which}, has {over} on {problems}{joined}{', and '.join(against)}."
-    top = max(ranked, key=lambda trial: trial.value or 0.0)
+    top = max(ranked, key=lambda trial: accuracy_of(trial) or 0.0)
     has = (
         "the highest accuracy"
-        if top.value == tested.value
+        if accuracy_of(top) == accuracy_of(tested)
         else "the smallest dose within one paired standard error of the highest accuracy "
-        f"({top.value:.1%}, trial {top.number})"
+        f"({accuracy_of(top):.1%}, trial {top.number})"
     )
     text = f"trial {tested.number} has {has} on {problems}: {over}"
     if max_t_p is not None:

@@ -9,27 +9,27 @@ import copy
 from collections.abc import Collection, Sequence
 
 import optuna
-from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 
 def snapshot(
-    name: str, pruner: BasePruner, trials: Sequence[FrozenTrial], beside: Collection[int]
+    study: optuna.Study, trials: Sequence[FrozenTrial], beside: Collection[int]
 ) -> optuna.Study:
     """A study of its own in memory.
 
     Args:
-        name: Of the study: Hyperband draws brackets by it.
-        pruner: Of the study: under Hyperband samplers see one bracket.
+        study: The real one. Hyperband draws brackets by its name, and samplers see one bracket.
         trials: All that come before the one that is asked for.
         beside: Numbers of those that were running then.
     """
-    study = optuna.create_study(study_name=name, direction="maximize", pruner=pruner)
+    view = optuna.create_study(
+        study_name=study.study_name, directions=study.directions, pruner=study.pruner
+    )
     for trial in trials:
         found = as_running(trial) if trial.number in beside else copy.copy(trial)
         found.user_attrs = {}
-        study._storage.create_new_trial(study._study_id, template_trial=found)
-    return study
+        view._storage.create_new_trial(view._study_id, template_trial=found)
+    return view
 
 
 def as_running(trial: FrozenTrial) -> FrozenTrial:

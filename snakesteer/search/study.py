@@ -6,7 +6,7 @@ trials. A trial's sampler is seeded by the study's seed and the trial's number: 
 seed give one study.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -18,6 +18,8 @@ from snakesteer.search.asking import ask, candidate_of
 from snakesteer.search.board import Board, Desk, Member
 from snakesteer.search.course import Course
 from snakesteer.search.journal import WORKER, finished_trials
+from snakesteer.search.objectives import CONSTRAINTS, KL, kl_of, measured_kl
+from snakesteer.search.outages import is_outage
 from snakesteer.search.plan import Plan
 from snakesteer.steering.candidate import PARAM_NAMES
 
@@ -60,10 +62,11 @@ def run_study(
         if not flight:
             return
         try:
+            _weigh(study, flight, plan)
             _evaluate(study, flight, board)
         except Exception as error:
             for member in flight:
-                if not member.course.ended:
+                if not member.course.ended and not is_outage(error):
                     _fail(study, member.number, f"{type(error).__name__}: {error}")
             raise
         _tell(study, flight.pop(0))
@@ -89,6 +92,23 @@ def _member(study: optuna.Study, trial: FrozenTrial, plan: Plan) -> Member:
     while len(course.outcomes) < len(outcomes):
         course.add(outcomes[plan.chunk(course.chunk)])
     return Member(trial.number, candidate, course)
+
+
+def _weigh(study: optuna.Study, flight: Sequence[Member], plan: Plan) -> None:
+    """Write down what each trial costs on neutral text, and end those that are over the budget."""
+    if plan.cost is None:
+        return
+    trials, budget = study.get_trials(deepcopy=False), plan.search.kl_budget
+    for member in flight:
+        kl = kl_of(trials[member.number])
+        if kl is None:
+            kl = measured_kl(member.candidate, plan.cost)
+            trial_id = _id(study, member.number)
+            study._storage.set_trial_system_attr(trial_id, CONSTRAINTS, [kl - budget])
+            study._storage.set_trial_user_attr(trial_id, KL, kl)
+        if kl > budget and not member.course.pruned:
+            member.course.pruned = True
+            _keep(study, member)
 
 
 def _evaluate(study: optuna.Study, flight: Sequence[Member], board: Board) -> None:
@@ -141,7 +161,9 @@ def _tell(study: optuna.Study, member: Member) -> None:
     if course.pruned:
         study.tell(member.number, state=TrialState.PRUNED)
     else:
-        study.tell(member.number, course.accuracies[-1])
+        kl = kl_of(study.get_trials(deepcopy=False)[member.number])
+        accuracy = course.accuracies[-1]
+        study.tell(member.number, accuracy if kl is None else [accuracy, kl])
 
 
 def _fail(study: optuna.Study, number: int, message: str) -> None:
@@ -153,13 +175,22 @@ def _id(study: optuna.Study, number: int) -> int:
     return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
 
 
-def trial_rows(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
-    """Trials as rows of trials.csv: number, state, accuracy, parameters, costs, delivered dose."""
+def trial_rows(
+    trials: Sequence[FrozenTrial], front: Collection[int] | None = None
+) -> list[dict[str, Any]]:
+    """Trials as rows of trials.csv: number, state, accuracy, parameters, costs, delivered dose.
+
+    Args:
+        trials: Of the study.
+        front: Numbers of those on the front, see `snakesteer.search.objectives.front_of`; None
+            where there is none, and then rows have no ``kl`` and no ``on_front``.
+    """
     return [
         {
             "number": trial.number,
             "state": trial.state.name,
             "accuracy": accuracy_of(trial),
+            **({} if front is None else {KL: kl_of(trial), "on_front": trial.number in front}),
             **{name: trial.user_attrs.get(name) for name in (*PARAM_NAMES, *COSTS, *DELIVERED)},
             "worker": trial.user_attrs.get(WORKER),
             "seconds": trial.duration.total_seconds() if trial.duration else None,

@@ -11,6 +11,7 @@ import pandas as pd
 from snakesteer.errors import UserError
 from snakesteer.records.files import atomic_path, read_json
 from snakesteer.search.journal import STUDY_NAME, load_finished
+from snakesteer.search.objectives import front_of
 from snakesteer.search.study import enough, trial_rows
 
 
@@ -42,7 +43,7 @@ def collect(
 
 def _write_trials(path: str | Path, study: optuna.Study) -> None:
     """All trials as CSV, atomically; accuracies per chunk as one JSON list."""
-    rows = trial_rows(study.get_trials(deepcopy=False))
+    rows = trial_rows(study.get_trials(deepcopy=False), front_of(study))
     for row in rows:
         row["accuracy_by_chunk"] = json.dumps(row["accuracy_by_chunk"])
     with atomic_path(path) as temporary:

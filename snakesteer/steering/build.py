@@ -1,6 +1,7 @@
 """From a configuration and its vectors to what an engine needs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -34,7 +35,7 @@ def steering_of(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) ->
 
 
 def steered_layers(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> int:
-    """The number of layers that are steered, each at the dose."""
+    """The number of layers that are steered, each at the dose; several vectors count singly."""
     return sum(len(vectors[key].steered_layers) for key in candidate.vector_keys)
 
 
@@ -43,10 +44,10 @@ def _residual(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> R
         raise ValueError(f"the residual stream has no schedule {candidate.schedule!r}: {candidate}")
     if candidate.dynamic and candidate.scope != "from_last_prompt_token":
         raise ValueError(f"a dynamic strength has a scope of its own: {candidate}")
-    alphas = candidate.band_alphas or (candidate.alpha,)
+    alone = replace(candidate, beside=())
     first, *more = (
         _place(candidate, vectors[key], alpha)
-        for key, alpha in zip(candidate.vector_keys, alphas, strict=True)
+        for key, alpha in zip(alone.vector_keys, alone.alphas, strict=True)
     )
     return ResidualSteering(
         layer=first.layer,
@@ -59,6 +60,8 @@ def _residual(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> R
         more=tuple(more),
         window=candidate.generated_window,
         tokens=candidate.at_tokens,
+        axis=first.axis,
+        beside=tuple(_residual(other, vectors) for other in candidate.beside),
     )
 
 
@@ -79,8 +82,13 @@ def _heads(candidate: Candidate, vector: AnyVector) -> HeadSteering:
 def _place(candidate: Candidate, vector: AnyVector, alpha: float) -> Place:
     assert isinstance(vector, Vector)
     # The angle of a rotation is the dose, in radians.
-    strength = vector.dose(alpha) if candidate.operator == "angular" else alpha
-    return Place(vector.layer, torch.from_numpy(vector.raw), strength)
+    strength = vector.dose(alpha) if candidate.operator in ("angular", "rotate") else alpha
+    axis = None
+    if candidate.operator == "rotate":
+        if vector.residual_mean is None:
+            raise ValueError(f"a vector without the mean that spans its plane: {candidate}")
+        axis = torch.from_numpy(vector.residual_mean)
+    return Place(vector.layer, torch.from_numpy(vector.raw), strength, axis)
 
 
 def _dac(candidate: Candidate) -> Dac:

@@ -15,7 +15,8 @@ ALL_LAYERS = -1
 # operator where it is not ``add``, and those of a band where it has several layers. Where the start
 # of the prompt is steered, or attention heads of all layers are, the direction is the method
 # itself. The scope is the schedule where there is one, and ``prompt_start`` there. Where heads are
-# steered, the layer is the one whose probe results report.
+# steered, the layer is the one whose probe results report. Of several vectors at once, all names
+# but ``further`` are those of the first one.
 PARAM_NAMES = (
     "steering_method",
     "steering_direction",
@@ -35,6 +36,8 @@ PARAM_NAMES = (
     "heads_after",
     "generated_window",
     "at_tokens",
+    "further",
+    "steering_kl",
 )
 
 # What a trial keeps beside these: the number of layers that have its dose.
@@ -68,6 +71,8 @@ class Candidate:
         generated_window: For the scopes that have one: the first generated token, and the first one
             behind the last.
         at_tokens: For the scopes by token: token ids and tokens, or a regular expression.
+        beside: What else is done to the residual stream of a text, in this order.
+        nats: The strength in nats, where that is its unit; see `snakesteer.steering.kl_unit`.
     """
 
     method: Method
@@ -89,6 +94,8 @@ class Candidate:
     after: After | None = None
     generated_window: tuple[int, int] | None = None
     at_tokens: TokenRule | None = None
+    beside: tuple["Candidate", ...] = ()
+    nats: float | None = None
 
     @property
     def kind(self) -> Kind:
@@ -122,6 +129,8 @@ class Candidate:
             self.after,
             None if self.generated_window is None else list(self.generated_window),
             list(self.at_tokens) if isinstance(self.at_tokens, tuple) else self.at_tokens,
+            [other.params() for other in self.beside] or None,
+            self.nats,
         )
         named = zip(PARAM_NAMES, values, strict=True)
         return {name: value for name, value in named if value is not None}
@@ -131,7 +140,20 @@ class Candidate:
         """The vectors that it needs."""
         if self.kind == "heads":
             return [(self.method, ALL_LAYERS)]
-        return [(self.direction, layer) for layer in self.band_layers or (self.layer,)]
+        own = [(self.direction, layer) for layer in self.band_layers or (self.layer,)]
+        return [*own, *(key for other in self.beside for key in other.vector_keys)]
+
+    @property
+    def alphas(self) -> tuple[float, ...]:
+        """The strengths of `vector_keys`."""
+        own = self.band_alphas or (self.alpha,)
+        return (*own, *(alpha for other in self.beside for alpha in other.alphas))
+
+    @property
+    def steered(self) -> tuple[int, ...]:
+        """The layers of `vector_keys`, where they are of the residual stream."""
+        own = self.band_layers or (self.layer,)
+        return (*own, *(layer for other in self.beside for layer in other.steered))
 
 
 def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
@@ -158,4 +180,6 @@ def candidate_from_params(params: Mapping[str, Any]) -> Candidate:
         after=params.get("heads_after"),
         generated_window=None if window is None else tuple(window),
         at_tokens=tuple(tokens) if isinstance(tokens, list) else tokens,
+        beside=tuple(map(candidate_from_params, params.get("further", ()))),
+        nats=params.get("steering_kl"),
     )

@@ -2,8 +2,8 @@
 
 Notation: h is the residual stream of one position, d = v/‖v‖. Every operator takes ``hidden``
 ``[..., hidden]``, ``vector`` ``[..., hidden]`` (float32) and ``alpha`` ``[...]`` (float32), which
-broadcast, and returns the new residual stream in the dtype of ``hidden``. All but `add` compute in
-float32.
+broadcast, and returns the new residual stream in the dtype of ``hidden``. `rotate` also takes an
+``axis`` of the shape of ``vector``. All but `add` compute in float32.
 
 A strength of 0 is off: `apply_operator` gives ``hidden`` itself there, bit for bit, also for
 operators that would not be the identity there.
@@ -19,7 +19,7 @@ from snakesteer.config import Operator
 
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 
-# Below this sine of the angle between h and v, no direction to turn in can be told from rounding.
+# Below this sine of the angle between two vectors, the plane of both cannot be told from rounding.
 _PARALLEL = 1e-4
 
 
@@ -64,11 +64,8 @@ def angular(hidden: Tensor, vector: Tensor, alpha: Tensor) -> Tensor:
     length of h stays, that of v does not matter. Where h and v are parallel, there is no plane to
     turn in, and h stays as it is.
 
-    Angular Steering (Vu and Nguyen 2025, arXiv 2510.26243) turns activations too, but otherwise: in
-    a plane that is the same for all positions (the feature's direction and a principal component),
-    to an absolute angle in that plane, behind the normalisation layers. No absolute angle leaves a
-    model as it is; a relative one does at 0, which a search for a strength needs. The plane of h
-    and v needs no data beyond v.
+    Angular Steering (Vu and Nguyen 2025, arXiv 2510.26243) turns activations too, but in a plane
+    that is the same for all positions, see `rotate`. The plane of h and v needs no data beyond v.
     """
     h = hidden.float()
     length = _length(h)
@@ -96,6 +93,28 @@ def ablate(hidden: Tensor, vector: Tensor, alpha: Tensor) -> Tensor:
     return (h - alpha[..., None] * _dot(h, d) * d).to(hidden.dtype)
 
 
+def rotate(hidden: Tensor, vector: Tensor, alpha: Tensor, axis: Tensor) -> Tensor:
+    """Rotation by the angle α in radians in one plane for all positions: that of v and ``axis``.
+
+    With the unit vector e along axis − ⟨axis, d⟩·d, the part a·d + b·e of h in the plane becomes
+    (cos α·a + sin α·b)·d + (cos α·b − sin α·a)·e: from e towards d where α is positive. What is
+    outside the plane stays, and so does the length of h; those of v and axis do not matter. Where v
+    and axis are parallel, there is no plane, and h stays as it is.
+
+    Angular Steering (Vu and Nguyen 2025, arXiv 2510.26243) turns this part of h to an absolute
+    angle. No absolute angle leaves a model as it is; a relative one does at 0, which a search for a
+    strength needs.
+    """
+    h = hidden.float()
+    d = vector / _positive(_length(vector))
+    aside = axis - _dot(axis, d) * d
+    e = aside / _positive(_length(aside))
+    a, b = _dot(h, d), _dot(h, e)
+    cos, sin = alpha.cos()[..., None], alpha.sin()[..., None]
+    turned = h + ((cos - 1.0) * a + sin * b) * d + ((cos - 1.0) * b - sin * a) * e
+    return torch.where(_length(aside) > _PARALLEL * _length(axis), turned, h).to(hidden.dtype)
+
+
 _FUNCTIONS: dict[Operator, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "add": add,
     "clamp": clamp,
@@ -105,7 +124,13 @@ _FUNCTIONS: dict[Operator, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
-def apply_operator(operator: Operator, hidden: Tensor, vector: Tensor, alpha: Tensor) -> Tensor:
+def apply_operator(
+    operator: Operator,
+    hidden: Tensor,
+    vector: Tensor,
+    alpha: Tensor,
+    axis: Tensor | None = None,
+) -> Tensor:
     """Apply an operator where the strength is not 0.
 
     Args:
@@ -113,11 +138,16 @@ def apply_operator(operator: Operator, hidden: Tensor, vector: Tensor, alpha: Te
         hidden: ``[..., hidden]`` residual stream.
         vector: ``[..., hidden]`` float32, broadcasts against `hidden`.
         alpha: ``[...]`` float32, broadcasts against all but the last dimension of `hidden`.
+        axis: For ``rotate``, and only used by it: ``[..., hidden]`` float32, as `vector`.
 
     Returns:
         ``[..., hidden]`` in the dtype of `hidden`; the same bits where `alpha` is 0.
     """
-    changed = _FUNCTIONS[operator](hidden, vector, alpha)
+    if operator == "rotate":
+        assert axis is not None
+        changed = rotate(hidden, vector, alpha, axis)
+    else:
+        changed = _FUNCTIONS[operator](hidden, vector, alpha)
     return torch.where((alpha != 0.0)[..., None], changed, hidden)
 
 

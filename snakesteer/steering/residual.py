@@ -30,13 +30,15 @@ class Place:
     Attributes:
         layer: 0-based block whose output is changed.
         vector: ``[hidden]`` float32, the raw direction.
-        alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``, the
-            share of the component that is removed for ``ablate``.
+        alpha: Strength α, the factor on `vector`; an angle in radians for the operators ``angular``
+            and ``rotate``, the share of the component that is removed for ``ablate``.
+        axis: For ``rotate``: ``[hidden]`` float32, spans the plane together with `vector`.
     """
 
     layer: int
     vector: Tensor
     alpha: float
+    axis: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +48,8 @@ class ResidualSteering:
     Attributes:
         layer: 0-based block whose output is changed.
         vector: ``[hidden]`` float32, the raw direction.
-        alpha: Strength α, the factor on `vector`; an angle in radians for operator ``angular``, the
-            share of the component that is removed for ``ablate``.
+        alpha: Strength α, the factor on `vector`; an angle in radians for the operators ``angular``
+            and ``rotate``, the share of the component that is removed for ``ablate``.
         scope: Which positions are steered (ignored with `dac`, whose scope is its own).
         first_k: Number of steered positions for scope ``first_k``.
         dac: Dynamic strength; the added vector is then ``alpha · α_t · vector`` at every step t. In
@@ -56,6 +58,9 @@ class ResidualSteering:
         more: Further layers, steered at the same positions.
         window: Of generated tokens, for the scopes that have one; see `Positions`.
         tokens: For the scopes by token; see `Positions`.
+        axis: For ``rotate``, see `Place`.
+        beside: What else is done to the row, in this order behind all that is said here, each at
+            layers and positions of its own.
     """
 
     layer: int
@@ -68,6 +73,8 @@ class ResidualSteering:
     more: tuple[Place, ...] = ()
     window: tuple[int, int] | None = None
     tokens: TokenRule | None = None
+    axis: Tensor | None = None
+    beside: tuple["ResidualSteering", ...] = ()
 
     kind: ClassVar[Kind] = "residual"
     sites: ClassVar[Sites] = "blocks"
@@ -76,32 +83,46 @@ class ResidualSteering:
     def __post_init__(self) -> None:
         if self.dac is not None and self.operator != "add":
             raise ValueError(f"DAC sets the strength of an addition, not of {self.operator!r}")
+        if (self.operator == "rotate") != all(place.axis is not None for place in self.places):
+            raise ValueError(f"a plane belongs to rotate, and to no other: {self.operator!r}")
         layers = [place.layer for place in self.places]
         if len(set(layers)) != len(layers):
             raise ValueError(f"a layer is steered twice: {layers}")
-        if len({place.alpha == 0.0 for place in self.places}) > 1:
-            raise ValueError("of the strengths of a band, all or none are 0")
+        alphas = [place.alpha for part in self.parts for place in part.places]
+        if len({alpha == 0.0 for alpha in alphas}) > 1:
+            raise ValueError("of the strengths of a band or of several vectors, all or none are 0")
+        if self.beside and any(part.dac is not None for part in self.parts):
+            raise ValueError("DAC sets the strength of one vector, not of several at once")
+        if any(part.beside for part in self.beside):
+            raise ValueError("what is done beside something has nothing beside itself")
 
     @property
     def places(self) -> tuple[Place, ...]:
         """All layers that are steered."""
-        return (Place(self.layer, self.vector, self.alpha), *self.more)
+        return (Place(self.layer, self.vector, self.alpha, self.axis), *self.more)
+
+    @property
+    def parts(self) -> tuple["ResidualSteering", ...]:
+        """What is done one after the other, with nothing beside."""
+        return (replace(self, beside=()), *self.beside) if self.beside else (self,)
 
     @property
     def is_plain(self) -> bool:
         """Whether it is one addition at one layer."""
-        return self.operator == "add" and not self.more
+        return self.operator == "add" and not self.more and not self.beside
 
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for rows that are steered alike."""
         places = tuple((place.layer, place.alpha, id(place.vector)) for place in self.places)
-        return places, self.operator, self.positions, self.dac
+        beside = tuple(part.key for part in self.beside)
+        return places, self.operator, self.positions, self.dac, beside
 
     @property
     def off(self) -> "ResidualSteering":
         """The same at strength 0."""
-        return replace(self, alpha=0.0, more=tuple(replace(p, alpha=0.0) for p in self.more))
+        more = tuple(replace(place, alpha=0.0) for place in self.more)
+        return replace(self, alpha=0.0, more=more, beside=tuple(part.off for part in self.beside))
 
     def at_constant(self, factor: float) -> "ResidualSteering":
         """The same at the constant strength alpha · factor, where DAC steers: without `dac`."""
@@ -118,9 +139,18 @@ class ResidualSteering:
         )
 
     def with_vectors(self, change: VectorChange) -> "ResidualSteering":
-        """The same with other vectors, at all of its layers."""
+        """The same with other vectors, at all of its layers and beside it."""
+        vector = change(self.vector, self.layer)
         more = tuple(replace(p, vector=change(p.vector, p.layer)) for p in self.more)
-        return replace(self, vector=change(self.vector, self.layer), more=more)
+        beside = tuple(part.with_vectors(change) for part in self.beside)
+        return replace(self, vector=vector, more=more, beside=beside)
+
+    def with_parts(
+        self, change: Callable[["ResidualSteering"], "ResidualSteering"]
+    ) -> "ResidualSteering":
+        """The same with each of its parts changed by itself."""
+        first, *others = map(change, self.parts)
+        return replace(first, beside=tuple(others))
 
     def delta(self) -> Tensor:
         """``alpha · vector``, ``[hidden]`` float32."""
@@ -184,3 +214,19 @@ def stacked_places(
             if place.alpha != places[0].alpha:
                 relative[row, number] = place.alpha / places[0].alpha
     return layers, vectors, relative
+
+
+def stacked_axes(steerings: Sequence[ResidualSteering | None], count: int = 1) -> Tensor:
+    """The second axes of several rows' places, ``[rows, places, hidden]`` float32 on the CPU.
+
+    Args:
+        steerings: One per row, as in `stacked_places`; places without an axis have 0.
+        count: Smallest number of places.
+    """
+    _, axes, _ = stacked_places(steerings, count)
+    axes.zero_()
+    for row, steering in enumerate(steerings):
+        for number, place in enumerate(() if steering is None else steering.places):
+            if place.axis is not None:
+                axes[row, number] = place.axis
+    return axes

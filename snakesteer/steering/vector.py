@@ -2,7 +2,8 @@
 
 A vector file holds ``raw`` (``[hidden]`` float32; α multiplies it) and ``unit`` (the same at length
 1). A strength can also be given as a dose: the length of what is added, in units of the mean norm
-of the residual stream where it is added. α = dose · mean residual norm / ‖raw‖.
+of the residual stream where it is added. α = dose · mean residual norm / ‖raw‖. Where it is known,
+``residual_mean`` (``[hidden]`` float32) is the mean of the residual stream there.
 
 A file of head vectors holds ``delta`` (``[steps, layers, heads · head_dim]`` float32; α multiplies
 it) and ``norm`` (``[layers]`` float32: mean norm of the heads' outputs of a layer, all heads
@@ -22,6 +23,8 @@ from snakesteer.errors import UserError
 from snakesteer.records.tensors import Array, read_tensors, write_tensors
 from snakesteer.steering.candidate import ALL_LAYERS, Candidate, VectorKey
 
+_MEAN = "residual_mean"
+
 
 @dataclass(frozen=True, eq=False)
 class Vector:
@@ -33,12 +36,15 @@ class Vector:
         raw: ``[hidden]`` float32, or ``[positions, hidden]`` (ActAdd).
         mean_residual_norm: Mean norm of the residual stream at this layer, from the last prompt
             token on.
+        residual_mean: ``[hidden]`` float32, mean of the residual stream at these positions; spans
+            the plane of operator ``rotate`` together with `raw`.
     """
 
     direction: Direction
     layer: int
     raw: Array
     mean_residual_norm: float
+    residual_mean: Array | None = None
 
     @property
     def steered_layers(self) -> tuple[int, ...]:
@@ -114,6 +120,8 @@ def write_vector(path: str | Path, vector: Vector, header: Mapping[str, Any]) ->
         "mean_residual_norm": vector.mean_residual_norm,
     }
     tensors = {"raw": vector.raw, "unit": (vector.raw / vector.norm).astype(np.float32)}
+    if vector.residual_mean is not None:
+        tensors[_MEAN] = vector.residual_mean
     write_tensors(path, tensors, told)
 
 
@@ -159,12 +167,13 @@ def read_vector(path: str | Path) -> Vector:
     Raises:
         UserError: The file is missing, damaged, or no steering vector.
     """
-    tensors, header = read_tensors(path, "raw", "unit")
+    tensors, header = read_tensors(path, "raw", "unit", optional=(_MEAN,))
     return Vector(
         direction=header["direction"],
         layer=header["layer"],
         raw=tensors["raw"],
         mean_residual_norm=header["mean_residual_norm"],
+        residual_mean=tensors.get(_MEAN),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from snakesteer.study.elsewhere import NOTHING
 from snakesteer.study.groups import Group
 from snakesteer.study.rows import RunRow
 from snakesteer.study.runs import AnyRun, FinishedRun, planned_model, seeds_words
@@ -34,15 +35,18 @@ def frame_of_groups(groups: Sequence[Group]) -> pd.DataFrame:
 def _of_run(each: AnyRun) -> dict[str, Any]:
     if isinstance(each, FinishedRun):
         found, status, last = asdict(each.row), "finished", {}
+        elsewhere = asdict(each.elsewhere)
         seeds = seeds_words(each.seeds)
     else:
         found = {**_NOT_RUN, "model": planned_model(each) or None}
         status, last, seeds = each.status, asdict(each.words), None
+        elsewhere = asdict(NOTHING)
     record = {
         "name": each.run.name,
         "group": each.run.group,
         "status": status,
         **found,
+        **elsewhere,
         "results": Path(each.run.results).as_posix(),
         "seeds": seeds,
         "device": each.cost.device or None,

@@ -10,6 +10,7 @@ from snakesteer.report.figures.figure import Figure
 from snakesteer.report.page import fill_page
 from snakesteer.report.wording import p_number, percent, signed
 from snakesteer.study.effects import choice_words, interval_words
+from snakesteer.study.elsewhere import elsewhere_table
 from snakesteer.study.groups import Group
 from snakesteer.study.runs import AnyRun, FinishedRun, seeds_words
 from snakesteer.study.tables import (
@@ -72,6 +73,9 @@ def render_study(
             "groups": groups_table(groups),
             "spread": spread_table(groups),
             "choices": choices_table(groups),
+            "elsewhere": elsewhere_table(
+                {group.name: [run.elsewhere for run in group.finished] for group in groups}
+            ),
             "costs": costs_table(groups),
             "failures": failures_table(failed),
         },

@@ -9,6 +9,7 @@ from snakesteer.errors import UserError
 from snakesteer.records.files import read_json, read_jsonl
 from snakesteer.report.wording import model_name
 from snakesteer.study.costs import Cost, cost_of
+from snakesteer.study.elsewhere import NOTHING, Elsewhere, read_elsewhere
 from snakesteer.study.last_words import LastWords, last_words
 from snakesteer.study.rows import RunRow, run_row
 
@@ -43,6 +44,7 @@ class FinishedRun:
         differences: Steered − unsteered of every test problem, by the problem's text.
         seeds: By config key.
         cost: What it took.
+        elsewhere: What its steering costs elsewhere.
     """
 
     run: StudyRun
@@ -51,6 +53,7 @@ class FinishedRun:
     differences: Mapping[str, float]
     seeds: Mapping[str, Cell]
     cost: Cost
+    elsewhere: Elsewhere = NOTHING
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def read_run(run: StudyRun) -> AnyRun:
             differences=differences_by_problem(results / "test_generations.jsonl"),
             seeds=_seeds(run),
             cost=cost_of(results, final),
+            elsewhere=read_elsewhere(results, final["best_trial_params"]),
         )
     except (UserError, KeyError, TypeError) as error:
         said = str(error) if isinstance(error, UserError) else f"a result without {error}"

@@ -10,6 +10,7 @@ from snakesteer.config.layers import settled_layers
 from snakesteer.config.load import load_config
 from snakesteer.models.depth import depth_before_download
 from snakesteer.search.grid import check_sampler
+from snakesteer.steering.space import check_parts
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,15 @@ def settle(values: Mapping[str, Any]) -> Settled:
         values: The merged YAML.
 
     Raises:
-        UserError: See `load_config`, `settled_layers` and `check_sampler`.
+        UserError: See `load_config`, `settled_layers`, `check_sampler` and `check_parts`.
     """
     config = load_config(values)
     steering, layers = settled_layers(config.steering, depth_before_download(config.model))
     config = config.model_copy(update={"steering": steering})
     check_sampler(config.search, steering, layers)
-    # Compiled code may round differently where it has operators, bands or attention heads.
-    adds_once = (steering.operators, steering.band) == (["add"], 1)
+    check_parts(steering, layers)
+    # Compiled code may round differently where it has operators, bands, several vectors or heads.
+    adds_once = (steering.operators, steering.band) == (["add"], 1) and steering.together is None
     plain = adds_once and not of_kind("heads", steering.methods)
     not_compiled = config.model.device != "cpu" and not plain
     return Settled(

@@ -55,6 +55,7 @@ def idle_rules(config: Config) -> set[str]:
         ("own_solutions",): config.pairs.kind in SAMPLED,
         ("token_means",): config.pairs.remove_token_means,
         ("confirmation",): config.search.confirm > 0.0,
+        ("kl_strengths",): config.steering.unit == "kl",
     }
     return {rule for rules, wanted in used.items() if not wanted for rule in rules}
 

@@ -91,13 +91,11 @@ def chosen_vector(results: str | Path, params: Mapping[str, Any]) -> Placed | No
         vectors = [*read_vectors(paths).values()]
     except UserError:
         return None
-    alphas = candidate.band_alphas or [candidate.alpha] * len(vectors)
     parts = [
         alpha * (vector.delta if isinstance(vector, HeadVector) else vector.raw).astype(float)
-        for alpha, vector in zip(alphas, vectors, strict=True)
+        for alpha, vector in zip(candidate.alphas, vectors, strict=True)
     ]
-    layers = candidate.band_layers or (candidate.layer,)
-    place = (candidate.kind, *(() if candidate.kind == "heads" else layers))
+    place = (candidate.kind, *(() if candidate.kind == "heads" else candidate.steered))
     return (*place, *(part.shape for part in parts)), np.concatenate(
         [part.ravel() for part in parts]
     )
@@ -117,7 +115,7 @@ def _layers(params: Mapping[str, Any]) -> str:
     candidate = candidate_from_params(params)
     if candidate.kind == "heads":
         return "all"
-    return ", ".join(map(str, candidate.band_layers or (candidate.layer,)))
+    return ", ".join(map(str, candidate.steered))
 
 
 def _commonest(values: Sequence[str]) -> Share:

@@ -1,6 +1,6 @@
 """Activation files: one HDF5 file per layer and split (written by `snakesteer.vectors.capture`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from snakesteer.errors import UserError
 from snakesteer.records.library_causes import RESULT
 from snakesteer.records.library_errors import told
 
@@ -29,6 +30,8 @@ class Activations:
             positions of each text, each side and then over all sides.
         tokens: `TOKEN_ENTRY` records: which tokens were read.
         attributes: Provenance and layer.
+        groups: Of pairs of thoughts, by their kind: how many there are, and the mean of all,
+            ``[hidden]`` float32.
     """
 
     ids: tuple[str, ...]
@@ -38,6 +41,23 @@ class Activations:
     residual_mean: NDArray[np.float32]
     tokens: NDArray[Any]
     attributes: dict[str, Any]
+    groups: dict[str, tuple[int, NDArray[np.float32]]] = field(default_factory=dict)
+
+    def mean_of_groups(self, *names: str) -> NDArray[np.float64]:
+        """The mean of all thoughts of some kinds together, ``[hidden]``.
+
+        Raises:
+            UserError: There is none of them.
+        """
+        found = [self.groups[name] for name in names if name in self.groups]
+        if not found:
+            raise UserError(
+                f"There are no {' or '.join(names)} thoughts among the contrast pairs",
+                "Set pairs.kind: thoughts, or raise data.train.",
+            )
+        means: NDArray[np.float64] = np.stack([mean.astype(np.float64) for _, mean in found])
+        counts = np.array([count for count, _ in found])
+        return counts @ means / counts.sum()
 
 
 def read_activations(path: str | Path) -> Activations:
@@ -55,6 +75,10 @@ def read_activations(path: str | Path) -> Activations:
             residual_mean=file["residual_mean"][:],
             tokens=file["tokens"][:],
             attributes={key: _plain(value.item()) for key, value in file.attrs.items()},
+            groups={
+                name: (int(data.attrs["count"]), data[:])
+                for name, data in file.get("groups", {}).items()
+            },
         )
 
 

@@ -6,12 +6,13 @@ where a side has several texts, their mean), ``residual_norm`` (``[pairs, 2]`` f
 the residual stream from the last prompt token on, for the right and the wrong side),
 ``residual_mean`` (``[hidden]`` float32: the residual stream at those positions, averaged over each
 text, each side and then over all sides), ``tokens`` (which tokens were read, `TOKEN_ENTRY`) and
-``id``; attributes say where the numbers come from.
+``id``; of thoughts also ``groups/{kind}`` (``[hidden]`` float32: the mean of all thoughts of a
+kind, with their ``count``). Attributes say where the numbers come from.
 """
 
 import copy
 import inspect
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -123,8 +124,9 @@ def capture(
         for row, text in enumerate(chosen):
             own = text.token_ids[len(prefix) :]
             ids[row, : len(own)] = torch.tensor(own)
-        read = _weights([text.read for text in chosen], len(prefix), longest)
-        steered = _weights([text.steered for text in chosen], len(prefix), longest)
+        read = _weights([text.positions for text in chosen], len(prefix), longest)
+        spans = [range(*text.steered) for text in chosen]
+        steered = _weights(spans, len(prefix), longest)
         found: dict[int, Reading] = {}
 
         def reader(
@@ -199,17 +201,17 @@ def _run_blocks(
         )
 
 
-def _weights(spans: Sequence[tuple[int, int]], offset: int, length: int) -> Tensor:
-    """Averaging weights ``[batch, length]``: 1/n inside each half-open span, 0 outside.
+def _weights(chosen: Sequence[Sequence[int]], offset: int, length: int) -> Tensor:
+    """Averaging weights ``[batch, length]``: 1/n at the n chosen positions of a text, else 0.
 
     Args:
-        spans: In positions of the texts.
+        chosen: Positions in the texts.
         offset: Position of the first column.
         length: Number of columns.
     """
-    weights = torch.zeros(len(spans), length)
-    for row, (start, stop) in enumerate(spans):
-        weights[row, start - offset : stop - offset] = 1.0 / (stop - start)
+    weights = torch.zeros(len(chosen), length)
+    for row, positions in enumerate(chosen):
+        weights[row, torch.tensor(positions) - offset] = 1.0 / len(positions)
     return weights
 
 
@@ -227,7 +229,8 @@ def write_activations(
     Args:
         folder: Gets ``layer_{L}.h5`` for every layer.
         loaded: The model.
-        pairs: The texts of every pair; those of a side are averaged.
+        pairs: The texts of every pair; those of a side are averaged, by their weights. The means
+            of groups are over all texts of all pairs.
         layers: 0-based layers.
         attributes: Provenance, kept in every file beside the layer.
         progress: Show a progress bar on the terminal.
@@ -262,6 +265,13 @@ def write_activations(
             file.create_dataset("residual_norm", (len(pairs), 2), "f4", fletcher32=True)
             files[layer] = file
         totals = {layer: torch.zeros(width, dtype=torch.float64) for layer in layers}
+        counts = Counter({text.group: 0 for text in texts if text.group})
+        for text in texts:
+            counts[text.group] += text.weight if text.group else 0
+        groups = {
+            layer: {group: torch.zeros(width, dtype=torch.float64) for group in +counts}
+            for layer in layers
+        }
         for batch, found in capture(loaded, texts, layers, progress=progress, site=site):
             for layer, reading in found.items():
                 _check_finite(reading, layer)
@@ -270,9 +280,15 @@ def write_activations(
                     files[layer][SIDES[side]][pair] += share * activation.numpy()
                     files[layer]["residual_norm"][pair, side] += share * float(norm)
                     totals[layer] += share * mean.double()
+                    if group := texts[index].group:
+                        groups[layer][group] += texts[index].weight * activation.double()
         for layer, file in files.items():
             mean = (totals[layer] / (2 * len(pairs))).float().numpy()
             file.create_dataset("residual_mean", data=mean, fletcher32=True)
+            for group, total in groups[layer].items():
+                own = (total / counts[group]).float().numpy()
+                data = file.create_dataset(f"groups/{group}", data=own, fletcher32=True)
+                data.attrs["count"] = counts[group]
 
 
 def read_tokens(pairs: Sequence[PairTexts]) -> NDArray[Any]:
@@ -285,9 +301,9 @@ def read_tokens(pairs: Sequence[PairTexts]) -> NDArray[Any]:
         for side, texts in enumerate((pair.positive, pair.negative)):
             shares: dict[int, float] = defaultdict(float)
             for text in texts:
-                span = text.token_ids[slice(*text.read)]
-                for token in span:
-                    shares[token] += 1.0 / (len(span) * len(texts))
+                tokens, weight = [text.token_ids[at] for at in text.positions], text.weight
+                for token in tokens:
+                    shares[token] += weight / (len(tokens) * sum(one.weight for one in texts))
             entries += [(number, side, token, share) for token, share in sorted(shares.items())]
     return np.array(entries, dtype=TOKEN_ENTRY)
 
@@ -295,9 +311,9 @@ def read_tokens(pairs: Sequence[PairTexts]) -> NDArray[Any]:
 def _places(number: int, pair: PairTexts) -> list[tuple[int, int, float]]:
     """For each text of a pair: the pair, the side, and the text's share in the side's mean."""
     return [
-        (number, side, 1.0 / len(texts))
+        (number, side, text.weight / sum(one.weight for one in texts))
         for side, texts in enumerate((pair.positive, pair.negative))
-        for _ in texts
+        for text in texts
     ]
 
 

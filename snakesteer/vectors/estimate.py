@@ -89,12 +89,13 @@ def make_vector(direction: Direction, activations: Activations, probe: Probe) ->
 
 
 def vector_at(direction: Direction, raw: Array, activations: Activations) -> Vector:
-    """A direction of the layer that activations were read at, with the residual norm there."""
+    """A direction of the layer that activations were read at, with the residual stream there."""
     return Vector(
         direction=direction,
         layer=int(activations.attributes["layer"]),
         raw=raw,
         mean_residual_norm=float(activations.residual_norm.mean(dtype=np.float64)),
+        residual_mean=activations.residual_mean,
     )
 
 

@@ -26,7 +26,8 @@ class Pair:
         id: The problem's id.
         question: The question.
         positive: Right solutions; of `prompt_contrast`, the instruction that is wanted.
-        negative: Wrong solutions, or the other instruction.
+        negative: Wrong solutions, or the other instruction. Of `thoughts`, both sides are the same
+            solutions, of which different thoughts are read.
     """
 
     id: str
@@ -77,6 +78,8 @@ def make_pairs(
             return gold_vs_own_wrong(problems, solutions)
         case "prompt_contrast":
             return prompt_contrast(problems, prompts)
+        case "thoughts":
+            return own_thoughts(solutions)
 
 
 def gold_vs_corrupted(problems: Sequence[Problem], seed: int) -> list[Pair]:
@@ -191,6 +194,17 @@ def prompt_contrast(problems: Sequence[Problem], prompts: tuple[str, str]) -> li
     """
     wanted, unwanted = prompts
     return [Pair(p.id, p.question, (wanted,), (unwanted,)) for p in problems]
+
+
+def own_thoughts(solutions: Sequence[Mapping[str, Any]]) -> list[Pair]:
+    """Set all samples of a question against themselves: which thoughts are read makes the sides.
+
+    Args:
+        solutions: As `samples_of_questions` takes them.
+    """
+    found = samples_of_questions(solutions)
+    sides = {id_: (own.question, own.right + own.wrong) for id_, own in found.items()}
+    return [Pair(id_, question, own, own) for id_, (question, own) in sides.items() if own]
 
 
 def samples_of_questions(solutions: Sequence[Mapping[str, Any]]) -> dict[str, OwnSolutions]:

@@ -9,6 +9,7 @@ from snakesteer.data.prompts import Ids, Prompter, common_prefix
 from snakesteer.errors import UserError
 from snakesteer.vectors.corruption import WRITTEN_NUMBER
 from snakesteer.vectors.pairs import Pair, check_enough
+from snakesteer.vectors.thoughts import THOUGHTS, Thought, thought_starts
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +22,26 @@ class Text:
         token_ids: Prompt and response.
         read: Half-open span whose mean activation is kept.
         steered: Half-open span whose residual stream is averaged: where CAA would steer.
+        thoughts: Positions within that span which are read, where not all of it is; one for each
+            thought.
+        group: What kind of thoughts they open; the mean of all of a kind is kept, too.
     """
 
     token_ids: Ids
     read: tuple[int, int]
     steered: tuple[int, int]
+    thoughts: tuple[int, ...] = ()
+    group: str = ""
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """All that are read, which weigh the same."""
+        return self.thoughts or tuple(range(*self.read))
+
+    @property
+    def weight(self) -> int:
+        """How much it counts among the texts of its side."""
+        return len(self.thoughts) or 1
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,8 @@ def texts_of_pairs(
             differ: the same token on both sides, behind texts that differ. ``first_difference`` is
             the first token at which the two differ, ``last_token`` the last one of each,
             ``response_mean`` all tokens behind the prompt, ``last_prompt_token`` the last one of
-            the prompt behind an instruction.
+            the prompt behind an instruction, ``blank_lines`` the tokens at which the blank lines
+            before thoughts end.
 
     Returns:
         Pairs in their order. One that has nothing to read at this position is left out, and how
@@ -68,11 +85,16 @@ def texts_of_pairs(
     """
     found = [texts for pair in pairs if (texts := _texts_of_pair(prompter, pair, position))]
     if len(found) < len(pairs):
+        why = (
+            "their solutions hold thoughts of one side alone"
+            if position == "blank_lines"
+            else "their texts differ in one number alone, so that nothing differs before it"
+        )
         logger.info(
-            "%d of %d pairs are left out: their texts differ in one number alone, so that nothing "
-            "differs before it (pairs.read: %s)",
+            "%d of %d pairs are left out: %s (pairs.read: %s)",
             len(pairs) - len(found),
             len(pairs),
+            why,
             position,
         )
     return found
@@ -94,6 +116,14 @@ def readable_pairs(
         UserError: Too few pairs can be read at this position.
     """
     found = texts_of_pairs(prompter, pairs, position)
+    if position == "blank_lines" and len(found) < minimum:
+        raise UserError(
+            f"Of the {len(pairs)} questions of the {split} split, {len(found)} have solutions with "
+            "thoughts that go on and thoughts that look back or change the way, behind blank "
+            f"lines, fewer than pairs.min_pairs = {minimum}",
+            "Take a model that writes its reasoning in paragraphs, raise pairs.samples or "
+            f"data.{split}, or take another pairs.kind.",
+        )
     if len(found) < min(minimum, len(pairs)):
         raise UserError(
             f"Of the {len(pairs)} contrast pairs of the {split} split, {len(found)} differ in more "
@@ -149,6 +179,8 @@ def _texts_of_pair(prompter: Prompter, pair: Pair, position: ReadPosition) -> Pa
         prompts = ([prompter.instructed(t).ids(pair.question) for t in side] for side in sides)
         right, wrong = (tuple(map(_prompt, side)) for side in prompts)
         return PairTexts(pair.id, right, wrong)
+    if position == "blank_lines":
+        return _thoughts_of_pair(prompter, pair)
     responses = [[prompter.response(text) for text in side] for side in sides]
     wholes = [[prompter.with_response(pair.question, text) for text in side] for side in responses]
     if position in ("last_token", "response_mean"):
@@ -170,6 +202,21 @@ def _texts_of_pair(prompter: Prompter, pair: Pair, position: ReadPosition) -> Pa
         for each, read in zip((right_whole, wrong_whole), reads, strict=True)
     )
     return PairTexts(pair.id, right, wrong)
+
+
+def _thoughts_of_pair(prompter: Prompter, pair: Pair) -> PairTexts | None:
+    """The solutions of a question, each once for every kind of thoughts that it holds."""
+    found: dict[Thought, list[Text]] = {kind: [] for kind in THOUGHTS}
+    for text in pair.positive:
+        ids, response = prompter.with_response(pair.question, prompter.response(text))
+        for kind, starts in thought_starts(prompter.tokenizer, ids, response).items():
+            read = (starts[0], starts[-1] + 1)
+            one = replace(_whole(ids, response), read=read, thoughts=starts, group=kind)
+            found[kind].append(one)
+    others = (*found["reflection"], *found["transition"])
+    if not found["execution"] or not others:
+        return None
+    return PairTexts(pair.id, tuple(found["execution"]), others)
 
 
 def _prompt(ids: Ids) -> Text:

@@ -8,6 +8,7 @@ import getpass
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -20,8 +21,11 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-# What the node says it has, whatever this machine is: enough for any one job of the profile.
-CPUS, MEMORY_MB, GPUS = 4, 64_000, 1
+# What the node says it has, whatever this machine is: enough for any one job of the profile on each
+# of its GPUs.
+CPUS_A_GPU, MEMORY_MB = 4, 64_000
+# Jobs of this partition take what they need from those of the others.
+URGENT = "urgent"
 START_SECONDS = 30
 
 CONFIG = """\
@@ -35,7 +39,8 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={folder}/munge.socket
+# A requeued job waits as long as a credential lasts, two minutes by default.
+AuthInfo=socket={folder}/munge.socket,cred_expire=20
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -62,6 +67,8 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,bf_resolu
 KillWait=2
 CompleteWait=0
 InactiveLimit=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 ReturnToService=2
 # Believe the next line, whatever the machine has.
 SlurmdParameters=config_overrides
@@ -85,6 +92,7 @@ class Job:
         gpus: GPUs that it held.
         start: First second of its run, None before that.
         end: Its end; before that the end of its time limit.
+        restarts: How often it went back into the queue.
     """
 
     id: int
@@ -94,6 +102,7 @@ class Job:
     gpus: int
     start: datetime | None
     end: datetime | None
+    restarts: int
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,7 @@ class Cluster:
     """A running cluster; its clients find it through the environment of this process."""
 
     folder: Path
+    stack: ExitStack
 
     def jobs(self) -> list[Job]:
         """All jobs so far, by number."""
@@ -111,13 +121,28 @@ class Cluster:
         """End a job as its owner would."""
         client("scancel", str(job.id))
 
+    def requeue(self, job: Job) -> None:
+        """Send a job back into the queue."""
+        client("scontrol", "requeue", str(job.id))
+
+    def preempt(self, gpus: int) -> None:
+        """Submit a short job that is more important than all others."""
+        client("sbatch", "-p", URGENT, f"--gpus={gpus}", "-o", "/dev/null", "--wrap", "sleep 2")
+
+    def lose_node(self) -> None:
+        """Kill the node's daemon; the controller gives its jobs up. Then the node comes back."""
+        os.kill(int((self.folder / "slurmd.pid").read_text()), signal.SIGKILL)
+        client("scontrol", "update", f"NodeName={_node()}", "State=DOWN", "Reason=lost")
+        _start_node(self.folder, self.stack)
+
 
 @contextmanager
-def running_cluster(partitions: Sequence[str]) -> Iterator[Cluster]:
+def running_cluster(partitions: Sequence[str], gpus: int = 1) -> Iterator[Cluster]:
     """Start a cluster and set ``SLURM_CONF`` and ``PATH`` to it; at the end stop its jobs and it.
 
     Args:
         partitions: Names; all have the one node, the first is the default.
+        gpus: Of the node.
 
     Raises:
         NoCluster: A program is missing, or a daemon does not come up.
@@ -128,7 +153,7 @@ def running_cluster(partitions: Sequence[str]) -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        _write_files(folder, partitions)
+        _write_files(folder, partitions, gpus)
         stack.enter_context(_environment(folder))
         key, pipe = folder / "munge.key", folder / "munge.socket"
         munged = [f"--key-file={key}", f"--socket={pipe}", f"--pid-file={folder}/munged.pid"]
@@ -140,19 +165,29 @@ def running_cluster(partitions: Sequence[str]) -> Iterator[Cluster]:
         stack.enter_context(_daemon(folder, "slurmctld", "-D", *config))
         # slurmd waits long between two tries where no controller answers: the controller first.
         _wait_for(folder, "slurmctld", lambda: "is UP" in client("scontrol", "ping", check=False))
-        stack.enter_context(_daemon(folder, "slurmd", "-D", "-N", _node(), *config))
-        _wait_for(folder, "slurmd", lambda: client("sinfo", "-h", "-N", "-o", "%T")[:4] == "idle")
+        _start_node(folder, stack)
         stack.callback(_cancel_all)
-        yield Cluster(folder)
+        yield Cluster(folder, stack)
 
 
 def client(*command: str, check: bool = True) -> str:
     """What a client program prints."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=check)
+    for _ in range(3):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode >= 0:  # on a busy machine the connection may break, which kills it
+            break
+    if check:
+        done.check_returncode()
     return done.stdout
 
 
-def _write_files(folder: Path, partitions: Sequence[str]) -> None:
+def _start_node(folder: Path, stack: ExitStack) -> None:
+    config = ("-f", str(folder / "slurm.conf"))
+    stack.enter_context(_daemon(folder, "slurmd", "-D", "-N", _node(), *config))
+    _wait_for(folder, "slurmd", lambda: client("sinfo", "-h", "-N", "-o", "%T")[:4] == "idle")
+
+
+def _write_files(folder: Path, partitions: Sequence[str], gpus: int) -> None:
     """Configuration, key and the pretend GPU."""
     node = _node()
     try:
@@ -165,17 +200,19 @@ def _write_files(folder: Path, partitions: Sequence[str]) -> None:
     for name in ("state", "spool", "bin", "dev"):
         (folder / name).mkdir()
     control_port, node_port = _free_ports(2)
-    values = {"cpus": CPUS, "memory": MEMORY_MB, "gpus": GPUS, "user": getpass.getuser()}
+    sizes = {"cpus": CPUS_A_GPU * gpus, "memory": MEMORY_MB, "gpus": gpus}
+    values = {**sizes, "user": getpass.getuser()}
     config = CONFIG.format(
         node=node, folder=folder, control_port=control_port, node_port=node_port, **values
     )
     for index, name in enumerate(partitions):
         default = "NO" if index else "YES"
         config += f"PartitionName={name} Nodes={node} Default={default} State=UP\n"
+    config += f"PartitionName={URGENT} Nodes={node} PriorityTier=10 State=UP\n"
     (folder / "slurm.conf").write_text(config)
     # A GPU must be a character device; the number its name ends with is CUDA_VISIBLE_DEVICES.
     gres = ["AutoDetect=off"]
-    for index in range(GPUS):
+    for index in range(gpus):
         (folder / "dev" / f"nvidia{index}").symlink_to("/dev/null")
         gres.append(f"Name=gpu File={folder}/dev/nvidia{index}")
     (folder / "gres.conf").write_text("\n".join(gres) + "\n")
@@ -259,6 +296,7 @@ def _job(line: str) -> Job:
         gpus=int(gres.rpartition(":")[2]) if gres.startswith("gpu:") else 0,
         start=_time(fields["StartTime"]),
         end=_time(fields["EndTime"]),
+        restarts=int(fields["Restarts"]),
     )
 
 

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from optuna.storages.journal import JournalFileBackend
 
+from snakesteer.models.memory import FLOOR_MB
 from snakesteer.records.files import read_json
 from tests.slurm.cluster import Cluster, Job, NoCluster, running_cluster
 from tests.workflow.project import CHECKOUT, Project, Run, make_project
@@ -135,7 +136,7 @@ def test_a_cancelled_search_fails_the_run_and_goes_on_in_the_next(cluster, finis
     kept = complete_trials(project)
     assert code != 0, text
     assert text.count("SLURM status is: 'CANCELLED'") == 1 + SETTINGS["retries"], text
-    assert "mem_mb=32000" in text, text  # `attempt * 16000`, the second time
+    assert f"mem_mb={2 * FLOOR_MB}" in text, text  # the second time
     assert not (project.results / "best_config.json").exists()
     assert not (project.results / "study" / "study.db").exists()
 
@@ -202,14 +203,14 @@ def wait_for_trials(project: Project) -> None:
     wait_for("complete trial", lambda: complete_trials(project))
 
 
-def wait_for(what: str, find: Callable[[], Any]) -> Any:
+def wait_for(what: str, find: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
     """Ask again and again until something is found."""
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := find():
             return found
         time.sleep(0.2)
-    raise AssertionError(f"no {what} after {WAIT_SECONDS} s")
+    raise AssertionError(f"no {what} after {seconds} s")
 
 
 def complete_trials(project: Project) -> dict[int, Any]:

@@ -68,7 +68,7 @@ def test_every_test_tool_is_pinned_inside_its_range():
 
 def test_conda_has_the_same_versions():
     conda = conda_pins()
-    assert conda.pop("python") == "3.11.*"
+    assert conda.pop("python") == "3.11"
     assert conda.pop("pip") == ""
     for name in requirements(PROJECT["dependencies"]):
         assert name in conda, f"{name} is not in envs/snakesteer.yaml"
@@ -104,3 +104,34 @@ def test_vllm_has_environments_of_its_own(package):
     assert set(found) == {one.name for one in direct.values()}
     for requirement in direct.values():
         assert requirement.specifier.contains(found[requirement.name])
+
+
+def locked(name: str) -> dict[str, str]:
+    """Package to version of a lock file; every one must have hashes."""
+    found = {}
+    for entry in re.split(r"\n(?=\S)", (ROOT / "envs" / name).read_text().strip()):
+        match = re.match(r"([\w.-]+)==([\w.]+) \\\n", entry)
+        assert match, entry.partition("\n")[0]
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), match[1]
+        found[canonicalize_name(match[1])] = match[2]
+    return found
+
+
+def test_locks_hold_the_same_versions():
+    cuda, cpu = locked("cuda.lock"), locked("cpu.lock")
+    assert cpu == {name: pin for name, pin in RUN.items() if name != "torch"}
+    assert {name: cuda.get(name) for name in RUN} == RUN
+    brought = cuda.keys() - RUN.keys()
+    assert {"triton", "nvidia-cublas"} <= brought
+    assert all(name.startswith(("nvidia-", "cuda-", "triton")) for name in brought), brought
+
+
+def test_container_recipes_name_what_there_is():
+    python = conda_pins()["python"]
+    for name in ("Dockerfile", "envs/apptainer.def"):
+        text = (ROOT / name).read_text()
+        assert f"torch=={RUN['torch']} " in text
+        assert f"python:{python}-slim-" in text
+        for part in ("Snakefile", "config", "envs", "profiles", "snakesteer", "workflow"):
+            assert re.search(rf"^(COPY|   ) {part} ", text, re.M), (name, part)
+            assert (ROOT / part).exists()

@@ -41,6 +41,10 @@ def test_the_page_says_what_the_data_say(name):
     for side in ("unsteered", "steered"):
         assert entry[side]["graded"] in ("numeric", "boxed")
         assert entry[side]["reason"]
+        if "tokens" in entry[side]:
+            tokens = entry[side]["tokens"]
+            assert f"{tokens['mean']} ± {tokens['tolerance']}" in PAGE
+            assert tokens["reason"]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +91,24 @@ def test_numbers_are_judged_one_by_one(tmp_path, steered, boxed, within):
     found = beside_published(write_run(tmp_path, steered, boxed), NAME)
     assert [number.within for number in found] == within
     assert [number.found for number in found] == pytest.approx([10.0 * boxed, 100.0 * steered])
+
+
+def test_lengths_are_judged_where_a_paper_has_them(tmp_path):
+    name = "seal-r1-distill-qwen-1.5b"
+    run = write_run(tmp_path, 0.79, 3, model=KNOWN[name]["model"])
+    final = json.loads((run / "test_final.json").read_text(encoding="utf-8"))
+    for side, mean in (("baseline", 2600.0), ("steered", 2600.4)):
+        final[f"{side}_benchmark_metrics"]["mean_new_tokens"] = mean
+    write_json(run / "test_final.json", final)
+    found = beside_published(run, name)
+    assert [(one.side, one.graded) for one in found] == [
+        *(("unsteered", "numeric"), ("unsteered", "tokens")),
+        *(("steered", "numeric"), ("steered", "tokens")),
+    ]
+    assert [one.within for one in found] == [False, True, True, False]
+    assert str(found[3]) == (
+        "steered (tokens): 2600, published 1757 ± 400: NOT within (+843 tokens)"
+    )
 
 
 def test_another_model_and_an_unknown_name_are_refused(tmp_path):

@@ -32,14 +32,18 @@ RUNS: dict[str, dict[str, Any]] = {
         "sensitivity": {"methods": ["caa"]},  # not among those of the search
     },
     "all methods": {
-        "steering": {"methods": [*METHODS], "actadd_prompts": ["Good", "Bad"]},
+        "steering": {
+            "methods": [*METHODS],
+            "actadd_prompts": ["Good", "Bad"],
+            "together": [{"direction": "caa", "layer": 1}, {"direction": "probe", "layer": 2}],
+        },
         "heads": {"examples": 2},
         "pairs": ADJUSTED,
     },
     "trained vectors": {
-        "steering": {"directions": ["trained"]},
+        "steering": {"directions": ["trained"], "unit": "kl"},
         "training": {"objective": "preference"},
-        "search": {"confirm": 0.5},
+        "search": {"confirm": 0.5, "objectives": ["accuracy", "kl"]},
     },
     "the embedded model": {"model": {"name": "embedded"}},
     "a GGUF file": {"model": {"name": "some/model", "gguf_file": "q4.gguf"}},

@@ -30,8 +30,8 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ("report", "study_summary"): STUDY | LEARN | {"altair", "statsmodels"},
     (
         *("activations", "baseline", "dac_heads", "embedded_model", "export", "export_manifest"),
-        *("gguf_file", "gguf_model", "head_activations", "model_check", "model_info"),
-        *("own_solutions", "trained_vectors", "zero_steering"),
+        *("gguf_file", "gguf_model", "head_activations", "kl_strengths", "model_check"),
+        *("model_info", "own_solutions", "trained_vectors", "zero_steering"),
     ): MODEL,
     ("confirmation", "search"): MODEL | STUDY,
     ("sensitivity_grid",): MODEL | {"pandas"},

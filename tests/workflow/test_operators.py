@@ -58,12 +58,42 @@ def test_too_wide_a_band_is_refused(finished_copy: Project):
 
 def test_compilation_that_is_refused_is_told(finished_copy: Project):
     overlay = {"model": {"device": "auto"}, "engine": {"compile": "always"}}
-    told = "engine.compile is always, but operators, bands and attention heads"
+    told = "engine.compile is always, but operators, bands, several vectors and attention heads"
     for steering, count in (({"operators": ["clamp"]}, 1), ({"methods": ["iti"]}, 1), ({}, 0)):
         plan = {**overlay, "steering": steering}
         run = finished_copy.snakemake("splits", "--cores", "1", "--forceall", overlay=plan)
         assert run.code == 0, run.text
         assert run.text.count(told) == count
+
+
+def test_several_vectors_at_once_from_the_search_to_the_report(finished_copy: Project):
+    parts = [
+        {"direction": "caa", "layer": 1},
+        {"direction": "probe", "layer": 1, "weight": -0.5, "operator": "rotate", "scope": "all"},
+        {"direction": "caa", "layer": 2, "scope": "at_tokens", "at_tokens": "[A-M ]"},
+    ]
+    steering = {"methods": ["together", "caa"], "together": parts}
+    overlay = {"steering": steering, "search": {"n_trials": 6, "seed": 3}}
+    run = finished_copy.snakemake("--cores", "2", "--resources", "gpu=1", overlay=overlay)
+    assert run.code == 0, run.text
+    assert (STUDY + TEST).items() <= run.jobs.items()
+    assert not {"activations", "vector", "probe", "baseline"} & set(run.jobs)
+    rows = [row for row in trials_of(finished_copy) if row["steering_method"] == "together"]
+    assert rows
+    for row in rows:
+        first, (second, third) = float(row["steering_dose"]), ast.literal_eval(row["further"])
+        assert (second["operator"], third["at_tokens"]) == ("rotate", "[A-M ]")
+        assert second["steering_dose"] == pytest.approx(-0.5 * first)
+        assert third["steering_dose"] == pytest.approx(first)
+    gate = read_json(finished_copy.results / "checks" / "zero_steering.json")["kinds"]
+    assert gate["together"]["places_steered"] > 0
+    final = read_json(finished_copy.results / "test_final.json")
+    assert candidate_from_params(final["best_trial_params"]).params() == final["best_trial_params"]
+    elsewhere = [{**part, "layer": 3} for part in parts]
+    wrong = {"steering": {**steering, "together": elsewhere}}
+    refused = finished_copy.snakemake("-n", overlay=wrong)
+    assert refused.code != 0
+    assert "steering.together[0].layer is 3, and steering.layers are [1, 2]" in refused.text
 
 
 def test_actadd_takes_the_baseline_as_it_is(finished_copy: Project):

@@ -14,6 +14,7 @@ rule zero_steering:
         train="<problems>/splits/train.jsonl",
         baseline_summary="<unsteered>/baseline/val.json",
         vectors=VECTOR_FILES,
+        curves=KL_STRENGTHS,
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
     output:
@@ -27,6 +28,7 @@ rule zero_steering:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
@@ -57,6 +59,7 @@ rule model_check:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,

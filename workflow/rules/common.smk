@@ -28,6 +28,7 @@ from snakesteer.report.exports.files import FILES as EXPORTS
 from snakesteer.records.files import read_json
 from snakesteer.models.copies import GGUF_FOLDER, gguf_copy_name, gguf_inputs
 from snakesteer.models.depth import local_files
+from snakesteer.models.memory import memory_mb
 from snakesteer.config.params import leaves
 from snakesteer.report.summary import final_summary
 from snakesteer.study.settled import settle
@@ -101,6 +102,11 @@ def section_params(name, *without):
     """The leaves of a config section by parameter name; `ENGINE` for the engine."""
     section = ENGINE if name == "engine" else getattr(CONFIG, name)
     return leaves(name, section, *without)
+
+
+def model_memory(wildcards, attempt):
+    """Memory of a job with the model, in MB; a job that failed gets more."""
+    return attempt * memory_mb(CONFIG.model, MODEL_INPUT)
 
 
 def code_of(script, **chosen):
@@ -250,6 +256,8 @@ VECTOR_FILES = vector_files(SEARCHED + of_kind("prompt_start", METHODS)) + expan
     "<directions>/heads/{method}.safetensors",
     method=of_kind("heads", METHODS),
 )
+# Which doses strengths in nats are, where these are the unit.
+KL_STRENGTHS = ["<results>/kl_strengths.json"] if CONFIG.steering.unit == "kl" else []
 # What probes and directions are made from: activations as read, or without what tokens predict.
 ADJUSTED = CONFIG.pairs.remove_token_means
 ACTIVATIONS = (

@@ -35,6 +35,7 @@ rule controls:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
@@ -57,6 +58,7 @@ rule sensitivity_grid:
         baseline="<unsteered>/baseline/val.jsonl",
         baseline_summary="<unsteered>/baseline/val.json",
         vectors=vector_files(CONFIG.steering.directions),
+        curves=KL_STRENGTHS,
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
     output:
@@ -70,6 +72,7 @@ rule sensitivity_grid:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,

@@ -64,6 +64,7 @@ rule provenance:
             else []
         ),
         vectors=VECTOR_FILES,
+        kl_strengths=KL_STRENGTHS,
         baseline=expand("<unsteered>/baseline/val.{kind}", kind=["json", "jsonl"]),
         study=expand("<results>/study/{file}", file=["study.db", "trials.csv"]),
         checks="<results>/checks/zero_steering.json",

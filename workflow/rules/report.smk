@@ -59,6 +59,7 @@ rule report:
                 "importance",
                 "probes",
                 *(["training"] if TRAINING_LOGS else []),
+                *(["pareto"] if CONFIG.search.weighs_kl else []),
             ],
         ),
         accuracy=report(
@@ -111,6 +112,16 @@ rule report:
                 labels={"shows": "training of the vectors"},
             )
             if TRAINING_LOGS
+            else []
+        ),
+        pareto=(
+            report(
+                "<results>/figures/pareto.svg",
+                caption="../report/pareto.rst",
+                category="Search",
+                labels={"shows": "accuracy by KL on neutral text"},
+            )
+            if CONFIG.search.weighs_kl
             else []
         ),
     log:

@@ -14,7 +14,22 @@ SELECTION = {
     "max_t": CONFIG.search.max_t,
     "confirm": CONFIG.search.confirm,
     "level": 1.0 - CONFIG.evaluation.confidence,
+    "kl_budget": CONFIG.search.kl_budget if CONFIG.search.weighs_kl else None,
 }
+# What does not matter to a study of accuracy alone.
+KL_KEYS = [] if CONFIG.search.weighs_kl else ["kl_budget"]
+# Other passages than those of off_target.json, which is to report what was not optimised.
+SEARCH_TEXTS = (
+    [
+        local(
+            code_files.from_here(
+                code_files.PACKAGE.joinpath("data", "assets", "neutral_search.txt")
+            )
+        )
+    ]
+    if CONFIG.search.weighs_kl
+    else []
+)
 
 
 rule baseline:
@@ -35,6 +50,7 @@ rule baseline:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
@@ -57,6 +73,8 @@ rule search:
         baseline="<unsteered>/baseline/val.jsonl",
         baseline_summary="<unsteered>/baseline/val.json",
         vectors=VECTOR_FILES,
+        curves=KL_STRENGTHS,
+        texts=SEARCH_TEXTS,
         gate="<results>/checks/zero_steering.json",
         info="<depth>/model/info.json",
         model=MODEL_INPUT,
@@ -71,6 +89,7 @@ rule search:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
@@ -78,7 +97,7 @@ rule search:
             **section_params("generation"),
             **section_params("engine"),
             **section_params("steering", "layers"),
-            **section_params("search", "one_standard_error", "max_t"),
+            **section_params("search", "one_standard_error", "max_t", *KL_KEYS),
             layer_list=LAYERS,
         ),
         code=code_of("search"),
@@ -130,6 +149,7 @@ rule confirmation:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,

@@ -16,7 +16,7 @@ with script_log(snakemake.log[0]):
         given.probes,
         params.seed,
         params.n_trials,
-        Rules(params.one_standard_error, params.max_t, params.level),
+        Rules(params.one_standard_error, params.max_t, params.level, params.kl_budget),
         given.confirmation or None,
     )
     write_json(snakemake.output[0], found)

@@ -21,8 +21,8 @@ with script_log(snakemake.log[0]):
     evaluation = section(EvaluationConfig, "evaluation", params)
     loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
     prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
-    texts = off_target.neutral_texts(prompter, read_passages(given.texts), loaded.context)
-    costs = off_target.text_costs(loaded, texts, best.steering)
+    passages = read_passages(given.texts)
+    costs = off_target.neutral_costs(loaded, prompter, passages, best.steering)
     task, task_rows = None, []
     for path in given.task:  # one, or none
         engine = partial(open_engine, params, loaded, prompter, final["run"])

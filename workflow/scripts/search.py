@@ -4,29 +4,29 @@ from pathlib import Path
 
 from snakesteer.data.prompts import open_prompter
 from snakesteer.engine.open import check_same_run, open_answering_model, open_engine, run_record
+from snakesteer.evaluation.token_kl import neutral_kl
 from snakesteer.records.files import read_json
 from snakesteer.records.logs import script_log
 from snakesteer.search.journal import JOURNAL_NAME
 from snakesteer.search.run import SearchInputs, search
 
 with script_log(snakemake.log[0]):
-    params = snakemake.params
-    loaded = open_answering_model(
-        params, snakemake.input.info, snakemake.resources.gpu, snakemake.threads
-    )
-    prompter, _ = open_prompter(params, snakemake.input.train, loaded.tokenizer)
-    record = read_json(snakemake.input.baseline_summary)
+    params, given = snakemake.params, snakemake.input
+    loaded = open_answering_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
+    prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
+    record = read_json(given.baseline_summary)
     engine = open_engine(params, loaded, prompter, record)
     run = run_record(engine, loaded)
-    summary = snakemake.input.baseline_summary
+    summary = given.baseline_summary
     search(
         SearchInputs(
-            problems=snakemake.input.problems,
-            baseline=snakemake.input.baseline,
-            vectors=tuple(snakemake.input.vectors),
-            others=tuple(snakemake.input[name] for name in ("baseline_summary", "train", "info")),
+            problems=given.problems,
+            baseline=given.baseline,
+            vectors=tuple(given.vectors),
+            others=(given.baseline_summary, given.train, given.info, *given.texts),
             layers=tuple(params.layer_list),
             params=dict(params.items()),
+            curves=tuple(given.curves),
         ),
         prompter,
         engine,
@@ -35,4 +35,5 @@ with script_log(snakemake.log[0]):
         worker=int(snakemake.wildcards.worker),
         output=snakemake.output[0],
         check=lambda: check_same_run(record, run_record(engine, loaded), summary),
+        kl=neutral_kl(loaded, prompter, given.texts),
     )

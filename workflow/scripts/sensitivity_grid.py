@@ -9,6 +9,7 @@ from snakesteer.evaluation.answers import read_answers
 from snakesteer.evaluation.sensitivity import sensitivity_rows, strength_grid, write_sensitivity
 from snakesteer.records.files import read_json
 from snakesteer.records.logs import script_log
+from snakesteer.steering.kl_unit import read_curves
 from snakesteer.steering.vector import read_vectors
 
 with script_log(snakemake.log[0]):
@@ -24,7 +25,7 @@ with script_log(snakemake.log[0]):
         engine,
         prompter,
         read_problems(given.problems),
-        strength_grid(sensitivity, steering, params.layer_list, vectors),
+        strength_grid(sensitivity, steering, params.layer_list, vectors, read_curves(given.curves)),
         vectors,
         read_answers(given.baseline),
         section(GenerationConfig, "generation", params),

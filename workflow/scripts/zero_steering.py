@@ -10,6 +10,7 @@ from snakesteer.evaluation.checks.zero_steering import check_zero_steering, gate
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.logs import script_log
+from snakesteer.steering.kl_unit import read_curves
 from snakesteer.steering.vector import read_vectors
 
 with script_log(snakemake.log[0]):
@@ -24,11 +25,12 @@ with script_log(snakemake.log[0]):
     generation = generation.model_copy(update={"max_new_tokens": checks.new_tokens})
     problems = read_problems(snakemake.input.problems)[: checks.prompts]
     steering = section(SteeringConfig, "steering", params)
+    vectors, curves = read_vectors(snakemake.input.vectors), read_curves(snakemake.input.curves)
     found = check_zero_steering(
         lambda compiled: open_engine(params, loaded, prompter, {**record, "compiled": compiled}),
         loaded,
         {problem.id: make_request(prompter, problem, None, generation) for problem in problems},
-        gate_cases(steering, params.layer_list, read_vectors(snakemake.input.vectors)),
+        gate_cases(steering, params.layer_list, vectors, curves),
         compiled=bool(record.get("compiled")),
     )
     heads = {"passed": True, **run_record(engine, loaded), "prompts": len(problems)}

@@ -4,8 +4,9 @@ Slow and obvious. It runs any architecture that HuggingFace can generate with, a
 engines are checked against.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.operators import OPERATORS, apply_operator
-from snakesteer.steering.residual import ResidualSteering, stacked_places
+from snakesteer.steering.residual import ResidualSteering, stacked_axes, stacked_places
 
 # Kinds whose batches are steered alike, and what steers them.
 _HOOKS: dict[Kind, Callable[[LoadedModel, Any, Tensor], AbstractContextManager[None]]] = {
@@ -177,6 +178,28 @@ def steered(
     if one is not None:
         return _HOOKS[one.kind](loaded, one, attention_mask)
     rows = [s if isinstance(s, ResidualSteering) else None for s in steerings]
+    parts = [() if s is None else s.parts for s in rows]
+    return in_turn(
+        [
+            _steered_once(loaded, list(once), attention_mask)
+            for once in itertools.zip_longest(*parts)
+        ]
+    )
+
+
+@contextmanager
+def in_turn(contexts: Iterable[AbstractContextManager[None]]) -> Iterator[None]:
+    """All of them, one in the other: hooks of the earlier ones come first."""
+    with ExitStack() as stack:
+        for one in contexts:
+            stack.enter_context(one)
+        yield
+
+
+def _steered_once(
+    loaded: LoadedModel, rows: Sequence[ResidualSteering | None], attention_mask: Tensor
+) -> AbstractContextManager[None]:
+    """Steer rows that do nothing beside."""
     layers = sorted({place.layer for s in rows if s is not None for place in s.places})
     if not layers:
         return nullcontext()
@@ -195,7 +218,10 @@ def _changer(
     layers, vectors, relative = stacked_places(steerings)
     alpha = torch.tensor([0.0 if s is None else s.alpha for s in steerings])
     here = layers == layer  # [batch, places], at most one place per row
-    vector = torch.where(here[:, :, None], vectors, 0.0).sum(dim=1)  # [batch, hidden]
+    vector, axis = (  # [batch, hidden]
+        torch.where(here[:, :, None], found, 0.0).sum(dim=1)
+        for found in (vectors, stacked_axes(steerings))
+    )
     strength = torch.where(here, alpha[:, None] * relative, 0.0).sum(dim=1)  # [batch]
     operators = [None if s is None else s.operator for s in steerings]
     step = 0
@@ -217,9 +243,8 @@ def _changer(
             if rows.any():
                 alphas = strength[:, None] * (where & rows[:, None])  # [batch, seq]
                 # A new tensor: an edit in place would reach what else holds the block's output.
-                hidden = apply_operator(
-                    operator, hidden, vector[:, None].to(hidden.device), alphas.to(hidden.device)
-                )
+                there = (x.to(hidden.device) for x in (vector[:, None], alphas, axis[:, None]))
+                hidden = apply_operator(operator, hidden, *there)
         return hidden
 
     return change

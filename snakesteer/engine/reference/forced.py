@@ -7,7 +7,7 @@ of all steps, and a third pass steers with them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +23,7 @@ from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.operators import apply_operator
 from snakesteer.steering.prompt_start import PromptStartSteering
-from snakesteer.steering.residual import ResidualSteering
+from snakesteer.steering.residual import Place, ResidualSteering
 from snakesteer.steering.tokens import token_table
 
 FORCED_TOKENS = 1024  # in one padded batch
@@ -71,6 +71,7 @@ def forced_logits(
     texts: Sequence[GivenText],
     steering: Steering,
     budget: int = FORCED_TOKENS,
+    known: dict[int, Tensor] | None = None,
 ) -> Iterator[tuple[int, Forced]]:
     """Read texts with and without a steering, which acts where it would act on generated text.
 
@@ -79,6 +80,8 @@ def forced_logits(
         texts: What to read.
         steering: Of all texts.
         budget: Tokens in one padded batch.
+        known: What the model says of each text without steering, kept for further calls with the
+            same texts and budget; this one fills an empty one.
 
     Yields:
         The index of each text, and what the model says of it; those of similar length come
@@ -96,12 +99,31 @@ def forced_logits(
         # The longest first: what does not fit shows at once.
         rows = max(1, budget // len(texts[order[-1]].token_ids))
         batch, order = order[-rows:], order[:-rows]
-        found = _read(loaded, [texts[index] for index in batch], steering)
-        yield from zip(batch, found, strict=True)
+        before = None if known is None else [known[index] for index in batch if index in known]
+        found = _read(loaded, [texts[index] for index in batch], steering, before)
+        for index, (forced, unsteered) in zip(batch, found, strict=True):
+            if known is not None:
+                known[index] = unsteered
+            yield index, forced
 
 
-def _read(loaded: LoadedModel, texts: Sequence[GivenText], steering: Steering) -> Iterator[Forced]:
-    """Read one batch. The last token of a text is not read: nothing is asked behind it."""
+def _read(
+    loaded: LoadedModel,
+    texts: Sequence[GivenText],
+    steering: Steering,
+    before: Sequence[Tensor] | None,
+) -> Iterator[tuple[Forced, Tensor]]:
+    """Read one batch. The last token of a text is not read: nothing is asked behind it.
+
+    Args:
+        loaded: The model.
+        texts: Those of the batch.
+        steering: Of all texts.
+        before: Of each text the unsteered logits ``[generated, vocab]``, if they are known.
+
+    Yields:
+        What the model says of each text, and the unsteered logits as they were computed.
+    """
     longest = max(len(text.token_ids) for text in texts) - 1
     ids = torch.full((len(texts), longest), loaded.pad_id)
     mask = torch.zeros_like(ids)
@@ -113,33 +135,36 @@ def _read(loaded: LoadedModel, texts: Sequence[GivenText], steering: Steering) -
     last = torch.tensor([text.prompt_tokens - 1 for text in texts])
     steps = torch.arange(longest) - last[:, None]  # [batch, seq]; 0 is the last prompt token
 
-    def logits(factor: Tensor | None) -> Tensor:
-        if factor is None:
-            return _forward(loaded, ids, mask)
-        with _steered(loaded, steering, steps, factor):
+    def logits(*parts: tuple[Steering, Tensor]) -> Tensor:
+        with ExitStack() as stack:
+            for part, factor in parts:  # the hooks of the earlier ones come first
+                stack.enter_context(_steered(loaded, part, steps, factor))
             return _forward(loaded, ids, mask)
 
-    unsteered, alphas = logits(None), None
+    if not before:
+        whole = logits()
+        before = [whole[row, _asked(text)].clone() for row, text in enumerate(texts)]
+        del whole  # as large as all of the prompts
+    alphas = None
     if steering.dac is None:
-        factor = _factors(steering, steps)
-        if isinstance(steering, ResidualSteering) and steering.token_set is not None:
-            size = vocabulary_size(loaded)
-            factor *= token_table(loaded.tokenizer, size, steering.token_set)[ids.cpu()]
+        several = steering.parts if isinstance(steering, ResidualSteering) else (steering,)
+        parts = [(part, _factors(loaded, part, steps, ids)) for part in several]
     else:
-        probe = logits(torch.where(steps >= 0, steering.dac.probe_alpha, 0.0))
+        probe = logits((steering, torch.where(steps >= 0, steering.dac.probe_alpha, 0.0)))
         alphas = torch.zeros(steps.shape)
         for row, text in enumerate(texts):
             where = _asked(text)
-            alphas[row, where] = _alphas(unsteered[row, where], probe[row, where], steering.dac)
-        factor = steering.alpha * alphas
-    steered = logits(factor)
+            alphas[row, where] = _alphas(before[row], probe[row, where], steering.dac)
+        parts = [(steering, steering.alpha * alphas)]
+    steered = logits(*parts)
     for row, text in enumerate(texts):
         where = _asked(text)
-        yield Forced(
-            unsteered=unsteered[row, where].float(),
+        forced = Forced(
+            unsteered=before[row].float(),
             steered=steered[row, where].float(),
             alpha_t=None if alphas is None else alphas[row, where],
         )
+        yield forced, before[row]
 
 
 def _asked(text: GivenText) -> slice:
@@ -169,8 +194,8 @@ def _alphas(unsteered: Tensor, probe: Tensor, dac: Dac) -> Tensor:
     ).cpu()
 
 
-def _factors(steering: Steering, steps: Tensor) -> Tensor:
-    """The strength at each step, whatever is read there: ``[batch, seq]`` float32, none dynamic."""
+def _factors(loaded: LoadedModel, steering: Steering, steps: Tensor, ids: Tensor) -> Tensor:
+    """The strength at each step, where its token is read: ``[batch, seq]`` float32, not dynamic."""
 
     def factor(step: int) -> float:
         match steering:
@@ -182,7 +207,11 @@ def _factors(steering: Steering, steps: Tensor) -> Tensor:
                 there = steering.steers_step(step) if step >= 0 else steering.steers_prompt
                 return steering.alpha if there else 0.0
 
-    return torch.tensor([[factor(step) for step in row] for row in steps.tolist()])
+    found = torch.tensor([[factor(step) for step in row] for row in steps.tolist()])
+    if isinstance(steering, ResidualSteering) and steering.token_set is not None:
+        size = vocabulary_size(loaded)
+        found *= token_table(loaded.tokenizer, size, steering.token_set)[ids.cpu()]
+    return found
 
 
 def _steered(
@@ -207,16 +236,17 @@ def _steered(
 
 
 def _residual_changes(steering: ResidualSteering, factor: Tensor) -> Changes:
-    def changing(vector: Tensor, alpha: float) -> Callable[[Tensor], Tensor]:
-        own = factor if alpha == steering.alpha else factor * (alpha / steering.alpha)
+    def changing(place: Place) -> Callable[[Tensor], Tensor]:
+        own = factor if place.alpha == steering.alpha else factor * (place.alpha / steering.alpha)
 
         def change(hidden: Tensor) -> Tensor:
-            there = (vector.float().to(hidden.device), own.to(hidden.device))
-            return apply_operator(steering.operator, hidden, *there)
+            there = (place.vector.float().to(hidden.device), own.to(hidden.device))
+            axis = None if place.axis is None else place.axis.to(hidden.device)
+            return apply_operator(steering.operator, hidden, *there, axis)
 
         return change
 
-    return {place.layer: changing(place.vector, place.alpha) for place in steering.places}
+    return {place.layer: changing(place) for place in steering.places}
 
 
 def _heads_changes(steering: HeadSteering, steps: Tensor, factor: Tensor) -> Changes:

@@ -16,7 +16,8 @@ class Capacity:
         blocks: Blocks of keys and values per slot, behind the shared prefix.
         shared: Length of the shared prefix.
         steps: Largest number of new tokens of a request.
-        places: Largest number of layers that a request steers.
+        places: Largest number of layers that one part of a request's steering has.
+        parts: Largest number of parts that a request's steering has.
         dynamic: Whether every slot has the three streams of a dynamic strength.
         head_steps: Largest number of steps in which the vectors of attention heads change; 0 if
             none are steered.
@@ -29,6 +30,7 @@ class Capacity:
     places: int = 1
     dynamic: bool = False
     head_steps: int = 0
+    parts: int = 1
 
     @property
     def length(self) -> int:
@@ -48,6 +50,7 @@ class Capacity:
             and work.steps <= self.steps
             and work.places <= self.places
             and work.head_steps <= self.head_steps
+            and work.parts <= self.parts
         )
 
     def with_room_for(self, work: "Capacity") -> "Capacity":
@@ -60,6 +63,7 @@ class Capacity:
             places=max(self.places, work.places),
             dynamic=self.dynamic,
             head_steps=max(self.head_steps, work.head_steps),
+            parts=max(self.parts, work.parts),
         )
 
 
@@ -72,15 +76,17 @@ def needed_for(request: Request, slots: int, shared: int) -> Capacity:
         shared: How many tokens of the shared prefix its prompt starts with.
     """
     found = parts(request)
+    blocks = () if found.blocks is None else found.blocks.parts
     length = len(request.prompt_ids) + request.max_new_tokens - 1
     return Capacity(
         slots=slots,
         blocks=-(-(length - shared) // BLOCK),
         shared=shared,
         steps=request.max_new_tokens,
-        places=1 if found.blocks is None else len(found.blocks.places),
+        places=max((len(part.places) for part in blocks), default=1),
         dynamic=request.is_dynamic,
         head_steps=0 if found.heads is None else len(found.heads.delta),
+        parts=max(len(blocks), 1),
     )
 
 

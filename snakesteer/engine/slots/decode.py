@@ -15,6 +15,7 @@ from torch import Tensor
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.slots.attention import BLOCK, set_positions
+from snakesteer.engine.slots.beside import BesideRows
 from snakesteer.engine.slots.cache import KvShape, SlotCache
 from snakesteer.engine.slots.capacity import Capacity
 from snakesteer.engine.slots.columns import StepStrengths, write_column
@@ -108,6 +109,9 @@ class SlotDecoder:
         self.rows = SteeredRows(loaded, slots, capacity.places)
         self.strengths = StepStrengths(slots, device)
         self.tokens = TokenRows(loaded, slots)
+        self.beside = [
+            BesideRows(loaded, slots, capacity.places, part) for part in range(1, capacity.parts)
+        ]
         self.heads: HeadRows | None = None
         if capacity.head_steps:
             self.heads = HeadRows(steering.heads, slots, capacity.head_steps, device)
@@ -145,6 +149,8 @@ class SlotDecoder:
         self.active[at] = True
         self.step[at] = 0
         self.rows.put(at, [one.steering for one in starts])
+        for more in self.beside:
+            more.put(at, [one.steering for one in starts])
         if self.heads is not None:
             self.heads.put(at, [(one.heads, one.heads_at) for one in starts])
         steerings = [one.steering or one.heads for one in starts]
@@ -172,7 +178,10 @@ class SlotDecoder:
     def _look(self) -> None:
         """Let the step compute what the slots need that are not idle, and no more."""
         started = self._started.values()
-        self.rows.computed = needed_operators(one.steering for one in started)
+        steerings = [one.steering for one in started]
+        self.rows.computed = needed_operators(steerings)
+        for more in self.beside:
+            more.look(steerings)
         if self.heads is not None:
             self.heads.computed = any(one.heads is not None for one in started)
         self._prefixes = 1 + max((one.prefix for one in started), default=0)
@@ -255,7 +264,8 @@ class SlotDecoder:
         if scale is None:
             self.steering.clear()
         else:
-            self.steering.set(self.rows, scale)
+            beside = (more.at(self.step, self.token) for more in self.beside)
+            self.steering.set(self.rows, scale, beside)
             if self.heads is not None:
                 self.heads.steer(scale, self.step)
         cache.write_at(self.position - self.capacity.shared, used, self._prefixes)
@@ -289,7 +299,8 @@ class SlotDecoder:
         """The step as a CUDA graph, captured when it is first asked for."""
         heads = self.heads is not None and self.heads.computed
         sets = len(self.tokens.table)  # with one more, it is another tensor
-        key = (used, common, self._prefixes, self.rows.computed, heads, sets)
+        beside = tuple(more.captured for more in self.beside)
+        key = (used, common, self._prefixes, self.rows.computed, heads, sets, beside)
         if key not in self._graphs:
             self._graphs[key] = self._capture(used, common)
         graph, result = self._graphs[key]

@@ -6,14 +6,14 @@ reaches earlier positions of the prompt is done where the prompt is read.
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from snakesteer.engine.interface import Request
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.prompt_start import PromptStartSteering
-from snakesteer.steering.residual import ResidualSteering
+from snakesteer.steering.residual import Place, ResidualSteering
 
 # What may be added where a prompt is read.
 PromptSteering = ResidualSteering | PromptStartSteering
@@ -45,8 +45,17 @@ def parts(request: Request) -> Parts:
             prompt = None if start.alpha == 0.0 else start
             return Parts(blocks=_at_last(start, len(request.prompt_ids)), prompt=prompt)
         case ResidualSteering() as one:
-            reached = one.dac is None and one.steers_prompt and one.alpha != 0.0
-            return Parts(blocks=one, prompt=one if reached else None)
+            return Parts(blocks=one, prompt=_in_prompt(one))
+
+
+def _in_prompt(one: ResidualSteering) -> ResidualSteering | None:
+    """Those parts that steer positions of the prompt before its last one."""
+    if one.dac is not None or one.alpha == 0.0:
+        return None
+    reaching = [part for part in one.parts if part.steers_prompt]
+    if len(reaching) == len(one.parts):
+        return one
+    return replace(reaching[0], beside=tuple(reaching[1:])) if reaching else None
 
 
 def _at_last(start: PromptStartSteering, prompt_tokens: int) -> ResidualSteering | None:
@@ -65,8 +74,12 @@ def reading(request: Request) -> Hashable:
         case PromptStartSteering() as start:
             return start.layer, start.alpha, tuple(start.vector.shape), _bits(start.vector)
         case ResidualSteering() as one:
-            places = ((place.layer, place.alpha, _bits(place.vector)) for place in one.places)
-            return one.operator, *places
+            return tuple((part.operator, *map(_place_bits, part.places)) for part in one.parts)
+
+
+def _place_bits(place: Place) -> Hashable:
+    axis = None if place.axis is None else _bits(place.axis)
+    return place.layer, place.alpha, _bits(place.vector), axis
 
 
 def _bits(vector: Tensor) -> bytes:

@@ -19,7 +19,13 @@ from torch.nn.functional import pad
 from snakesteer.engine.slots.attention import BLOCK, set_positions
 from snakesteer.engine.slots.cache import PromptCache
 from snakesteer.engine.slots.parts import PromptSteering
-from snakesteer.engine.slots.rows import RowSteering, SteeredRows, needed_operators
+from snakesteer.engine.slots.rows import (
+    RowSteering,
+    Scaled,
+    SteeredRows,
+    needed_operators,
+    operators_of,
+)
 from snakesteer.engine.watch import Watch
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.prompt_start import PromptStartSteering
@@ -132,11 +138,17 @@ class Prefill:
             case PromptStartSteering() as one:
                 self._steer_start(one, start, length)
             case ResidualSteering() as one:
-                device = self.loaded.device
-                steered = SteeredRows(self.loaded, rows, len(one.places))
-                steered.computed = needed_operators([one])
-                steered.put(torch.arange(rows, device=device), [one] * rows)
-                self.steering.set(steered, torch.full((rows,), one.alpha, device=device))
+                first, *beside = (self._rows_of(part, rows) for part in one.parts)
+                first[0].computed = needed_operators([one])
+                self.steering.set(*first, beside)
+
+    def _rows_of(self, part: ResidualSteering, rows: int) -> Scaled:
+        """The rows of a pass, all steered by one part of a steering."""
+        device = self.loaded.device
+        steered = SteeredRows(self.loaded, rows, len(part.places))
+        steered.put(torch.arange(rows, device=device), [part] * rows)
+        steered.computed = operators_of([part])
+        return steered, torch.full((rows,), part.alpha, device=device)
 
     def _steer_start(self, one: PromptStartSteering, start: int, length: int) -> None:
         found = one.vector[start : start + length].float()  # of these positions

@@ -18,15 +18,19 @@ from snakesteer.models.blocks import block_output, replace_block_output
 from snakesteer.models.heads import Heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.operators import OPERATORS, apply_operator
-from snakesteer.steering.residual import ResidualSteering, stacked_places
+from snakesteer.steering.residual import ResidualSteering, stacked_axes, stacked_places
 
 
 def needed_operators(steerings: Iterable[ResidualSteering | None]) -> tuple[Operator, ...]:
     """Operators that rows need; none where one addition at one layer serves them all."""
     some = [steering for steering in steerings if steering is not None]
-    found = {steering.operator for steering in some}
-    plain = all(steering.is_plain for steering in some)
-    return () if plain else tuple(operator for operator in OPERATORS if operator in found)
+    return () if all(steering.is_plain for steering in some) else operators_of(some)
+
+
+def operators_of(steerings: Iterable[ResidualSteering | None]) -> tuple[Operator, ...]:
+    """The operators of rows, whatever they do beside."""
+    found = {steering.operator for steering in steerings if steering is not None}
+    return tuple(operator for operator in OPERATORS if operator in found)
 
 
 class SteeredRows:
@@ -42,6 +46,7 @@ class SteeredRows:
         vectors: ``[rows, places, hidden]`` float32.
         relative: ``[rows, places]`` float32, strengths in units of the row's first one.
         operators: ``[rows]`` int64, index into `OPERATORS`.
+        axes: ``[rows, places, hidden]`` float32 for ``rotate``, from the first row on that has it.
         computed: Operators that are computed, those of others leave their rows alone; empty for one
             addition at one layer per row.
         dtype: Of the model's residual stream.
@@ -54,6 +59,7 @@ class SteeredRows:
         self.vectors = torch.zeros(rows, places, hidden, device=device)
         self.relative = torch.ones(rows, places, device=device)
         self.operators = torch.zeros(rows, dtype=torch.long, device=device)
+        self.axes: Tensor | None = None
         self.computed: tuple[Operator, ...] = ()
         self.dtype = loaded.dtype
 
@@ -74,6 +80,10 @@ class SteeredRows:
         self.layers[at] = layers.to(at.device)
         self.vectors[at] = vectors.to(at.device)
         self.relative[at] = relative.to(at.device)
+        if "rotate" in operators:
+            if self.axes is None:
+                self.axes = torch.zeros_like(self.vectors)
+            self.axes[at] = stacked_axes(steerings, self.layers.shape[1]).to(at.device)
 
     def change(self, hidden: Tensor, layer: int, alphas: Tensor) -> Tensor:
         """The output of a block with each row steered, whatever its operator.
@@ -86,11 +96,20 @@ class SteeredRows:
         here = self.layers == layer  # [rows, places], at most one place per row
         alphas = torch.where(here, alphas, 0.0).sum(dim=1)  # [rows]
         rows = torch.arange(len(here), device=here.device)
-        vectors = self.vectors[rows, here.long().argmax(dim=1)]  # [rows, hidden]
+        places = here.long().argmax(dim=1)
+        vectors = self.vectors[rows, places][:, None]  # [rows, 1, hidden]
         for operator in self.computed:
             own = torch.where(self.operators == OPERATORS.index(operator), alphas, 0.0)
-            hidden = apply_operator(operator, hidden, vectors[:, None], own[:, None])
+            axes = None
+            if operator == "rotate":
+                assert self.axes is not None
+                axes = self.axes[rows, places][:, None]
+            hidden = apply_operator(operator, hidden, vectors, own[:, None], axes)
         return hidden
+
+
+# Rows, and the strength of each at its first layer, ``[rows]`` float32.
+Scaled = tuple[SteeredRows, Tensor]
 
 
 class RowSteering:
@@ -120,20 +139,23 @@ class RowSteering:
         self.heads.clear()
         self._delta: Tensor | None = None  # [rows, 1, hidden], in the model's dtype
         self._where: Tensor | None = None  # [layers, rows, 1, 1], 1 where it is added
-        self._rows: SteeredRows | None = None
-        self._alphas: Tensor | None = None  # [rows, places]
+        self._in_turn: list[Scaled] = []  # with strengths ``[rows, places]``
 
-    def set(self, rows: SteeredRows, scale: Tensor) -> None:
+    def set(self, rows: SteeredRows, scale: Tensor, beside: Iterable[Scaled] = ()) -> None:
         """Set what the next forward pass does to the outputs of blocks.
 
         Args:
             rows: What its rows add.
             scale: ``[rows]`` float32, the strength at each row's first layer.
+            beside: What they do next, in this order.
         """
         self.clear()
         if rows.computed:
-            self._rows = rows
-            self._alphas = scale[:, None] * rows.relative
+            self._in_turn = [
+                (some, strength[:, None] * some.relative)
+                for some, strength in ((rows, scale), *beside)
+                if some.computed
+            ]
             return
         delta = (scale[:, None] * rows.vectors[:, 0]).to(rows.dtype)
         self._set(rows.layers[:, 0], delta[:, None])
@@ -165,8 +187,10 @@ class RowSteering:
 
     def _hook(self, layer: int) -> Callable[..., Any]:
         def change(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            if self._rows is not None and self._alphas is not None:
-                hidden = self._rows.change(block_output(output), layer, self._alphas)
+            if self._in_turn:
+                hidden = block_output(output)
+                for rows, alphas in self._in_turn:
+                    hidden = rows.change(hidden, layer, alphas)
                 return replace_block_output(output, hidden)
             if self._delta is None or self._where is None:
                 return None

@@ -7,7 +7,7 @@ that the engines run. What hooks did comes from a `snakesteer.engine.watch.Watch
 import itertools
 import math
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -139,14 +139,32 @@ class TensorChange:
         operator: What the vector does.
         vector: ``[width]``.
         factor: Strength, the angle in radians, or the share that is removed.
+        axis: ``[width]``, for ``rotate`` alone.
+        then: What ought to happen to the result, if anything.
     """
 
     operator: Operator
     vector: Tensor
     factor: float
+    axis: Tensor | None = None
+    then: "TensorChange | None" = None
+
+    @property
+    def is_any(self) -> bool:
+        """Whether something ought to happen at first."""
+        return self.factor != 0.0 and bool(self.vector.any())
 
     def of(self, h: Tensor) -> Tensor:
-        """What the tensor ``[width]`` becomes; the formulas of `snakesteer.steering.operators`."""
+        """What the tensor ``[width]`` becomes in the end."""
+        return self.steps(h)[-1][1]
+
+    def steps(self, h: Tensor) -> list[tuple[Operator, Tensor]]:
+        """What it becomes, one change after the other."""
+        first = self.alone(h)
+        return [(self.operator, first), *(self.then.steps(first) if self.then else ())]
+
+    def alone(self, h: Tensor) -> Tensor:
+        """What it becomes at first; the formulas of `snakesteer.steering.operators`."""
         v = self.vector.double()
         added = self.factor * v
         match self.operator:
@@ -162,6 +180,14 @@ class TensorChange:
                 return math.cos(self.factor) * h + turned
             case "ablate":
                 return h - self.factor * (h @ v) / (v @ v) * v
+            case "rotate":
+                assert self.axis is not None
+                cos, sin = math.cos(self.factor), math.sin(self.factor)
+                turn = torch.tensor([[cos - 1.0, sin], [-sin, cos - 1.0]], dtype=torch.float64)
+                # QR leaves the signs of its orthonormal columns open.
+                basis, r = torch.linalg.qr(torch.stack([v, self.axis.double()], dim=1).cpu())
+                basis = (basis * r.diagonal().sign()).to(h.device)
+                return h + basis @ (turn.to(h.device) @ (basis.T @ h))
 
 
 def change_at(
@@ -184,11 +210,12 @@ def change_at(
             change = _heads_change(steering, place.stream, place.site, step, dynamic)
         case ResidualSteering():
             change = None
-            if _in_scope(steering, step, token):
-                change = _residual_change(steering, place.stream, place.site, step, dynamic)
-    if change is None or change.factor == 0.0 or not change.vector.any():
-        return None
-    return change
+            # The last one first, so that the others come before it.
+            for part in (*steering.beside[::-1], steering):
+                if _in_scope(part, step, token):
+                    one = _residual_change(part, place.stream, place.site, step, dynamic)
+                    change = replace(one, then=change) if one and one.is_any else change
+    return change if change and change.is_any else None
 
 
 def _residual_change(
@@ -201,7 +228,7 @@ def _residual_change(
     if steering.dac is not None:
         own = place.alpha / steering.alpha if steering.alpha else 1.0
         strength = own * _dynamic(steering.dac, steering.alpha, stream, step, dynamic)
-    return TensorChange(steering.operator, place.vector, strength)
+    return TensorChange(steering.operator, place.vector, strength, place.axis)
 
 
 def _in_scope(steering: ResidualSteering, step: int, token: int) -> bool:
@@ -265,12 +292,16 @@ def _compare(
     found.steered.add(place)
     wanted = change.of(before)
     asked, done = wanted - before, after - before
-    # What is added is rounded, and the sum is.
-    allowed = torch.finfo(dtype).eps * (asked.abs() + wanted.abs())
-    if change.operator != "add":
-        allowed += _SUMS * (before.square().mean().sqrt() + asked.square().mean().sqrt())
-    elif place.stream == "real":
-        allowed += _SUMS * asked.abs()  # α_t comes out of float32 sums
+    allowed, last = torch.zeros_like(before), before
+    for operator, new in change.steps(before):
+        moved = new - last
+        # What is added is rounded, and the sum is.
+        allowed += torch.finfo(dtype).eps * (moved.abs() + new.abs())
+        if operator != "add":
+            allowed += _SUMS * (last.square().mean().sqrt() + moved.square().mean().sqrt())
+        elif place.stream == "real":
+            allowed += _SUMS * moved.abs()  # α_t comes out of float32 sums
+        last = new
     off = (after - wanted).abs()
     error = float((off / allowed.clamp(min=torch.finfo(torch.float32).tiny)).max())
     found.error = max(found.error, error if math.isfinite(error) else math.inf)

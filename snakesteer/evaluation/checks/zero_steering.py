@@ -38,8 +38,10 @@ from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey
 from snakesteer.steering.dac import dynamic_alpha
 from snakesteer.steering.kinds import Steering
+from snakesteer.steering.kl_unit import KlCurves
 from snakesteer.steering.residual import ResidualSteering, Sites
 from snakesteer.steering.space import suggest
+from snakesteer.steering.trials import LargestTrial
 from snakesteer.steering.vector import AnyVector
 
 logger = logging.getLogger(__name__)
@@ -64,27 +66,11 @@ class GateCase:
     steering: Steering
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """A trial that takes the value with one number, and the largest strength."""
-
-    method: str
-    number: int
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        if name == "steering_method":
-            return self.method
-        return choices[self.number % len(choices)]
-
-    def suggest_float(self, _name: str, low: float, high: float) -> float:
-        return max(high, low, key=abs)
-
-    def suggest_int(self, _name: str, low: int, high: int, *, step: int = 1) -> int:
-        return low + step * (self.number % ((high - low) // step + 1))
-
-
 def gate_cases(
-    config: SteeringConfig, layers: Sequence[int], vectors: Mapping[VectorKey, AnyVector]
+    config: SteeringConfig,
+    layers: Sequence[int],
+    vectors: Mapping[VectorKey, AnyVector],
+    curves: KlCurves | None = None,
 ) -> list[GateCase]:
     """What the search steers with: every method, with every operator that it has.
 
@@ -95,7 +81,7 @@ def gate_cases(
     for method, operator in choices:
         # Operators come in turn, whatever the number that they begin with.
         number = len(kinds) if len(config.operators) == 1 else operator
-        candidate = suggest(_Choice(method, number), config, layers, vectors)
+        candidate = suggest(LargestTrial(method, number), config, layers, vectors, curves)
         plain = candidate.operator == "add"
         name = candidate.method if plain else f"{candidate.method} {candidate.operator}"
         steering = steering_of(candidate, vectors)
@@ -103,8 +89,10 @@ def gate_cases(
         if steering.dac is not None:
             always = replace(steering.dac, entropy_threshold=-1.0, ptop=1.0)
             steering = replace(steering, dac=always)
-        if isinstance(steering, ResidualSteering) and steering.window is not None:
-            steering = replace(steering, window=(1, 2))
+        if isinstance(steering, ResidualSteering):
+            steering = steering.with_parts(
+                lambda part: part if part.window is None else replace(part, window=(1, 2))
+            )
         kinds.setdefault(name, GateCase(name, candidate, steering))
     return list(kinds.values())
 
@@ -232,9 +220,11 @@ class _Gate:
 
     def _with_token(self, steering: Steering) -> Steering:
         """A scope by token with the answer's first one, which no steering there can change."""
-        if isinstance(steering, ResidualSteering) and steering.tokens is not None:
-            return replace(steering, tokens=(self.first_token,))
-        return steering
+
+        def at_first(part: ResidualSteering) -> ResidualSteering:
+            return part if part.tokens is None else replace(part, tokens=(self.first_token,))
+
+        return steering.with_parts(at_first) if isinstance(steering, ResidualSteering) else steering
 
     def compare_with_plain(self, name: str, steering: Steering | None) -> dict[str, Any]:
         """Compare the logits of the example's answer with the plain HuggingFace model's."""

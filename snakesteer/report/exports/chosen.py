@@ -21,6 +21,7 @@ STRENGTHS = {
     "clamp": "the component along the tensor is set to alpha times the tensor's length",
     "norm_preserving": "alpha times the tensor is added, and the old length restored",
     "angular": "turned towards the tensor by alpha radians",
+    "rotate": "turned by alpha radians in the plane of the tensor and axis_L, towards the tensor",
     "ablate": "of the component along the tensor, the share alpha is removed (1 is all of it)",
 }
 DYNAMIC = (

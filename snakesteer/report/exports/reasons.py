@@ -8,6 +8,11 @@ from snakesteer.steering.candidate import Candidate
 def not_a_vector(candidate: Candidate) -> str | None:
     """Why a configuration is no vector on the residual stream at all."""
     match candidate.kind:
+        case "residual" if candidate.beside:
+            return (
+                f"the method {candidate.method} does several things at once to the residual "
+                "stream, and the format has one (export the parts from runs of their own)"
+            )
         case "residual":
             return None
         case "heads":

@@ -148,7 +148,7 @@ def _dose_notes(evidence: Evidence, found: Sequence[Point]) -> str:
     notes = [
         *([f"where the strength is dynamic, times its {alpha_t}"] if dynamic else []),
         *(["for a band at every layer"] if steering.band > 1 else []),
-        *(["for `angular` an angle"] if "angular" in steering.operators else []),
+        *(f"for `{name}` an angle" for name in ("angular", "rotate") if name in steering.operators),
         *(["for `ablate` the removed share"] if "ablate" in steering.operators else []),
     ]
     return f" ({'; '.join(notes)})" if notes else ""

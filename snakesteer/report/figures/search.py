@@ -47,6 +47,7 @@ def history_figure(evidence: Evidence) -> Figure:
     counts = (
         f"{len(finished)} finished, {ended} ended early{' (hollow squares)' if ended else ''}, "
         f"{len(failed)} failed{' (crosses at the bottom)' if failed else ''}"
+        + (f", {len(evidence.over_budget)} over the KL budget" if evidence.over_budget else "")
     )
     return Figure(
         name="history",

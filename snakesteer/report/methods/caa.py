@@ -20,6 +20,8 @@ OPERATOR_WORDS = {
     "clamp": "setting the component along the vector to α times its length",
     "norm_preserving": "adding α times the vector and restoring the length [@zou2023repe]",
     "angular": "turning it towards the vector by an angle, after [@vu2025angular]",
+    "rotate": "turning it by an angle in the plane of the vector and the residual stream's mean, "
+    "after [@vu2025angular]",
     "ablate": "removing a share of the component along the vector [@arditi2024refusal]",
 }
 
@@ -27,13 +29,22 @@ OPERATOR_WORDS = {
 def sentence(config: RunConfig, blocks: str) -> str:
     """What was changed, where, and how."""
     steering = config["steering"]
-    first, end = steering["generated_window"] or (0, 0)
-    rule = steering["at_tokens"]
-    tokens = f"that match “{rule}”" if isinstance(rule, str) else f"among {list(rule or ())}"
-    scope = SCOPE_WORDS[steering["scope"]].format(
-        first_k=steering["first_k"], first=first, last=end - 1, tokens=tokens
-    )
+    scope = scope_words(steering)
     if steering["operators"] == ["add"]:
         return f"CAA [@rimsky2024caa] added α times the vector to the output of a block, {scope}."
     operators = "; or by ".join(OPERATOR_WORDS[name] for name in steering["operators"])
     return f"CAA [@rimsky2024caa] changed the output of a block, {scope}, by {operators}."
+
+
+def scope_words(steering: RunConfig) -> str:
+    """The positions of a scope.
+
+    Args:
+        steering: Has ``scope`` and the keys that go with it.
+    """
+    first, end = steering["generated_window"] or (0, 0)
+    rule = steering["at_tokens"]
+    tokens = f"that match “{rule}”" if isinstance(rule, str) else f"among {list(rule or ())}"
+    return SCOPE_WORDS[steering["scope"]].format(
+        first_k=steering["first_k"], first=first, last=end - 1, tokens=tokens
+    )

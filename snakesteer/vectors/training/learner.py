@@ -5,7 +5,6 @@ again ends with the same bits as one that was never interrupted.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -21,6 +20,19 @@ from snakesteer.vectors.training.steps import TrainingStep
 _ADAM = ("exp_avg", "exp_avg_sq")
 
 
+@dataclass(frozen=True, eq=False)
+class UnsteeredStream:
+    """The unsteered residual stream at the layers that are trained.
+
+    Attributes:
+        norms: ``[layers]`` float32, its mean norms.
+        means: ``[layers, hidden]`` float32, its means.
+    """
+
+    norms: Tensor
+    means: Tensor
+
+
 @dataclass(eq=False)
 class Learner:
     """Vectors in training.
@@ -29,6 +41,7 @@ class Learner:
         doses: ``[layers, hidden]`` float32: the vectors in units of their layers' mean residual
             norms, so that one learning rate fits all layers.
         norms: ``[layers]`` those norms.
+        means: ``[layers, hidden]`` means of the residual stream there.
         optimizer: Over `doses`.
         best: ``[layers, hidden]``: `doses` of the best epoch so far.
         best_epoch: Which that is.
@@ -37,6 +50,7 @@ class Learner:
 
     doses: Tensor
     norms: Tensor
+    means: Tensor
     optimizer: torch.optim.Adam
     best: Tensor
     best_epoch: int = 0
@@ -76,21 +90,22 @@ class Learner:
             self.best, self.best_epoch = self.doses.detach().clone(), epoch
 
 
-def new_learner(loaded: LoadedModel, norms: Sequence[float], config: TrainingConfig) -> Learner:
+def new_learner(loaded: LoadedModel, stream: UnsteeredStream, config: TrainingConfig) -> Learner:
     """Vectors at 0.
 
     Args:
         loaded: The model.
-        norms: Mean residual norm of every layer that is trained.
+        stream: At every layer that is trained.
         config: Its learning rate is that of all layers together.
     """
-    hidden = loaded.model.config.get_text_config().hidden_size
-    doses = torch.zeros(len(norms), hidden, device=loaded.device, requires_grad=True)
+    layers, hidden = stream.means.shape
+    doses = torch.zeros(layers, hidden, device=loaded.device, requires_grad=True)
     # A first step of Adam changes every entry by its rate: √hidden times that is its length.
-    rate = config.learning_rate / (math.sqrt(hidden) * len(norms))
+    rate = config.learning_rate / (math.sqrt(hidden) * layers)
     return Learner(
         doses=doses,
-        norms=torch.tensor(norms, dtype=torch.float32, device=loaded.device),
+        norms=stream.norms.to(loaded.device),
+        means=stream.means.to(loaded.device),
         optimizer=torch.optim.Adam([doses], lr=rate),
         best=doses.detach().clone(),
     )

@@ -25,6 +25,7 @@ from snakesteer.vectors.capture import token_batches
 from snakesteer.vectors.training.gradients import frozen, repeatable
 from snakesteer.vectors.training.learner import (
     Learner,
+    UnsteeredStream,
     check_loss,
     new_learner,
     resume_learner,
@@ -74,7 +75,7 @@ def train(
     kept = _batches(reader, lessons, range(len(learned), len(lessons)), config)
     numbers = numbered(lessons)
     texts = [[one for number in batch for one in numbers[number]] for batch in batches]
-    learner = new_learner(loaded, mean_residual_norms(reader, texts), config)
+    learner = new_learner(loaded, unsteered_stream(reader, texts), config)
 
     def take(step: int, epoch: int, place: int) -> TrainingStep:
         order = random.Random(f"batches {config.seed} {epoch}").sample(batches, len(batches))
@@ -170,9 +171,10 @@ def run_epochs(
 def trained_vectors(learner: Learner, layers: Sequence[int]) -> list[Vector]:
     """The vectors of the best epoch; α = 1 is as they were trained."""
     raw = (learner.best * learner.norms[:, None]).cpu()
+    rows = zip(layers, raw, learner.norms, learner.means, strict=True)
     return [
-        Vector(TRAINED, layer, _float32(row), float(norm))
-        for layer, row, norm in zip(layers, raw, learner.norms, strict=True)
+        Vector(TRAINED, layer, _float32(row), float(norm), _float32(mean.cpu()))
+        for layer, row, norm, mean in rows
     ]
 
 
@@ -200,17 +202,18 @@ def steering_at(
     )
 
 
-def mean_residual_norms(reader: BatchReader, batches: Sequence[Sequence[int]]) -> list[float]:
-    """Mean norm of the unsteered residual stream from the last prompt token on, by layer.
+def unsteered_stream(reader: BatchReader, batches: Sequence[Sequence[int]]) -> UnsteeredStream:
+    """The unsteered residual stream from the last prompt token on.
 
     Args:
         reader: Of the texts, and of the layers.
         batches: Numbers of the texts.
     """
-    found = [reader.residual_norms(reader.batch(batch)) for batch in batches]
-    total = torch.stack([sums for sums, _ in found]).sum(dim=0)  # [layers]
-    norms: list[float] = (total / sum(count for _, count in found)).tolist()
-    return norms
+    found = [reader.residual_sums(reader.batch(batch)) for batch in batches]
+    count = sum(count for _, _, count in found)
+    norms = torch.stack([one for one, _, _ in found]).sum(dim=0) / count  # [layers]
+    means = torch.stack([one for _, one, _ in found]).sum(dim=0) / count  # [layers, hidden]
+    return UnsteeredStream(norms.float(), means.float())
 
 
 def _batches(

@@ -147,29 +147,33 @@ class BatchReader:
         return exact
 
     @torch.no_grad()
-    def residual_norms(self, batch: Batch) -> tuple[Tensor, int]:
-        """Norms of the unsteered residual stream, summed from the last prompt token on.
+    def residual_sums(self, batch: Batch) -> tuple[Tensor, Tensor, int]:
+        """The unsteered residual stream and its norms, summed from the last prompt token on.
 
         Args:
             batch: From `batch`.
 
         Returns:
-            ``[layers]`` float64 sums at the steered layers, and how many positions they are of.
+            At the steered layers the norms' sums ``[layers]`` and the stream's
+            ``[layers, hidden]``, both float64, and how many positions they are of.
         """
         where = batch.labels != NOT_LEARNED
-        sums = {self.first: residual_norms(batch.lower)[where].double().sum()}
+        norms, sums = {}, {}
 
         def adding(layer: int) -> Callable[[Tensor], None]:
             def add(hidden: Tensor) -> None:
-                sums[layer] = residual_norms(hidden)[where].double().sum()
+                norms[layer] = residual_norms(hidden)[where].double().sum()
+                sums[layer] = hidden[where].double().sum(dim=0)
 
             return add
 
+        adding(self.first)(batch.lower)
         above = {layer: adding(layer) for layer in self.layers if layer != self.first}
         if above:
             with on_block_outputs(self.loaded.blocks, above):
                 self.logits(batch, None)
-        return torch.stack([sums[layer] for layer in self.layers]), int(where.sum())
+        found = [torch.stack([of[layer] for layer in self.layers]) for of in (norms, sums)]
+        return found[0], found[1], int(where.sum())
 
     def _common_start(self) -> tuple[Ids, DynamicCache | None]:
         """What all texts start with, and its keys and values; nothing if prompts are steered."""

@@ -28,7 +28,7 @@ def test_methods_are_those_of_the_files_and_cost_no_heavy_import():
 
 
 def test_kinds_and_keys():
-    assert of_kind("residual") == ["caa", "dac"]
+    assert of_kind("residual") == ["caa", "dac", "together"]
     assert of_kind("heads", ["iti", "caa"]) == ["iti"]
     assert of_kind("prompt_start") == ["actadd"]
     assert users("steering.dac_kl") == ["dac", "dac_heads"]

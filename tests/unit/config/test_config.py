@@ -223,6 +223,31 @@ IMPOSSIBLE = [
         {"results": "runs/a", "evaluation": {"ledger": "runs/b/../a/reads"}},
         ["evaluation.ledger is 'runs/b/../a/reads'", "inside results", "outside of them"],
     ),
+    ({"search": {"objectives": ["kl"]}}, ["search.objectives is ['kl']", "[accuracy, kl]"]),
+    ({"search": {"objectives": ["kl", "accuracy"]}}, ["Write [accuracy] or [accuracy, kl]"]),
+    (
+        {"search": {"objectives": ["accuracy", "kl"], "sampler": "cmaes"}},
+        ["search.sampler is 'cmaes'", "one objective alone", "tpe, gp"],
+    ),
+    (
+        {"search": {"objectives": ["accuracy", "kl"], "pruner": "hyperband"}},
+        ["search.pruner is 'hyperband'", "Leave search.pruner out"],
+    ),
+    (
+        {"search": {"kl_budget": 0.2}},
+        ["search.kl_budget is 0.2", "search.objectives is ['accuracy']", "Set both or neither"],
+    ),
+    (
+        {"steering": {"unit": "kl", "operators": ["add", "clamp"]}},
+        ["steering.unit is 'kl'", "['add', 'clamp']", "Leave clamp out"],
+    ),
+    (
+        {
+            "steering": {"unit": "kl", "strength": [0, 0.1]},
+            "sensitivity": {"in_report": True, "strengths": [-0.1, 0.05, 0.2]},
+        },
+        ["sensitivity.strengths names [-0.1, 0.2]", "[0.0, 0.1]", "leave these out"],
+    ),
     ({"sensitivity": {"strengths": [0.1, 0]}}, ["[0.1, 0.0]", "Name every other strength once"]),
     ({"sensitivity": {"strengths": [0.1, 0.1]}}, ["sensitivity.strengths is [0.1, 0.1]"]),
     ({"sensitivity": {"methods": ["caa", "caa"]}}, ["sensitivity.methods names a value twice"]),

@@ -20,6 +20,7 @@ from snakesteer.steering.residual import Place, ResidualSteering
 from tests.loaded_models import (
     TOKEN_IDS,
     TOKENS,
+    axis_for,
     blocks_of,
     direction,
     loaded_model,
@@ -41,7 +42,7 @@ PROMPTS = [*prompt_ids(["12+4=", "x"]), *prompt_ids([SHOTS + "4+4?", SHOTS + "To
 def steering(operator="add", band=(1,), alpha=0.8, scope="from_last_prompt_token", dac=None):
     """A band in which every layer has a vector and a strength of its own."""
     first, *more = (
-        Place(layer, direction(layer), alpha * (1.0 + number / 4))
+        Place(layer, direction(layer), alpha * (1.0 + number / 4), axis_for(operator, layer))
         for number, layer in enumerate(band)
     )
     first_k = K if scope == "first_k" else None
@@ -56,6 +57,7 @@ def steering(operator="add", band=(1,), alpha=0.8, scope="from_last_prompt_token
         tuple(more),
         WINDOW if "window" in scope else None,
         TOKENS if "tokens" in scope else None,
+        first.axis,
     )
 
 
@@ -90,22 +92,27 @@ def steered_positions(one, prompt, ids):
 @torch.no_grad()
 def slow_answer(family, request):
     """Greedy ids without cache or batch; every steered position goes through numpy."""
-    one, ids = request.steering, list(request.prompt_ids)
+    ids = list(request.prompt_ids)
     model, blocks = loaded_model(family).model, blocks_of(family, loaded_model(family).model)
 
-    def hook_for(place):
+    def hook_for(one, place):
         def hook(_module, _inputs, output):
             hidden = (output[0] if isinstance(output, tuple) else output).clone()
             for position in steered_positions(one, len(request.prompt_ids), ids):
-                changed = numpy_operator(
-                    one.operator, hidden[0, position].numpy(), place.vector.numpy(), place.alpha
-                )
+                h, axis = hidden[0, position].numpy(), None
+                if place.axis is not None:
+                    axis = place.axis.numpy()
+                changed = numpy_operator(one.operator, h, place.vector.numpy(), place.alpha, axis)
                 hidden[0, position] = torch.from_numpy(changed.astype(np.float32))
             return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
         return hook
 
-    handles = [blocks[p.layer].register_forward_hook(hook_for(p)) for p in one.places]
+    handles = [
+        blocks[place.layer].register_forward_hook(hook_for(one, place))
+        for one in (request.steering, *request.steering.beside)
+        for place in one.places
+    ]
     try:
         while len(ids) < len(request.prompt_ids) + request.max_new_tokens:
             ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
@@ -216,5 +223,9 @@ def test_what_makes_no_sense_is_refused():
         steering("clamp", dac=DAC)
     with pytest.raises(ValueError, match=r"twice: \[1, 1\]"):
         steering(band=(1, 1))
+    with pytest.raises(ValueError, match="a plane belongs to rotate"):
+        dataclasses.replace(steering("rotate"), axis=None)
+    with pytest.raises(ValueError, match="a plane belongs to rotate"):
+        dataclasses.replace(steering("angular"), axis=direction())
     with pytest.raises(ValueError, match="all or none are 0"):
         dataclasses.replace(steering(), more=(Place(2, direction(), 0.0),))

@@ -133,6 +133,54 @@ def test_the_opposite_of_an_ablation_strengthens_what_it_weakened(made):
     assert shares == {BAND.alpha}
 
 
+def test_controls_of_a_rotation_turn_by_its_angle_in_planes_of_the_same_mean(made):
+    mean = torch.from_numpy(RNG.normal(size=64)).float()
+    place = replace(BAND.more[0], axis=2.0 * mean)
+    rotation = replace(BAND, operator="rotate", axis=mean, more=(place,))
+    controls = made(rotation)
+    for control in controls.values():
+        if control.steering is not None:
+            assert [place.alpha for place in control.steering.places] == [0.7, -0.2]
+            assert [place.axis is one.axis for place, one in zip(
+                control.steering.places, rotation.places, strict=True
+            )] == [True, True]  # fmt: skip
+    h, there = torch.from_numpy(RNG.normal(size=64)).float(), controls["negative"].steering
+    turned, back = (
+        apply_operator("rotate", h, one.vector, torch.tensor(angle), one.axis)
+        for one, angle in ((there.places[0], 0.7), (rotation.places[0], -0.7))
+    )
+    torch.testing.assert_close(turned, back)  # −v turns the other way
+
+
+def test_controls_of_several_vectors_replace_each_of_them(made):
+    """At one layer, too, two vectors become two random directions; an ablation is reversed."""
+    other = torch.from_numpy(RNG.normal(size=64)).float()
+    ablation = replace(BAND, more=(), operator="ablate")
+    second = replace(BAND, more=(), vector=other, scope="all", first_k=None, operator="add")
+    tested = replace(BAND, more=(), beside=(second, ablation))
+    controls = made(tested)
+    for control in controls.values():
+        if control.kind == "prompt":
+            continue
+        assert len(control.steering.parts) == 3
+        for one, original in zip(control.steering.parts, tested.parts, strict=True):
+            assert (one.layer, one.operator, one.positions) == (
+                *(original.layer, original.operator),
+                original.positions,
+            )
+            assert float(one.vector.norm()) == pytest.approx(float(original.vector.norm()))
+        if control.kind == "random":
+            vectors = [one.vector for one in control.steering.parts]
+            assert abs(cosine(vectors[0], vectors[1])) < 0.5
+            assert abs(cosine(vectors[1], vectors[2])) < 0.5
+            alone = made(replace(BAND, more=()))[control.name].steering
+            assert torch.equal(alone.vector, vectors[0])
+    first, second, third = controls["negative"].steering.parts
+    assert torch.equal(first.vector, -BAND.vector)
+    assert torch.equal(second.vector, -other)
+    assert (third.alpha, torch.equal(third.vector, BAND.vector)) == (-BAND.alpha, True)
+
+
 def test_controls_of_dac_add_what_it_added_on_average(made):
     steering = ResidualSteering(1, BAND.vector, 0.3, dac=Dac(0.5, 0.4, 2.0, 0.6))
     controls = made(steering, alpha_t=0.5).values()

@@ -15,15 +15,17 @@ from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.reference.forced import GivenText
 from snakesteer.evaluation.answers import Answer, accuracy, answer_all
 from snakesteer.evaluation.off_target import (
-    START_TOKENS,
-    TEXT_TOKENS,
     answers_record,
     cost_rows,
-    divergences,
     interval_record,
     neutral_record,
-    neutral_texts,
     text_costs,
+)
+from snakesteer.evaluation.token_kl import (
+    START_TOKENS,
+    TEXT_TOKENS,
+    divergences,
+    neutral_texts,
 )
 from snakesteer.records.code_files import PACKAGE
 from snakesteer.steering.residual import ResidualSteering

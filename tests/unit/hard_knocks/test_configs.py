@@ -57,6 +57,18 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"steering": {"dac_ptop": [0.8, 0.2]}},
         ("steering.dac_ptop is [0.8, 0.2]", "Write it as [low, high]"),
     ),
+    "a budget without its objective": (
+        {"search": {"kl_budget": 0.2}},
+        ("only the objective kl has a budget", "Set both or neither"),
+    ),
+    "two objectives for a sampler of one": (
+        {"search": {"objectives": ["accuracy", "kl"], "sampler": "cmaes"}},
+        ("which knows one objective alone", "Use search.sampler: tpe"),
+    ),
+    "few nats of what does much at once": (
+        {"steering": {"unit": "kl", "operators": ["clamp"]}},
+        ("clamp takes a component off at the smallest strength", "Leave clamp out"),
+    ),
     "a scope without its window": (
         {"steering": {"scope": "generated_window"}},
         ("generated_window goes with scope", "Set both or neither"),

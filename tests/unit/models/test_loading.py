@@ -222,6 +222,16 @@ class TestDevice:
         self.with_devices(cuda, mps)
         assert resolve_device("auto", gpus).type == expected
 
+    @pytest.mark.parametrize("variable", ["SLURM_JOB_GPUS", "SLURM_STEP_GPUS"])
+    def test_a_gpu_that_slurm_has_handed_out_must_be_seen(self, monkeypatch, variable):
+        monkeypatch.setenv(variable, "0,1")
+        self.with_devices(False, False)
+        refused(lambda: resolve_device("auto", 1), f"{variable}=0,1", "model.device: cpu")
+        assert resolve_device("auto", 0).type == "cpu"
+        assert resolve_device("cpu", 1).type == "cpu"
+        self.with_devices(True, False)
+        assert resolve_device("auto", 1).type == "cuda"
+
     def test_by_name(self):
         self.with_devices(True, False)
         assert resolve_device("cpu", 1).type == "cpu"

@@ -22,6 +22,12 @@ def test_round_trip(tmp_path):
         np.testing.assert_array_equal(tensors[name], tensor)
 
 
+def test_optional_tensors_are_read_where_they_are(tmp_path):
+    write_tensors(tmp_path / "a.safetensors", TENSORS, HEADER)
+    tensors, _ = read_tensors(tmp_path / "a.safetensors", "weight", optional=("bias", "more"))
+    assert set(tensors) == {"weight", "bias"}
+
+
 def test_the_same_content_gives_the_same_bytes(tmp_path):
     path, contents = tmp_path / "a.safetensors", set()
     for turn in range(8):

@@ -20,6 +20,7 @@ RUNS = {
     "on a grid": {"gain": 0.24, "on_grid": True},
     "hostile": {"gain": 0.24, "hostile": HOSTILE},
     "two trials": {"trials": 2},
+    "two objectives": {"gain": 0.24, "budget": 0.15},
 }
 
 

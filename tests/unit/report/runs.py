@@ -90,6 +90,7 @@ def write_run(
     hostile: str = "",
     methods: tuple[str, ...] = ("caa", "dac"),
     on_grid: bool = False,
+    budget: float | None = None,
 ) -> RunFiles:
     """Write the files of a run.
 
@@ -100,6 +101,7 @@ def write_run(
         hostile: A text that every generation and name ends with.
         methods: That the search had.
         on_grid: Whether the report has the sensitivity grid.
+        budget: Of the KL on neutral text, where the search has that objective, too.
     """
     rng = random.Random(0)
     layers = [9, 14, 20]
@@ -107,7 +109,15 @@ def write_run(
         {
             "results": str(folder.name),
             "steering": {"methods": list(methods), "layers": layers},
-            "search": {"n_trials": trials, "one_standard_error": gain == 0.0},
+            "search": {
+                "n_trials": trials,
+                "one_standard_error": gain == 0.0,
+                **(
+                    {}
+                    if budget is None
+                    else {"objectives": ["accuracy", "kl"], "kl_budget": budget}
+                ),
+            },
         }
     )
     for layer in layers:
@@ -133,14 +143,14 @@ def write_run(
         folder / "baseline" / "val.json",
         {**summary(baseline), "engine": "slots", "noise_floor": {**floor, "n": VAL}},
     )
-    write_study(folder / "study", rng, layers, methods, trials, gain, baseline, hostile)
+    write_study(folder / "study", rng, layers, methods, trials, gain, baseline, hostile, budget)
     best = best_config(
         folder / "study" / "study.db",
         baseline,
         sorted((folder / "probes").glob("*.json")),
         seed=0,
         n_trials=trials,
-        rules=Rules(one_standard_error=gain == 0.0, max_t=True, level=0.05),
+        rules=Rules(one_standard_error=gain == 0.0, max_t=True, level=0.05, kl_budget=budget),
     )
     assert best["recommendation"] == ("steer" if gain > 0.1 else "leave alone")
     write_json(folder / "best_config.json", best)

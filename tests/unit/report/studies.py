@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from snakesteer.evaluation.answers import Answer, summary
 from snakesteer.search import tables
 from snakesteer.search.journal import STUDY_NAME
+from snakesteer.search.objectives import KL
 from snakesteer.search.study import COSTS, OUTCOMES
 
 
@@ -22,10 +23,18 @@ def write_study(
     gain: float,
     baseline: list[Answer],
     hostile: str,
+    budget: float | None = None,
 ) -> None:
-    """study.db and trials.csv of a study whose best dose is 0.1, or 0 without a gain."""
+    """study.db and trials.csv of a study whose best dose is 0.1, or 0 without a gain.
+
+    With a budget, KL is the other objective, and grows with the square of the dose.
+    """
     sampler = optuna.samplers.TPESampler(seed=0)
-    study = optuna.create_study(study_name=STUDY_NAME, direction="maximize", sampler=sampler)
+    study = optuna.create_study(
+        study_name=STUDY_NAME,
+        directions=["maximize"] if budget is None else ["maximize", "minimize"],
+        sampler=sampler,
+    )
     unsteered = summary(baseline)["accuracy"]
     for number in range(trials):
         trial = study.ask()
@@ -48,11 +57,20 @@ def write_study(
                 trial.set_user_attr(name, value)
             study.tell(trial, state=TrialState.FAIL)
             continue
+        kl = 8.0 * dose**2
+        if budget is not None:
+            attributes[KL] = kl
+            if kl > budget:
+                costs = {**dict(zip(COSTS, ([], 0, 0, 0), strict=True)), OUTCOMES: ""}
+                for name, value in {**attributes, **costs, "delivered_dose": abs(dose)}.items():
+                    trial.set_user_attr(name, value)
+                study.tell(trial, state=TrialState.PRUNED)
+                continue
         expected = (
             unsteered + gain - 3.0 * abs(dose - (0.1 if gain else 0.0)) - (0.02 if dose else 0)
         )
         accuracy = unsteered if number == 0 else expected + rng.uniform(-0.02, 0.02)
-        pruned = number > 2 and accuracy < unsteered - 0.15
+        pruned = budget is None and number > 2 and accuracy < unsteered - 0.15
         problems_seen = 16 if pruned else len(baseline)
         right = round(min(1.0, max(0.0, accuracy)) * problems_seen)
         accuracy = right / problems_seen
@@ -69,7 +87,7 @@ def write_study(
         if pruned:
             study.tell(trial, state=TrialState.PRUNED)
         else:
-            study.tell(trial, accuracy)
+            study.tell(trial, accuracy if budget is None else [accuracy, kl])
     tables._write_trials(folder / "trials.csv", study)
     tables._write_db(folder / "study.db", study)
 

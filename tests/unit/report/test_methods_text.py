@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from snakesteer.config import Config, PairKind, ReadPosition, SearchConfig, catalogue
+from snakesteer.config import PairKind, ReadPosition, SearchConfig, catalogue
 from snakesteer.config.catalogue import METHODS, MethodEntry
 from snakesteer.config.steering import After, Operator, Schedule, Scope
 from snakesteer.report import methods
@@ -232,119 +232,6 @@ def test_pairs_and_where_they_were_read(report):
     assert "[@zhang2024cot]; activations were read at the last token of the prompt." in instructions
     adjusted = text(kind="own_right_vs_wrong", read="response_mean", remove_token_means=True)
     assert "the mean over the response, less what the read tokens alone predict." in adjusted
-
-
-RESIDUAL = "the residual stream's mean norm"
-HEADS = "a layer's head outputs"
-PROMPTS = {"actadd_prompts": ["Think.", "Guess."]}
-# A steering section; what the text must say, and must not.
-STEERED = [
-    (
-        {"methods": ["caa"], "scope": "first_k", "first_k": 3},
-        ["at the first 3 positions from the", "[@rimsky2024caa] added α", "Layer and strength"],
-        ["DAC", "direction and", HEADS],
-    ),
-    (
-        {"methods": ["caa"], "scope": "generated_window", "generated_window": [2, 6]},
-        ["at the generated tokens 2 to 5, counted from 0."],
-        ["first", "last prompt token"],
-    ),
-    (
-        {"methods": ["caa"], "scope": "at_tokens", "at_tokens": r"\n\n$"},
-        [r"of a block, at generated tokens that match “\n\n$”."],
-        ["last prompt token"],
-    ),
-    (
-        {"methods": ["caa"], "scope": "not_at_tokens", "at_tokens": [7, "e"]},
-        ["of a block, at generated tokens but those among [7, 'e']."],
-        ["last prompt token"],
-    ),
-    (
-        {
-            "methods": ["caa"],
-            "scope": "outside_generated_window",
-            "generated_window": [2, 6],
-            "operators": ["ablate"],
-        },
-        ["of a block, at generated tokens other than 2 to 5, counted from 0, by removing"],
-        ["last prompt token"],
-    ),
-    (
-        {"methods": ["dac"], "dac_kl": "per_token", "directions": ["caa", "pca"]},
-        [
-            "Direction, layer, entropy threshold, top-p mass, cap",
-            "steering at 2α would",
-            "KL divergence was div",
-            "zou",
-        ],
-        ["from the last prompt token on", "Method", HEADS],
-    ),
-    (
-        {"methods": ["dac_heads"], "dac_max_alpha": [2, 2], "heads_after": "hold"},
-        ["30 prompts from train", "the last token's difference", "Top-p mass and strength", HEADS],
-        ["Steering vectors for", "rimsky", "from the last prompt", "Layer", RESIDUAL, "KL div"],
-    ),
-    (
-        {"methods": ["dac_heads"], "heads_schedule": "start", "unit": "alpha"},
-        [
-            "with α at the last prompt token alone.",
-            "Strength (between",
-            "tor) was searched",
-            "a factor on the raw",
-        ],
-        ["next-token distribution", "Top-p", HEADS],
-    ),
-    (
-        {"methods": ["iti"]},
-        ["at the 48 attention heads", "[@li2023iti]", "A contrast pair is the gold", HEADS],
-        ["Steering vectors for", "rimsky", "scalena", "Layer", RESIDUAL],
-    ),
-    (
-        {"methods": ["actadd"], **PROMPTS},
-        ["“Think.” and “Guess.”", "one of the blocks 9, 14, 20", "Layer and strength", RESIDUAL],
-        ["contrast pair", "Steering vectors for", "rimsky", "from the last prompt token on"],
-    ),
-    (
-        {"methods": ["caa"], "operators": ["angular"], "band": 2},
-        [
-            "by turning it towards",
-            "[@vu2025angular]",
-            "0.2: for a turn, the angle in radians)",
-            "2 consecutive ones of these blocks",
-        ],
-        [RESIDUAL, "operator"],
-    ),
-    (
-        {"methods": ["caa"], "operators": ["ablate", "angular"]},
-        ["by removing a share", "[@arditi2024refusal]", "radians; for an ablation, the share of"],
-        [RESIDUAL],
-    ),
-    (
-        {"methods": ["caa"], "operators": ["ablate"], "unit": "alpha"},
-        ["0.2: for an ablation, the share of the component that is removed)"],
-        [RESIDUAL, "a factor on the raw"],
-    ),
-    (
-        {"methods": ["caa", "iti"], "operators": ["clamp", "add"]},
-        ["or by adding", "Method, layer (CAA), operator (CAA) and strength", RESIDUAL, HEADS],
-        ["radians"],
-    ),
-]
-
-
-@pytest.mark.parametrize(("steering", "said", "unsaid"), STEERED)
-def test_every_method_has_its_own_sentences(report, steering, said, unsaid):
-    evidence = report("left alone").evidence
-    plain = {"directions": ["caa"], "strength": [-0.2, 0.2]}
-    section = {**evidence.config["steering"], **plain, **steering}
-    config = Config.model_validate({**evidence.config, "steering": section})
-    record = {**evidence.provenance, "config": config.model_dump(mode="json")}
-    text = methods_text(replace(evidence, provenance=record))
-    for part in said:
-        assert part in text
-    for part in unsaid:
-        assert part not in text
-    assert set(cited(text)) <= set(bibliography())
 
 
 def test_controls_are_at_the_heads_that_were_steered(report):

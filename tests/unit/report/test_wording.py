@@ -58,8 +58,21 @@ def test_the_strength_of_a_rotation_is_its_angle():
     assert clamp == f"caa (clamp) {place}, α = 1.5 (dose 0.2)"
     turned = configuration({**params, "operator": "angular"})
     assert turned == f"caa (angular) {place}, angle 0.2 radians"
+    rotated = configuration({**params, "operator": "rotate"})
+    assert rotated == f"caa (rotate) {place}, angle 0.2 radians"
     ablated = configuration({**params, "operator": "ablate", "steering_alpha": 0.2})
     assert ablated == f"caa (ablate) {place}, 0.2 of the component removed"
+
+
+def test_several_vectors_are_all_named():
+    one = {"steering_method": "together", "steering_direction": "caa", "layer_id": 9}
+    one |= {"steering_alpha": 1.5, "steering_dose": 0.2, "scope": "all"}
+    clamp = {**one, "steering_direction": "pca", "operator": "clamp", "steering_alpha": -1.0}
+    assert configuration({**one, "further": [clamp, one]}) == (
+        "together with the caa direction at layer 9, α = 1.5 (dose 0.2); and (clamp) with the pca "
+        "direction at layer 9, α = -1 (dose 0.2); and with the caa direction at layer 9, α = 1.5 "
+        "(dose 0.2)"
+    )
 
 
 RESULTS = {

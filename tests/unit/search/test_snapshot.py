@@ -86,7 +86,7 @@ def test_a_snapshot_is_a_study_of_its_own():
         study._storage.set_trial_system_attr(trial._trial_id, "completed_rung_0", 0.5)
         study.tell(trial, 0.1 * number)
     before = study.trials
-    view = snapshot("it", study.pruner, study.get_trials(deepcopy=False), beside=[1])
+    view = snapshot(study, study.get_trials(deepcopy=False), beside=[1])
     view._storage.set_trial_system_attr(1, "y", 1)
     view.tell(view.ask(), 0.5)
     assert study.trials == before

@@ -32,6 +32,8 @@ def vectors_of(name):
 def config_of(name, **changes):
     prompts = ("Think.", "Guess.") if "steering.actadd_prompts" in METHODS[name].needs else None
     directions = ["caa", "probe"]
+    if "steering.together" in METHODS[name].needs:
+        changes["together"] = [{"direction": one, "layer": 2} for one in directions]
     return SteeringConfig(methods=[name], actadd_prompts=prompts, directions=directions, **changes)
 
 

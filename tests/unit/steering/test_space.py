@@ -192,6 +192,22 @@ def test_operators_are_caas():
 def test_an_angle_is_the_dose_in_radians():
     one = steering_of(suggested({**CAA, "layer_id": 0}, operators=["angular"], band=3), VECTORS)
     assert [place.alpha for place in one.places] == pytest.approx([0.3] * 3)
+    assert [place.axis for place in one.places] == [None] * 3
+
+
+def test_a_rotation_has_the_mean_of_its_layer_as_its_second_axis():
+    candidate = suggested({**CAA, "layer_id": 0}, operators=["rotate"], band=3)
+    with pytest.raises(ValueError, match="without the mean that spans its plane"):
+        steering_of(candidate, VECTORS)
+    means = {
+        key: dataclasses.replace(vector, residual_mean=vector.raw + key[1])
+        for key, vector in VECTORS.items()
+    }
+    found = steering_of(candidate, means)
+    assert [place.alpha for place in found.places] == pytest.approx([0.3] * 3)
+    for place in found.places:
+        assert torch.equal(place.axis, place.vector + place.layer)
+    assert candidate_from_params(json.loads(json.dumps(candidate.params()))) == candidate
 
 
 @pytest.mark.parametrize("unit", ["dose", "alpha"])

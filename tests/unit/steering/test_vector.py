@@ -32,6 +32,7 @@ def test_files_are_read_by_their_keys(tmp_path):
         ("iti", ALL_LAYERS),
     }
     assert found["caa", 11].raw[0] == 11.0
+    assert found["caa", 11].residual_mean is None
     assert len(found["dac_heads", ALL_LAYERS].delta) == 3
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.safetensors")}
     assert {"heads/iti.safetensors", "vectors/caa/layer_11.safetensors"} <= names

@@ -71,6 +71,9 @@ def test_pca_of_differences_that_are_all_the_same_is_no_direction(data, probe):
 
 @pytest.mark.parametrize("direction", catalogue.DIRECTIONS)
 def test_every_direction_is_a_vector_of_its_own_and_can_be_searched(data, probe, direction):
+    kinds = ("execution", "reflection", "transition")
+    groups = {kind: (3 + n, data.positive[n]) for n, kind in enumerate(kinds)}
+    data = dataclasses.replace(data, groups=groups)
     vector = make_vector(direction, data, probe)
     assert vector.direction == direction
     assert vector.raw.shape == (8,)

@@ -147,6 +147,7 @@ def test_a_file_gives_back_the_vector_and_says_what_it_is(tmp_path, data, probe)
     np.testing.assert_array_equal(found.raw, vector.raw)
     assert (found.direction, found.layer) == ("caa", 3)
     assert found.mean_residual_norm == vector.mean_residual_norm
+    np.testing.assert_array_equal(found.residual_mean, data.residual_mean)
     with safe_open(path, framework="numpy") as file:
         header = json.loads(file.metadata()["header"])
         unit = file.get_tensor("unit")

@@ -1,5 +1,7 @@
 """A given text read in one pass equals what step-by-step generation and slow computations give."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import Place, ResidualSteering
-from tests.loaded_models import TOKENS, direction, loaded_model, prompt_ids, slow_logits
+from tests.loaded_models import TOKENS, axis_for, direction, loaded_model, prompt_ids, slow_logits
 from tests.numpy_dac import numpy_alpha
 from tests.tiny_models import CONTEXT, HIDDEN, NUM_LAYERS
 
@@ -44,7 +46,12 @@ STEERINGS = {
     },
     "first_k": ResidualSteering(1, direction(), 1.5, "first_k", 3),
     **{
-        f"a band, {operator}": ResidualSteering(1, direction(), 1.5, operator=operator, more=MORE)
+        f"a band, {operator}": ResidualSteering(
+            *(1, direction(), 1.5),
+            operator=operator,
+            more=(replace(MORE[0], axis=axis_for(operator, 5)),),
+            axis=axis_for(operator),
+        )
         for operator in OPERATORS
     },
     "DAC": ResidualSteering(1, direction(), 2.0, dac=DAC),

@@ -20,7 +20,7 @@ from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import Place, ResidualSteering
-from tests.loaded_models import TOKENS, direction, loaded_model, prompt_ids
+from tests.loaded_models import TOKENS, axis_for, direction, loaded_model, prompt_ids
 from tests.tiny_models import HIDDEN, NUM_LAYERS
 
 SLOTS = 8
@@ -125,11 +125,19 @@ def steerings():
     )
     band = st.builds(
         lambda operator, alpha, scope: ResidualSteering(
-            0, direction(1), alpha, scope, operator=operator, more=(Place(2, direction(2), alpha),)
+            *(0, direction(1), alpha, scope),
+            operator=operator,
+            more=(Place(2, direction(2), alpha, axis_for(operator, 2)),),
+            axis=axis_for(operator, 1),
         ),
         st.sampled_from(OPERATORS),
         st.sampled_from([-0.7, 0.5]),
         st.sampled_from(["from_last_prompt_token", "all"]),
+    )
+    several = st.builds(
+        lambda first, second: dataclasses.replace(first, beside=(second,)),
+        st.one_of(caa, band),
+        caa,
     )
     of_heads = st.builds(
         heads,
@@ -141,7 +149,7 @@ def steerings():
     # Within the shared prefix, beyond it, and up to the last prompt token.
     lengths = st.sampled_from([2, len(SHARED) + 2, *map(len, PROMPTS[:3])])
     starts = st.builds(start, lengths, st.sampled_from([-1.0, 2.0, 1e30]), st.integers(0, 3))
-    return st.one_of(st.none(), caa, dac, band, of_heads, starts)
+    return st.one_of(st.none(), caa, dac, band, several, of_heads, starts)
 
 
 def requests(limit=12):
@@ -183,11 +191,15 @@ def zero_steerings():
     zeros = [at_zero(scope) for scope in SCOPES]
     bands = [
         ResidualSteering(
-            1, direction(), 0.0, scope, operator=operator, more=(Place(3, direction(), 0.0),)
+            *(1, direction(), 0.0, scope),
+            operator=operator,
+            more=(Place(3, direction(), 0.0, axis_for(operator)),),
+            axis=axis_for(operator),
         )
         for operator in OPERATORS
         for scope in scopes
     ]
+    bands += [dataclasses.replace(bands[0], beside=(one,)) for one in bands[1:]]
     others = [heads(schedule, 0.0) for schedule in SCHEDULES]
     others += [start(length, 0.0) for length in (2, 70)]
     return [*zeros, *bands, *others, ResidualSteering(1, direction(), 0.0, dac=DAC)]

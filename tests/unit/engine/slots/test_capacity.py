@@ -26,6 +26,7 @@ DAC = Dac(0.5, 0.8, 3.0, 2.0)
         ({"blocks": 3}, False),
         ({"steps": 31}, False),
         ({"places": 3}, False),
+        ({"parts": 2}, False),
         ({"head_steps": 0}, True),
         ({"head_steps": 10}, False),
         ({"shared": 4}, False),
@@ -50,6 +51,9 @@ def test_what_a_request_needs():
     assert needed_for(Request(prompt, 30), 8, 1).blocks == 2
     band = ResidualSteering(3, direction(), 1.0, more=(Place(1, direction(), 1.0),))
     assert needed_for(Request(prompt, 1, band), 8, 0) == Capacity(8, 2, 0, 1, places=2)
+    three = dataclasses.replace(band.parts[0], beside=(band, dataclasses.replace(band, more=())))
+    needed = needed_for(Request(prompt, 1, three), 8, 0)
+    assert needed == Capacity(8, 2, 0, 1, places=2, parts=3)
     dynamic = Request(prompt, 1, dataclasses.replace(band, dac=DAC))
     assert parting(dynamic) == 1
     needed = needed_for(dynamic, 8, 0)

@@ -22,7 +22,7 @@ from snakesteer.models.blocks import decoder_blocks
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.residual import Place, ResidualSteering
-from tests.loaded_models import direction, loaded_model
+from tests.loaded_models import axis_for, direction, loaded_model
 from tests.tiny_models import tiny_config
 from tests.unit.engine.slots.test_engine import SLOT_FAMILIES
 
@@ -74,12 +74,25 @@ def kv_shape(loaded):
 def starts(kind):
     vector = direction()
     if kind == "bands":
+        two = ResidualSteering(1, vector, 0.5, scope="generated_only", operator="clamp")
         return [
-            ResidualSteering(0, vector, 0.5, operator=operator, more=(Place(2, vector, 0.5),))
-            for operator in OPERATORS
+            ResidualSteering(2, vector, 0.5, beside=(two,)),
+            *bands(vector),
         ]
     return [
         ResidualSteering(layer, vector, 1.0, dac=DAC if kind == "dac" else None) for layer in (1, 2)
+    ]
+
+
+def bands(vector):
+    return [
+        ResidualSteering(
+            *(0, vector, 0.5),
+            operator=operator,
+            more=(Place(2, vector, 0.5, axis_for(operator)),),
+            axis=axis_for(operator),
+        )
+        for operator in OPERATORS
     ]
 
 
@@ -89,7 +102,7 @@ def steps_of(family, kind):
     sampled = Decoding(temperature=0.7, top_p=0.9, top_k=20)
     decoding = sampled if kind == "sampling" else Decoding()
     steering = RowSteering(loaded.blocks)
-    capacity = Capacity(SLOTS, 2, SHARED, 16, places=2, dynamic=kind == "dac")
+    capacity = Capacity(SLOTS, 2, SHARED, 16, places=2, parts=2, dynamic=kind == "dac")
     spy = Spy()
     with torch.inference_mode(), slot_attention(loaded.model), steering.hooked():
         decoder = SlotDecoder(loaded, decoding, steering, kv_shape(loaded), capacity)

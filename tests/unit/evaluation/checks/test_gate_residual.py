@@ -12,13 +12,21 @@ from snakesteer.config import Operator, Scope, SteeringConfig
 from snakesteer.engine.reference import engine as reference
 from snakesteer.engine.reference.read_tokens import ReadTokens
 from snakesteer.engine.slots import engine as slots
+from snakesteer.engine.slots import rows
+from snakesteer.engine.slots.beside import BesideRows
 from snakesteer.engine.slots.check import examine
 from snakesteer.engine.slots.columns import StepStrengths
 from snakesteer.engine.slots.token_rows import TokenRows
 from snakesteer.errors import UserError
+from snakesteer.steering import operators
 from snakesteer.steering.positions import FOREVER, Positions
-from tests.engine_faults import break_hook, one_step_late
-from tests.loaded_models import TOKENS, loaded_model
+from tests.engine_faults import (
+    break_hook,
+    lengthened,
+    one_step_late,
+    renormalised,
+)
+from tests.loaded_models import TOKENS, axis_for, direction, loaded_model
 from tests.unit.evaluation.checks.test_zero_steering import (
     BROKEN,
     NEW_TOKENS,
@@ -43,11 +51,11 @@ def windowed(scope: Scope) -> SteeringConfig:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_operators_and_bands_pass(engine: str, dtype: torch.dtype):
     loaded = loaded_model("llama") if dtype == torch.float32 else in_bfloat16("llama")
-    operators = [*get_args(Operator)]
-    found = gate(engine, loaded, steering_config(operators=operators, band=2))
-    names = ["caa", "caa clamp", "caa norm_preserving", "caa angular", "caa ablate", "dac"]
+    every = [*get_args(Operator)]
+    found = gate(engine, loaded, steering_config(operators=every, band=2))
+    names = ["caa", *(f"caa {name}" for name in every[1:]), "dac"]
     assert list(found) == ["no steering", *names]
-    assert {found[name]["configuration"].get("operator", "add") for name in names} == {*operators}
+    assert {found[name]["configuration"].get("operator", "add") for name in names} == {*every}
     assert found["caa clamp"]["places_steered"] == 2 * NEW_TOKENS
 
 
@@ -69,10 +77,45 @@ def break_hooks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable], None]:
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
 @pytest.mark.parametrize("engine", ["slots", "reference"])
-def test_broken_hooks_of_an_ablation(break_hooks: Callable, engine: str, broken: Callable):
-    break_hooks(broken)
-    config = steering_config(methods=["caa"], operators=["ablate"])
+@pytest.mark.parametrize("operator", ["ablate", "rotate"])
+def test_broken_hooks_of_an_operator(
+    break_hooks: Callable, operator: Operator, engine: str, broken: Callable
+):
+    # A rotation keeps the norm, so that restoring it is no fault; another length is.
+    turned = operator == "rotate" and broken is renormalised
+    break_hooks(lengthened if turned else broken)
+    config = steering_config(methods=["caa"], operators=[operator])
     assert BROKEN[broken] in refused(engine, loaded_model("llama"), config=config)
+
+
+@pytest.mark.parametrize("engine", ["slots", "reference"])
+@pytest.mark.parametrize("wrong", ["the other way", "another plane", "the plane of another layer"])
+def test_another_rotation_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, break_hooks: Callable, engine: str, wrong: str
+):
+    def rotated(hidden, vector, alpha, axis):
+        match wrong:
+            case "the other way":
+                return operators.rotate(hidden, vector, -alpha, axis)
+            case "another plane":
+                return operators.rotate(hidden, vector, alpha, axis + 0.1 * direction(7))
+            case _:
+                return operators.rotate(hidden, vector, alpha, axis_for("rotate", 3))
+
+    break_hooks(lambda right: right)
+    for module in (reference, rows):
+        right = module.apply_operator
+        monkeypatch.setattr(
+            module,
+            "apply_operator",
+            lambda operator, hidden, vector, alpha, axis, right=right: (
+                torch.where(alpha[..., None] != 0, rotated(hidden, vector, alpha, axis), hidden)
+                if operator == "rotate"
+                else right(operator, hidden, vector, alpha, axis)
+            ),
+        )
+    config = steering_config(methods=["caa"], operators=["rotate"])
+    assert "what is added is" in refused(engine, loaded_model("llama"), config=config)
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
@@ -169,3 +212,86 @@ def test_a_wrong_idea_of_a_window_is_noticed(monkeypatch: pytest.MonkeyPatch, sc
     right = Positions.steers_step
     monkeypatch.setattr(Positions, "steers_step", lambda self, step: right(self, step + 1))
     assert "off by one" in refused("reference", loaded_model("llama"), config=windowed(scope))
+
+
+def together(*parts: dict) -> SteeringConfig:
+    return steering_config(methods=["together"], together=[*parts])
+
+
+def part(layer: int, operator: Operator = "add", **more) -> dict:
+    return {"direction": "caa", "layer": layer, "operator": operator, **more}
+
+
+TOGETHER = {
+    "two layers": together(part(1), part(2, "clamp", weight=-0.5)),
+    "one layer": together(part(1, "rotate"), part(1, "norm_preserving", weight=2.0)),
+    "two scopes": together(
+        part(1, scope="all"),
+        part(1, scope="generated_window", generated_window=[20, 30]),
+        part(2, "ablate", scope="at_tokens", at_tokens=TOKENS),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("engine", ["slots", "reference"])
+def test_several_vectors_at_once_pass(engine: str, dtype: torch.dtype, name: str):
+    loaded = loaded_model("llama") if dtype == torch.float32 else in_bfloat16("llama")
+    found = gate(engine, loaded, TOGETHER[name])
+    operator = TOGETHER[name].together[0].operator
+    key = "together" if operator == "add" else f"together {operator}"
+    assert list(found) == ["no steering", key]
+    assert found[key]["max_error_in_roundings"] <= 1.0
+    sites = 1 if name == "one layer" else 2
+    assert found[key]["places_steered"] >= sites * (NEW_TOKENS if name != "two scopes" else 1)
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("engine", ["slots", "reference"])
+def test_broken_hooks_of_several_vectors(break_hooks: Callable, engine: str, broken: Callable):
+    break_hooks(broken)
+    # The hook of one block is broken in slots, those of all blocks in the reference, one a vector.
+    at_one, at_two = part(1, "clamp"), part(2, scope="generated_only")
+    config = together(part(1), at_one if engine == "slots" else at_two)
+    assert BROKEN[broken] in refused(engine, loaded_model("llama"), config=config)
+
+
+def test_the_other_order_is_noticed(monkeypatch: pytest.MonkeyPatch, break_hooks: Callable):
+    break_hooks(lambda right: right)
+    right = rows.RowSteering.set
+
+    def reversed_set(self, some, scale, beside=()):
+        right(self, some, scale, beside)
+        self._in_turn.reverse()
+
+    monkeypatch.setattr(rows.RowSteering, "set", reversed_set)
+    config = together(part(1), part(1, "clamp"))
+    assert "what is added is" in refused("slots", loaded_model("llama"), config=config)
+    monkeypatch.setattr(reference, "in_turn", lambda contexts: right_in_turn(contexts[::-1]))
+    assert "what is added is" in refused("reference", loaded_model("llama"), config=config)
+
+
+right_in_turn = reference.in_turn
+
+
+@pytest.mark.parametrize("wrong", ["missing", "twice", "at the first one's steps"])
+def test_a_second_vector_that_goes_wrong_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, break_hooks: Callable, wrong: str
+):
+    break_hooks(lambda right: right)
+    right = BesideRows.at
+
+    def at(self, step, token):
+        some, scale = right(self, step, token)
+        match wrong:
+            case "missing":
+                return some, 0.0 * scale
+            case "twice":
+                return some, 2.0 * scale
+            case _:
+                return some, self.strengths.alpha
+
+    monkeypatch.setattr(BesideRows, "at", at)
+    config = together(part(1), part(2, scope="generated_only"))
+    refused("slots", loaded_model("llama"), config=config)

@@ -40,7 +40,7 @@ from tests.engine_faults import (
     turned_round,
     twice_as_much,
 )
-from tests.loaded_models import direction, loaded_model, prompt_ids
+from tests.loaded_models import axis_for, direction, loaded_model, prompt_ids
 from tests.tiny_models import HIDDEN, NUM_LAYERS, tiny_model
 
 LAYERS = (1, 2)
@@ -54,7 +54,10 @@ def vectors():
         ("actadd", layer): torch.stack([direction(layer + n) for n in range(POSITIONS)])
         for layer in LAYERS
     }
-    return {key: Vector(*key, found.numpy(), 10.0) for key, found in raw.items()}
+    return {
+        key: Vector(*key, found.numpy(), 10.0, axis_for("rotate", key[1]).numpy())
+        for key, found in raw.items()
+    }
 
 
 def steering_config(**changes) -> SteeringConfig:

@@ -14,6 +14,7 @@ RAW = {
     layer: np.random.default_rng(layer).normal(scale=2.0, size=HIDDEN).astype(np.float32)
     for layer in LAYERS
 }
+MEANS = {layer: raw[::-1].copy() for layer, raw in RAW.items()}
 
 
 def candidate(**changes):
@@ -30,7 +31,7 @@ def make_chosen(folder, found, family="llama"):
     files = []
     for layer, raw in RAW.items():
         files.append(str(folder / "vectors" / "caa" / f"layer_{layer}.safetensors"))
-        write_vector(files[-1], Vector("caa", layer, raw, 10.0), {})
+        write_vector(files[-1], Vector("caa", layer, raw, 10.0, MEANS[layer]), {})
     model = save_tiny_model(folder / "model", family)
     best = {
         "best_trial_params": found.params(),

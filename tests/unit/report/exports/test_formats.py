@@ -1,5 +1,7 @@
 """What is written says and does what was chosen; what cannot be said is refused."""
 
+from dataclasses import replace
+
 import gguf
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from snakesteer.report.exports.files import FILES
 from snakesteer.report.exports.formats import FORMATS, check, export_manifest
 from snakesteer.vectors.imported import read_user_vector
 from tests.tiny_models import HIDDEN
-from tests.unit.report.exports.chosen import BAND, LAYERS, RAW, candidate, make_chosen
+from tests.unit.report.exports.chosen import BAND, LAYERS, MEANS, RAW, candidate, make_chosen
 
 ALL = {"canonical", "control_vector", "lm_eval", "easysteer"}
 DAC = {"method": "dac", "schedule": "dynamic", "entropy_threshold": 0.0}
@@ -61,6 +63,21 @@ def test_the_canonical_form_holds_raw_vectors_and_a_card(written):
     assert card["test"]["verdict"] == "inconclusive"
     assert (card["seed"], card["operator"]) == (7, "add")
     assert card["strength"] == "alpha times the tensor is added"
+
+
+def test_the_canonical_form_of_a_rotation_holds_its_plane(tmp_path):
+    chosen = make_chosen(tmp_path, replace(BAND, operator="rotate"))
+    FORMATS["canonical"].write(tmp_path, chosen)
+    tensors = load_file(tmp_path / "steering_vector.safetensors")
+    assert set(tensors) == {f"{name}_{layer}" for name in ("layer", "axis") for layer in LAYERS}
+    for layer in LAYERS:
+        np.testing.assert_array_equal(tensors[f"axis_{layer}"], MEANS[layer])
+        again = read_user_vector(tmp_path / "steering_vector.safetensors", layer, HIDDEN)
+        np.testing.assert_array_equal(again, RAW[layer])
+    angles = [row["alpha"] for row in chosen.card["layers"].values()]
+    lengths = [np.linalg.norm(RAW[layer]) / 10.0 for layer in LAYERS]
+    assert angles == pytest.approx([1.5 * lengths[0], -0.7 * lengths[1]])
+    assert "axis_L" in chosen.card["strength"]
 
 
 def test_the_card_says_that_the_strength_of_dac_is_dynamic(tmp_path):
@@ -170,10 +187,12 @@ def test_norms_are_kept_by_easysteer_where_they_were(tmp_path):
         ({"operator": "norm_preserving"}, {"canonical", "easysteer"}, "is norm_preserving"),
         ({"operator": "angular"}, {"canonical"}, "operator is angular"),
         ({"operator": "ablate"}, {"canonical"}, "operator is ablate, and the format has add"),
+        ({"operator": "rotate"}, {"canonical"}, "operator is rotate"),
         ({"layer": 0}, ALL - {"control_vector"}, "steers layer 0"),
         ({"band_layers": (0, 1), "band_alphas": (1.0, 1.0)}, ALL - {"control_vector"}, "layer 0"),
         (DAC, {"canonical"}, "dac sets the strength anew at every token"),
         (HEADS, set(), "the method iti steers attention heads"),
+        ({"method": "together", "beside": (candidate(),)}, set(), "does several things at once"),
         ({"method": "actadd"}, set(), "a vector for each of the prompt's first positions"),
     ],
 )

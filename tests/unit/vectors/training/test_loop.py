@@ -13,7 +13,7 @@ from snakesteer.config import TrainingConfig
 from snakesteer.errors import UserError
 from snakesteer.steering.positions import Positions
 from snakesteer.vectors.training import loop
-from snakesteer.vectors.training.learner import new_learner
+from snakesteer.vectors.training.learner import UnsteeredStream, new_learner
 from snakesteer.vectors.training.lessons import Example, Lesson, split_lessons
 from snakesteer.vectors.training.loop import steering_at, train, trained_vectors
 from snakesteer.vectors.training.objectives import likelihood, preference
@@ -39,6 +39,17 @@ def taught(loaded, lessons, layers, loss=likelihood, **keys):
     return learner, trained_vectors(learner, layers)
 
 
+@torch.no_grad()
+def mean_stream(loaded, layer):
+    """The mean of a block's output from the last prompt token on, position by position."""
+    rows = []
+    for example in (example for lesson in LESSONS for example in lesson.examples):
+        ids = torch.tensor([example.token_ids])
+        states = loaded.model(ids, output_hidden_states=True).hidden_states[layer + 1][0]
+        rows += [*states[example.prompt_tokens - 1 : -1]]
+    return torch.stack(rows).mean(dim=0)
+
+
 def test_no_weight_changes_and_no_graph_is_kept_below_the_block():
     loaded = loaded_model("llama")
     before = {name: p.clone() for name, p in loaded.model.named_parameters()}
@@ -60,6 +71,7 @@ def test_no_weight_changes_and_no_graph_is_kept_below_the_block():
         handle.remove()
     assert (vector.direction, vector.layer, vector.raw.shape) == ("trained", 2, (HIDDEN,))
     assert vector.raw.dtype == np.float32
+    np.testing.assert_allclose(vector.residual_mean, mean_stream(loaded, 2), rtol=1e-4, atol=1e-5)
     assert seen[0] == seen[1] == {False}
     assert True in seen[3]
     for name, parameter in loaded.model.named_parameters():
@@ -179,7 +191,8 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(tmp_path, monkeyp
     ("ends", "best"), [([3.0, 5.0, 4.0, 6.0], 2), ([3.0, 2.0, 1.0, 1.0], 2), ([3.0], 0), ([], 3)]
 )
 def test_no_vector_is_no_choice_even_where_all_epochs_are_worse(ends, best):
-    learner = new_learner(loaded_model("llama"), [1.0], TrainingConfig())
+    stream = UnsteeredStream(torch.ones(1), torch.zeros(1, HIDDEN))
+    learner = new_learner(loaded_model("llama"), stream, TrainingConfig())
     for epoch in range(4):
         if epoch < len(ends):
             learner.log.append(SimpleNamespace(held_out=ends[epoch]))

@@ -11,6 +11,7 @@ from snakesteer.vectors.training.lessons import Example
 from snakesteer.vectors.training.loop import steering_at
 from snakesteer.vectors.training.reading import NOT_LEARNED, BatchReader
 from tests.loaded_models import MAIN_FAMILIES, direction, loaded_model
+from tests.tiny_models import HIDDEN
 from tests.unit.vectors.training.cases import EXAMPLES, START, in_float64, slow_logits
 
 SCOPES = [
@@ -112,19 +113,21 @@ def test_computing_activations_twice_changes_nothing(family, monkeypatch):
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=1e-4)
 
 
-def test_norms_are_those_of_the_unsteered_stream():
+def test_norms_and_sums_are_those_of_the_unsteered_stream():
     loaded = loaded_model("llama")
     reader = BatchReader(loaded, EXAMPLES, at([1, 2]))
-    sums, count = reader.residual_norms(reader.batch([0, 2]))
-    wanted = torch.zeros(2)
+    norms, sums, count = reader.residual_sums(reader.batch([0, 2]))
+    wanted, total = torch.zeros(2), torch.zeros(2, HIDDEN)
     for one in (EXAMPLES[0], EXAMPLES[2]):
         with torch.no_grad():
             states = loaded.model(torch.tensor([one.token_ids]), output_hidden_states=True)
         learned = slice(one.prompt_tokens - 1, -1)
         at_layers = torch.stack([states.hidden_states[layer + 1][0, learned] for layer in (1, 2)])
         wanted += at_layers.norm(dim=-1).sum(dim=-1)
+        total += at_layers.sum(dim=1)
     assert count == sum(len(EXAMPLES[i].token_ids) - EXAMPLES[i].prompt_tokens for i in (0, 2))
-    torch.testing.assert_close(sums.float(), wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(norms.float(), wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(sums.float(), total, rtol=1e-4, atol=1e-4)
 
 
 def test_weights_want_no_gradient_while_a_vector_learns():

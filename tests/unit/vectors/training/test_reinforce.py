@@ -12,13 +12,13 @@ from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.evaluation.rollouts import drawing
 from snakesteer.steering.positions import DEFAULT_POSITIONS
 from snakesteer.vectors.training import reinforce as module
-from snakesteer.vectors.training.learner import new_learner
+from snakesteer.vectors.training.learner import UnsteeredStream, new_learner
 from snakesteer.vectors.training.lessons import Example
 from snakesteer.vectors.training.loop import trained_vectors
 from snakesteer.vectors.training.reinforce import Rollout, advantages, reinforce
 from tests.loaded_models import as_loaded
 from tests.planted import LAYER, letter_of, planted_model, resolve_direction, telling_model
-from tests.tiny_models import EOS
+from tests.tiny_models import EOS, HIDDEN
 
 PROBLEMS = [Problem(f"p{n}", letter_of(n), f"#### {n}", str(n)) for n in range(2, 10)]
 NAMES = [problem.id for problem in PROBLEMS]
@@ -59,7 +59,8 @@ def trained(loaded, epochs=4, held_out=(), checkpoint=None, **keys):
         engine, prompter, PROBLEMS, generation, config.samples, [LAYER],
         DEFAULT_POSITIONS,
     )  # fmt: skip
-    learner = new_learner(loaded, [NORM], config)
+    stream = UnsteeredStream(torch.tensor([NORM]), torch.ones(1, HIDDEN))
+    learner = new_learner(loaded, stream, config)
     learned = [name for name in NAMES if name not in held_out]
     reinforce(
         loaded, learner, learned, list(held_out), draw, [LAYER], config,
