@@ -26,6 +26,7 @@ rule kl_strengths:
     resources:
         gpu=GPUS,
         mem_mb=model_memory,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
