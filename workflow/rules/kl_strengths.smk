@@ -26,7 +26,6 @@ rule kl_strengths:
     resources:
         gpu=GPUS,
         mem_mb=model_memory,
-        mem_mb=model_memory,
     params:
         **named(
             **MODEL,
