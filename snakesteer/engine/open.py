@@ -84,12 +84,21 @@ def _engine(
     )
 
 
-def open_answering_model(params: Params, info: str | Path, gpus: int, threads: int) -> LoadedModel:
-    """The model of a script that answers prompts and does nothing else, see `open_model`.
+def open_answering_model(
+    params: Params, info: str | Path, gpus: int, threads: int, reads: bool = False
+) -> LoadedModel:
+    """The model of a script that answers prompts, see `open_model`.
 
     vLLM reads the weights itself: there is no second copy of them then.
+
+    Args:
+        params: The rule's parameters, with the leaves of model and engine.
+        info: ``model/info.json``.
+        gpus: GPUs that the workflow granted.
+        threads: CPU threads.
+        reads: Whether the script also reads texts with the model.
     """
-    weights = section(EngineConfig, "engine", params).name != "vllm"
+    weights = reads or section(EngineConfig, "engine", params).name != "vllm"
     return open_model(params, info, gpus, threads, weights)
 
 

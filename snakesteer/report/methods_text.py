@@ -126,13 +126,14 @@ def _search(evidence: Evidence) -> list[str]:
     low, high = steering["strength"]
     searched = searched_words(steering, _layers(evidence))
     weighed = "kl" in evidence.best
+    price = "KL on neutral text" if weighed else "dose"
     pruner = None if weighed else PRUNERS.get(search["pruner"])
     trials = len(evidence.trials) + len(evidence.over_budget)
     rule = (
-        "the smallest dose within one paired standard error of the highest accuracy won "
+        f"the smallest {price} within one paired standard error of the highest accuracy won "
         "[@breiman1984cart]"
         if search["one_standard_error"]
-        else "the highest accuracy won, of equals the smallest dose"
+        else f"the highest accuracy won, of equals the smallest {price}"
     )
     return [
         f"{searched} (between {low:g} and {high:g}: "

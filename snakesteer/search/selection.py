@@ -178,7 +178,8 @@ def rank_trials(trials: Sequence[FrozenTrial], one_standard_error: bool) -> list
 
     The highest accuracy wins, of equals the smaller dose, then the earlier trial. A dose is the one
     that was delivered, and counts once for every layer that has it: those of a band, and those
-    whose attention heads are steered.
+    whose attention heads are steered. Where a search knows what each trial costs on neutral text,
+    that takes the place of the dose, which stands for it otherwise.
 
     Under the one-standard-error rule (Breiman et al. 1984, "Classification and Regression Trees")
     all trials count as equals of which the best is less than one paired standard error ahead: a
@@ -190,6 +191,8 @@ def rank_trials(trials: Sequence[FrozenTrial], one_standard_error: bool) -> list
     """
 
     def dose(trial: FrozenTrial) -> float:
+        if (kl := kl_of(trial)) is not None:
+            return kl
         return float(delivered(trial)["delivered_dose"] * trial.user_attrs[STEERED_LAYERS])
 
     def value(trial: FrozenTrial) -> float:
@@ -291,7 +294,8 @@ def _why(
     has = (
         "the highest accuracy"
         if accuracy_of(top) == accuracy_of(tested)
-        else "the smallest dose within one paired standard error of the highest accuracy "
+        else f"the smallest {'dose' if kl_of(tested) is None else 'KL on neutral text'} within one "
+        "paired standard error of the highest accuracy "
         f"({accuracy_of(top):.1%}, trial {top.number})"
     )
     text = f"trial {tested.number} has {has} on {problems}: {over}"

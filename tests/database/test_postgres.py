@@ -190,15 +190,22 @@ def test_a_whole_run_and_a_password_that_nobody_sees(
     server.start()
     assert run.code == 1
     assert f"The database of {URL_VARIABLE} cannot be opened" in run.text
+    # The traceback of it lies beside the log.
+    assert [*(finished_copy.results / "logs").glob("search_*.traceback")]
+    assert holding(finished_copy, server.password) == []
     again = finished_copy.snakemake(*command)
     assert again.code == 0, again.text
     assert len(read_db(finished_copy.results / "study" / "study.db").trials) == N_TRIALS + 5
 
     for words in (first, run.text, again.text, *seen):
         assert server.password not in words
-    files = [path for path in finished_copy.folder.rglob("*") if path.is_file()]
-    assert any(path.suffix == ".traceback" for path in files)
-    assert [path for path in files if server.password.encode() in path.read_bytes()] == []
+    assert holding(finished_copy, server.password) == []
+
+
+def holding(project: Project, password: str) -> list[Path]:
+    """Files of a project that say the password."""
+    files = (path for path in project.folder.rglob("*") if path.is_file())
+    return [path for path in files if password.encode() in path.read_bytes()]
 
 
 def in_database(server: Server) -> list[Any]:

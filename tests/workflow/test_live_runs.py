@@ -18,7 +18,7 @@ from tests.workflow.project import Project
 pytestmark = pytest.mark.workflow
 
 N_TRIALS = 40
-WAIT_SECONDS = 120
+WAIT_SECONDS = 300
 REFUSED = ("Directory cannot be locked", "Another run works on 'results'")
 
 

@@ -25,6 +25,7 @@ rule kl_strengths:
     threads: 4
     resources:
         gpu=GPUS,
+        mem_mb=model_memory,
     params:
         **named(
             **MODEL,

@@ -12,7 +12,8 @@ from snakesteer.search.run import SearchInputs, search
 
 with script_log(snakemake.log[0]):
     params, given = snakemake.params, snakemake.input
-    loaded = open_answering_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
+    resources = snakemake.resources.gpu, snakemake.threads
+    loaded = open_answering_model(params, given.info, *resources, reads=bool(given.texts))
     prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
     record = read_json(given.baseline_summary)
     engine = open_engine(params, loaded, prompter, record)

@@ -17,11 +17,11 @@ from tqdm import tqdm
 from snakesteer.engine.batching import check_lengths
 from snakesteer.engine.interface import Decoding, Generation, Request, drain
 from snakesteer.engine.stopping import StopRule
-from snakesteer.engine.vllm.flat import FlatSteering, flat_steering
-from snakesteer.engine.vllm.prefixes import salt
+from snakesteer.engine.vllm.flat import flat_steering
+from snakesteer.engine.vllm.prefixes import depends_on_prompt, salt
 from snakesteer.engine.vllm.server import Server, installed_version, open_server
 from snakesteer.engine.vllm.sight import show
-from snakesteer.engine.vllm.worker import SEED, STEERING, TICKET
+from snakesteer.engine.vllm.worker import OWN, SEED, STEERING, TICKET, Turns
 from snakesteer.engine.watch import Watch
 from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel, vocabulary_size
@@ -158,12 +158,12 @@ class _Known:
 
     Attributes:
         number: That requests name it with.
-        flat: As workers have it.
+        parts: As workers have it.
         steering: Keeps its vectors alive, whose identity is part of its key.
     """
 
     number: int
-    flat: FlatSteering
+    parts: Turns
     steering: ResidualSteering
 
 
@@ -267,11 +267,12 @@ class VllmSession:
         one = self._live[ticket]
         self._sent[one.name] = ticket
         known = one.known
-        begins = None if known is None else salt(known.number, known.flat)
+        begins = None if known is None else salt(known.number, known.parts)
         if known is not None and not self.server.shares_prefixes:
             begins = one.name
         prompt: dict[str, Any] = {"prompt_token_ids": [*one.request.prompt_ids]}
         number = None if known is None else known.number
+        own = known is not None and depends_on_prompt(known.parts)
         self.server.engine.add_request(
             one.name,
             prompt if begins is None else {**prompt, "cache_salt": begins},
@@ -282,7 +283,7 @@ class VllmSession:
                 ignore_eos=True,  # end tokens are the run's, in `stop_token_ids`
                 detokenize=False,
                 output_kind=self._params.RequestOutputKind.DELTA,
-                extra_args={TICKET: ticket, STEERING: number, SEED: one.request.seed},
+                extra_args={TICKET: ticket, STEERING: number, SEED: one.request.seed, OWN: own},
             ),
         )
 
@@ -293,11 +294,13 @@ class VllmSession:
         ]
         new: dict[object, _Known] = {}
         for steering in asked:
-            if steering is not None and steering.key not in self._known:
-                flat = flat_steering(steering, self.engine.table(steering))
-                self._known[steering.key] = _Known(next(_numbers), flat, steering)
-                new[steering.key] = self._known[steering.key]
-        found = [None if one is None else self._known[one.key] for one in asked]
+            if steering is not None and _key(steering) not in self._known:
+                parts = tuple(
+                    flat_steering(part, self.engine.table(part)) for part in steering.parts
+                )
+                self._known[_key(steering)] = _Known(next(_numbers), parts, steering)
+                new[_key(steering)] = self._known[_key(steering)]
+        found = [None if one is None else self._known[_key(one)] for one in asked]
         if new:
             in_use = {id(one) for one in (*found, *(live.known for live in self._live.values()))}
             gone = {key: one for key, one in self._known.items() if id(one) not in in_use}
@@ -307,7 +310,7 @@ class VllmSession:
     def _tell(self, new: Mapping[object, "_Known"], gone: Mapping[object, "_Known"]) -> None:
         self.server.call(
             "snakesteer_steerings",
-            {one.number: one.flat for one in new.values()},
+            {one.number: one.parts for one in new.values()},
             [one.number for one in gone.values()],
         )
         for key in [*gone]:
@@ -333,6 +336,12 @@ class VllmSession:
         self._total += by
         self._bar.total = self._total
         self._bar.refresh()
+
+
+def _key(steering: ResidualSteering) -> tuple[object, ...]:
+    """Equal for requests that are steered alike, down to the planes that they are turned in."""
+    places = (place for part in steering.parts for place in part.places)
+    return steering.key, tuple(id(place.axis) for place in places)
 
 
 def _constant_residual(steering: Steering) -> ResidualSteering:

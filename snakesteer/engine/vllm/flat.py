@@ -19,7 +19,7 @@ from torch import Tensor
 from snakesteer.config import Operator
 from snakesteer.steering.operators import OPERATORS, apply_operator
 from snakesteer.steering.positions import Steps
-from snakesteer.steering.residual import ResidualSteering, stacked_places
+from snakesteer.steering.residual import ResidualSteering, stacked_axes, stacked_places
 
 Wholes = NDArray[np.int64]
 
@@ -32,6 +32,7 @@ class FlatSteering:
         operator: What the vectors do.
         layers: That are steered.
         vectors: ``[layers, hidden]`` float32.
+        axes: Likewise, for ``rotate``; 0 for other operators.
         strengths: ``[layers]`` float32.
         steps: See `Positions.steered_steps`.
         spared: See `Positions.spared_steps`.
@@ -42,6 +43,7 @@ class FlatSteering:
     operator: Operator
     layers: tuple[int, ...]
     vectors: Tensor
+    axes: Tensor
     strengths: Tensor
     steps: Steps
     spared: Steps
@@ -53,7 +55,7 @@ def flat_steering(steering: ResidualSteering, table: Tensor | None) -> FlatSteer
     """A steering of constant strength as workers take it.
 
     Args:
-        steering: What is asked for.
+        steering: What is asked for, with nothing beside.
         table: For a scope by token, which tokens are steered.
     """
     _, vectors, relative = stacked_places([steering])
@@ -61,6 +63,7 @@ def flat_steering(steering: ResidualSteering, table: Tensor | None) -> FlatSteer
         operator=steering.operator,
         layers=tuple(place.layer for place in steering.places),
         vectors=vectors[0],
+        axes=stacked_axes([steering])[0],
         strengths=torch.tensor(steering.alpha) * relative[0],
         steps=steering.steered_steps,
         spared=steering.spared_steps,
@@ -76,6 +79,7 @@ class LayerSteering:
     Attributes:
         operator: What the vectors do.
         vectors: ``[vectors, hidden]`` float32, each once however many requests have it.
+        axes: Likewise.
         which: ``[requests]``, the request's vector; 0 where it has none.
         strengths: ``[requests]`` float32.
         members: ``[requests]`` bool on the host: which are steered here.
@@ -83,6 +87,7 @@ class LayerSteering:
 
     operator: Operator
     vectors: Tensor
+    axes: Tensor
     which: Tensor
     strengths: Tensor
     members: NDArray[np.bool_]
@@ -168,6 +173,7 @@ class FlatBatch:
     def _layer(self, layer: int, operator: Operator) -> LayerSteering:
         rows: dict[int, int] = {}  # steering → its row of the vectors
         vectors: list[Tensor] = []
+        axes: list[Tensor] = []
         which, strengths, members = [], [], []
         for one in self.steerings:
             here = _steers(one, layer, operator)
@@ -179,11 +185,13 @@ class FlatBatch:
             if id(one) not in rows:
                 rows[id(one)] = len(vectors)
                 vectors.append(one.vectors[one.layers.index(layer)])
+                axes.append(one.axes[one.layers.index(layer)])
             which.append(rows[id(one)])
             strengths.append(_strength(one, layer))
         return LayerSteering(
             operator,
             torch.stack(vectors).to(self.device),
+            torch.stack(axes).to(self.device),
             torch.tensor(which, device=self.device),
             torch.tensor(strengths, device=self.device),
             np.array(members),
@@ -242,8 +250,13 @@ class FlatStep:
             stream = hidden[tokens]
             if residual is not None:
                 stream = stream + residual[tokens]
+            which = part.which[requests]
             stream = apply_operator(
-                part.operator, stream, part.vectors[part.which[requests]], part.strengths[requests]
+                part.operator,
+                stream,
+                part.vectors[which],
+                part.strengths[requests],
+                part.axes[which],
             )
             hidden = hidden.index_copy(0, tokens, stream)
             if residual is not None:

@@ -8,8 +8,8 @@ steering. So:
   They are shared by everything that leaves them alone.
 - From the last prompt token on, a steered request's keys and values are its own: hashes of these
   blocks are made different from all others.
-- Where the scope is all positions, so is every block of that steering, and of no other. The hash
-  begins with the steering (vLLM's ``cache_salt``).
+- Where the scope is all positions, a block is that steering's, and no other's. The hash begins with
+  the steering (vLLM's ``cache_salt``).
 """
 
 import hashlib
@@ -17,18 +17,26 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from snakesteer.engine.vllm.flat import FlatSteering
-from snakesteer.engine.vllm.worker import STEERING
+from snakesteer.engine.vllm.worker import OWN, Turns
 
 
-def salt(number: int, steering: FlatSteering | None) -> str | None:
-    """What the hashes of a request's blocks begin with; None for the plain model's.
+def salt(number: int, parts: Turns) -> str | None:
+    """What the hashes of a steered request's blocks begin with; None for the plain model's.
 
     Args:
         number: Of the steering.
-        steering: Of the request.
+        parts: Of the steering.
     """
-    return f"steering {number}" if steering is not None and steering.prompt else None
+    return f"steering {number}" if any(one.prompt for one in parts) else None
+
+
+def depends_on_prompt(parts: Turns) -> bool:
+    """Whether keys and values depend on where a prompt ends.
+
+    Args:
+        parts: Of the steering.
+    """
+    return not all(one.prompt for one in parts)
 
 
 def own_hashes(
@@ -71,6 +79,6 @@ def private_blocks(engine: Any) -> bool:
 def _hashes(hasher: Callable[[Any], list[bytes]], block: int, request: Any) -> list[bytes]:
     first = len(request.block_hashes)
     hashes = hasher(request)
-    if request.sampling_params.extra_args[STEERING] is None or request.cache_salt is not None:
+    if not request.sampling_params.extra_args[OWN]:
         return hashes
     return own_hashes(hashes, first, block, request.num_prompt_tokens, request.request_id)

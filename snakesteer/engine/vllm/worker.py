@@ -9,6 +9,7 @@ All that is known of vLLM's insides is in `_Inside`: the order of the requests i
 stands, and what it was sent with.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -25,6 +26,9 @@ from snakesteer.models.blocks import blocks_of_depth
 
 # What a request is sent with (``SamplingParams.extra_args``).
 TICKET, STEERING, SEED = "snakesteer_ticket", "snakesteer_steering", "snakesteer_seed"
+OWN = "snakesteer_own"  # whether its keys and values depend on where its prompt ends
+# What is done to a request, one after the other.
+Turns = tuple[FlatSteering, ...]
 
 
 @dataclass(eq=False)
@@ -103,7 +107,7 @@ class SteeringExtension:
         """Choose tokens otherwise from now on."""
         self._snakesteer.decoding = decoding
 
-    def snakesteer_steerings(self, new: Mapping[int, FlatSteering], gone: list[int]) -> None:
+    def snakesteer_steerings(self, new: Mapping[int, Turns], gone: list[int]) -> None:
         """Learn and forget steerings.
 
         Args:
@@ -114,7 +118,7 @@ class SteeringExtension:
         steering.known.update(new)
         for number in gone:
             del steering.known[number]
-        steering.batch = None
+        steering.batches = None
 
     def snakesteer_look(self, logits: bool, layers: bool, hooks: bool) -> None:
         """Say what is looked at from now on, and whether anything is hooked.
@@ -139,12 +143,12 @@ class _Steering:
         self.inside = _Inside(runner)
         self.decoding = decoding
         self.device: torch.device = runner.device
-        self.known: dict[int, FlatSteering] = {}
-        self.batch: FlatBatch | None = None
+        self.known: dict[int, Turns] = {}
+        self.batches: list[FlatBatch] | None = None  # one for each turn of steering
         self.seen: dict[int, Sight] = {}
         self._ids: tuple[str, ...] = ()
         self._requests = _Requests((), [], [])
-        self._step: FlatStep | None = None
+        self._steps: list[FlatStep] = []
         self._logits = self._layers = False
         self._handles: list[Any] = []
         self._held: list[tuple[Tensor, Tensor, Tensor]] = []  # of every layer, while it is looked
@@ -177,13 +181,13 @@ class _Steering:
         ids = self.inside.ids(sum(now.counts))
         self._read = ids
         self._held.clear()
-        if self.batch is None or now.ids != self._ids:
-            sent = [self.inside.sent_with(one) for one in now.ids]
-            self.batch = FlatBatch(
-                [None if one[STEERING] is None else self.known[one[STEERING]] for one in sent],
-                [self.inside.prompt_tokens(one) for one in now.ids],
-                self.device,
-            )
+        if self.batches is None or now.ids != self._ids:
+            sent = [self.inside.sent_with(one)[STEERING] for one in now.ids]
+            prompts = [self.inside.prompt_tokens(one) for one in now.ids]
+            parts = [() if number is None else self.known[number] for number in sent]
+            self.batches = [
+                FlatBatch(turn, prompts, self.device) for turn in itertools.zip_longest(*parts)
+            ]
             self._ids = now.ids
             if self.decoding.temperature > 0.0:
                 self._numbers = {one: self._stream_of(one) for one in now.ids}
@@ -191,7 +195,9 @@ class _Steering:
         def read() -> NDArray[np.integer]:
             return ids.cpu().numpy()
 
-        self._step = FlatStep(self.batch, *self.batch.steered(now.starts, now.counts, read))
+        self._steps = [
+            FlatStep(one, *one.steered(now.starts, now.counts, read)) for one in self.batches
+        ]
 
     def _stream_of(self, request: str) -> Tensor:
         """The random numbers of a request, ``[tokens]``."""
@@ -222,15 +228,16 @@ class _Steering:
 
     def _changed(self, layer: int, output: Any) -> Any:
         """A block's output in its own form; None where nothing is steered."""
-        step = self._step
-        if step is None or not step.steers(layer):
+        steps = [step for step in self._steps if step.steers(layer)]
+        if not steps:
             return None
         hidden, residual = _parts(output)
         flat = hidden.reshape(-1, hidden.shape[-1])
-        changed, others = step.change(layer, flat, residual)
-        changed = changed.reshape(hidden.shape)
+        for step in steps:
+            flat, residual = step.change(layer, flat, residual)
+        changed = flat.reshape(hidden.shape)
         if residual is not None:
-            return (changed, others)
+            return (changed, residual)
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
     def _choose(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor | None:

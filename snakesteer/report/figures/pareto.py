@@ -128,8 +128,8 @@ def _chart(
         x=x, y=y, tooltip=[*tooltip, alt.Tooltip("accuracy:Q", title="Accuracy", format=".1%")]
     )
     steps = [{"kl": _kl(point), "accuracy": point.accuracy} for point in front]
-    # What a budget buys stays the same until the next trial of the front.
-    steps.append({"kl": right, "accuracy": front[-1].accuracy})
+    # The last one is the best up to the budget; nothing is known beyond.
+    steps.append({"kl": budget, "accuracy": front[-1].accuracy})
     line = (
         alt.Chart(alt.Data(values=steps))
         .mark_line(interpolate="step-after", color=INK, strokeWidth=1.5, opacity=0.55)

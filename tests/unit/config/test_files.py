@@ -17,6 +17,7 @@ from snakesteer.config.layers import resolve_layers
 from snakesteer.config.load import load_config
 from snakesteer.models.depth import depth_before_download
 from snakesteer.search.grid import check_sampler, grid_points
+from snakesteer.steering.space import check_parts
 
 FOLDER = Path(__file__).parents[3] / "config"
 OVERLAYS = sorted(
@@ -185,6 +186,12 @@ def test_the_recipe_of_gates_loads():
         "token projection probe layer 12 below 0.3",
         "prompt cosine caa layer 9 above 0.5",
     ]
+
+
+def test_the_example_of_several_vectors_loads():
+    config = load_config(recipe("together:"))
+    check_parts(config.steering, config.steering.layers)
+    assert [part.operator for part in config.steering.together] == ["add", "clamp", "add"]
 
 
 def test_the_recipe_of_dac_as_published_loads():

@@ -17,10 +17,10 @@ from snakesteer.search.journal import URL_VARIABLE, open_study
 from snakesteer.search.objectives import CONSTRAINTS, KL, directions, front_of
 from snakesteer.search.plan import Plan
 from snakesteer.search.samplers import make_pruner
-from snakesteer.search.selection import Rules, best_steered
+from snakesteer.search.selection import Rules, best_steered, rank_trials
 from snakesteer.search.study import run_study
 from snakesteer.search.tables import collect
-from tests.unit.search.fakes import LAYERS, VECTORS, FakeDesk, answers_of, records
+from tests.unit.search.fakes import LAYERS, VECTORS, FakeDesk, answers_of, records, trial_of
 
 CHUNKS, CHUNK = 3, 4
 PROBLEMS = CHUNKS * CHUNK
@@ -224,7 +224,7 @@ def test_the_best_is_the_most_accurate_within_the_budget(written, tmp_path):
         write_json(probe, {"layer": layer})
     found = best_config(db, BASELINE, probes, seed=0, n_trials=16, rules=RULES)
     complete = [t for t in study.trials if t.state == TrialState.COMPLETE]
-    best = max(complete, key=lambda t: (t.values[0], -t.user_attrs["delivered_dose"]))
+    best = max(complete, key=lambda t: (t.values[0], -t.values[1]))
     assert best.values[0] > 0.5
     assert (found["trial"], found["best_validation_score"]) == (best.number, best.values[0])
     told = found["kl"]
@@ -236,6 +236,20 @@ def test_the_best_is_the_most_accurate_within_the_budget(written, tmp_path):
     assert told["over_budget"] == over
     assert f"{over} trials were over the budget of 0.1 nats per token" in found["why"]
     assert all(runner["kl"] <= BUDGET for runner in found["runners_up"])
+
+
+def test_of_equals_the_one_that_costs_less_is_taken_whatever_its_dose():
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    right = [0, 0] + [1, 0] * 7 + [1, 1] * 2  # two gained, one lost
+    for dose, kl, outcomes in ((0.0, 0.0, [1, 0] * 10), (0.1, 0.05, right), (0.2, 0.02, right)):
+        trial = trial_of(outcomes, dose)
+        trial.values = [sum(outcomes) / 20, kl]
+        trial.user_attrs[KL] = kl
+        study.add_trial(trial)
+    for one_standard_error in (False, True):
+        assert best_steered(study.trials, one_standard_error).number == 2
+    assert [t.number for t in rank_trials(study.trials, False)] == [2, 1, 0]
+    assert [t.number for t in rank_trials(study.trials, True)] == [0, 2, 1]
 
 
 def test_a_budget_that_no_steering_keeps_is_told(tmp_path):

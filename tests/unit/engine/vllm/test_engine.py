@@ -21,6 +21,7 @@ from tests.vllm_models import DEPTH, SHAPES, needs_vllm, vllm_loaded, wide_direc
 
 TOKENS_EACH = 12
 WINDOW = (1, 3)
+AXIS = wide_direction(19)
 DAC = Dac(entropy_threshold=0.5, ptop=0.8, max_alpha=2.0, probe_alpha=1.0)
 
 
@@ -42,7 +43,11 @@ def all_steerings():
         steering(6, scope="outside_generated_window", window=WINDOW),
         steering(7, scope="at_tokens", tokens=TOKENS),
         steering(8, scope="not_at_tokens", tokens=TOKENS),
-        *(steering(20 + n, 2, 0.7, operator=name) for n, name in enumerate(OPERATORS)),
+        *(
+            steering(20 + n, 2, 0.7, operator=name, axis=AXIS if name == "rotate" else None)
+            for n, name in enumerate(OPERATORS)
+        ),
+        steering(32, beside=(steering(33, operator="clamp"), steering(34, 2, scope="all"))),
         steering(30, 0, 0.5, more=band),
         steering(31, scope="all", operator="angular", alpha=0.4),
     ]

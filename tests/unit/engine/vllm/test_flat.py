@@ -108,7 +108,8 @@ def a_step(steerings, tokens, owners):
 @pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("in_two", [False, True])
 def test_a_steered_token_is_what_the_operator_makes_of_the_stream(operator, in_two):
-    one = ResidualSteering(1, vector(1), 0.7, operator=operator)
+    axis = vector(9) if operator == "rotate" else None
+    one = ResidualSteering(1, vector(1), 0.7, operator=operator, axis=axis)
     other = ResidualSteering(1, vector(2), -0.4)
     hidden, residual = torch.randn(5, WIDTH), torch.randn(5, WIDTH)
     step = a_step([one, other, None], [0, 2, 3], [0, 0, 1])
@@ -118,7 +119,11 @@ def test_a_steered_token_is_what_the_operator_makes_of_the_stream(operator, in_t
     after = found if rest is None else found + rest
     for token, steering in ((0, one), (2, one), (3, other)):
         wanted = apply_operator(
-            steering.operator, before[token], steering.vector, torch.tensor(steering.alpha)
+            steering.operator,
+            before[token],
+            steering.vector,
+            torch.tensor(steering.alpha),
+            steering.axis,
         )
         assert torch.equal(after[token], wanted)
     for token in (1, 4):  # not even rounded anew

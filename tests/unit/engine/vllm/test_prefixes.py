@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from snakesteer.engine.vllm.flat import flat_steering
-from snakesteer.engine.vllm.prefixes import own_hashes, salt
+from snakesteer.engine.vllm.prefixes import depends_on_prompt, own_hashes, salt
 from snakesteer.steering.residual import ResidualSteering
 from tests.vllm_models import wide_direction
 
@@ -47,6 +47,20 @@ def test_a_steered_prompt_is_shared_within_its_steering_alone():
         flat_steering(ResidualSteering(1, wide_direction(), 1.0, scope=scope), None)
         for scope in ("all", "from_last_prompt_token")
     )
-    assert salt(3, everywhere) == salt(3, everywhere) != salt(4, everywhere)
-    assert salt(3, later) is None
-    assert salt(3, None) is None
+    assert salt(3, (everywhere,)) == salt(3, (everywhere,)) != salt(4, (everywhere,))
+    assert salt(3, (later,)) is None
+    assert salt(3, (later, everywhere)) is not None
+
+
+@pytest.mark.parametrize(
+    ("scopes", "depends"),
+    [
+        (["all"], False),
+        (["generated_only"], True),
+        (["all", "all"], False),
+        (["all", "last_prompt_token"], True),
+    ],
+)
+def test_what_depends_on_where_a_prompt_ends(scopes, depends):
+    steerings = [ResidualSteering(1, wide_direction(), 1.0, scope=scope) for scope in scopes]
+    assert depends_on_prompt(tuple(flat_steering(one, None) for one in steerings)) == depends

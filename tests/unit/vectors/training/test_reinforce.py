@@ -18,7 +18,7 @@ from snakesteer.vectors.training.loop import trained_vectors
 from snakesteer.vectors.training.reinforce import Rollout, advantages, reinforce
 from tests.loaded_models import as_loaded
 from tests.planted import LAYER, letter_of, planted_model, resolve_direction, telling_model
-from tests.tiny_models import EOS, HIDDEN
+from tests.tiny_models import EOS
 
 PROBLEMS = [Problem(f"p{n}", letter_of(n), f"#### {n}", str(n)) for n in range(2, 10)]
 NAMES = [problem.id for problem in PROBLEMS]
@@ -59,7 +59,7 @@ def trained(loaded, epochs=4, held_out=(), checkpoint=None, **keys):
         engine, prompter, PROBLEMS, generation, config.samples, [LAYER],
         DEFAULT_POSITIONS,
     )  # fmt: skip
-    stream = UnsteeredStream(torch.tensor([NORM]), torch.ones(1, HIDDEN))
+    stream = UnsteeredStream(torch.tensor([NORM]), torch.ones(1, loaded.model.config.hidden_size))
     learner = new_learner(loaded, stream, config)
     learned = [name for name in NAMES if name not in held_out]
     reinforce(
