@@ -18,7 +18,6 @@ with script_log(snakemake.log[0]):
     record = read_json(given.baseline_summary)
     engine = open_engine(params, loaded, prompter, record)
     run = run_record(engine, loaded)
-    summary = given.baseline_summary
     search(
         SearchInputs(
             problems=given.problems,
@@ -36,6 +35,6 @@ with script_log(snakemake.log[0]):
         journal=Path(snakemake.output[0]).with_name(JOURNAL_NAME),
         worker=int(snakemake.wildcards.worker),
         output=snakemake.output[0],
-        check=lambda: check_same_run(record, run_record(engine, loaded), summary),
+        check=lambda: check_same_run(record, run_record(engine, loaded), given.baseline_summary),
         kl=neutral_kl(loaded, prompter, given.texts),
     )
