@@ -15,7 +15,7 @@ with script_log(snakemake.log[0]):
     resources = snakemake.resources.gpu, snakemake.threads
     loaded = open_answering_model(params, given.info, *resources, reads=bool(given.texts))
     prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
-    record = read_json(given.baseline_summary)
+    record = read_json(summary := given.baseline_summary)
     engine = open_engine(params, loaded, prompter, record)
     run = run_record(engine, loaded)
     search(
@@ -23,7 +23,7 @@ with script_log(snakemake.log[0]):
             problems=given.problems,
             baseline=given.baseline,
             vectors=tuple(given.vectors),
-            others=(given.baseline_summary, given.train, given.info, *given.texts),
+            others=(summary, given.train, given.info, *given.texts),
             layers=tuple(params.layer_list),
             params=dict(params.items()),
             curves=tuple(given.curves),
