@@ -35,6 +35,6 @@ with script_log(snakemake.log[0]):
         journal=Path(snakemake.output[0]).with_name(JOURNAL_NAME),
         worker=int(snakemake.wildcards.worker),
         output=snakemake.output[0],
-        check=lambda: check_same_run(record, run_record(engine, loaded), given.baseline_summary),
+        check=lambda: check_same_run(record, run_record(engine, loaded), summary),
         kl=neutral_kl(loaded, prompter, given.texts),
     )
