@@ -157,7 +157,6 @@ class Config(Section):
             self.engine,
             self.model,
             self.steering,
-            self.search,
             [*self.steering.methods, *self.sensitivity.methods],
         )
         if refused is not None:

@@ -6,7 +6,6 @@ from snakesteer.config import catalogue
 from snakesteer.config.gates import gates_of
 from snakesteer.config.generation import EngineConfig
 from snakesteer.config.model import ModelConfig
-from snakesteer.config.search import SearchConfig
 from snakesteer.config.steering import SteeringConfig
 
 _ONLY_VLLM = ("tensor_parallel", "batch_invariant")
@@ -16,7 +15,6 @@ def vllm_refusal(
     engine: EngineConfig,
     model: ModelConfig,
     steering: SteeringConfig,
-    search: SearchConfig,
     methods: Iterable[str],
 ) -> str | None:
     """Why a run cannot have this engine, as a sentence with its remedy; None where it can.
@@ -25,7 +23,6 @@ def vllm_refusal(
         engine: The engine section.
         model: The model section.
         steering: The steering section.
-        search: The search section.
         methods: All methods that the run steers with.
     """
     if engine.name != "vllm":
@@ -37,19 +34,15 @@ def vllm_refusal(
                     f"use it. Set engine.name: vllm, or leave {key} out"
                 )
         return None
-    return (
-        _methods(methods) or _rows(steering) or _weights(model, search) or _settings(engine, model)
-    )
+    return _methods(methods) or _gates(steering) or _weights(model) or _settings(engine, model)
 
 
 def _methods(methods: Iterable[str]) -> str | None:
     for method in methods:
         kind = catalogue.METHODS[method].kind
-        if method in ("dac", "together") or kind != "residual":
+        if method == "dac" or kind != "residual":
             why = {
-                "residual": "sets its strength from three passes a token"
-                if method == "dac"
-                else "adds several vectors in one row",
+                "residual": "sets its strength from three passes a token",
                 "heads": "steers attention heads",
                 "prompt_start": "steers the start of prompts",
             }[kind]
@@ -61,13 +54,7 @@ def _methods(methods: Iterable[str]) -> str | None:
     return None
 
 
-def _rows(steering: SteeringConfig) -> str | None:
-    if "rotate" in steering.operators:
-        return (
-            "engine.name is 'vllm' and an operator is 'rotate': hooks on vLLM's blocks have one "
-            "vector for a layer, not the plane of two. Take it out of steering.operators, or set "
-            "engine.name: slots"
-        )
+def _gates(steering: SteeringConfig) -> str | None:
     if gates_of(steering):
         return (
             "engine.name is 'vllm' and steering.gates has a gate: hooks on vLLM's blocks add "
@@ -76,12 +63,7 @@ def _rows(steering: SteeringConfig) -> str | None:
     return None
 
 
-def _weights(model: ModelConfig, search: SearchConfig) -> str | None:
-    if search.weighs_kl:
-        return (
-            "engine.name is 'vllm' and search.objectives has kl, for which the search would hold "
-            "the weights a second time. Set search.objectives: [accuracy], or engine.name: slots"
-        )
+def _weights(model: ModelConfig) -> str | None:
     if model.quantization != "none":
         return (
             f"engine.name is 'vllm' and model.quantization is {model.quantization!r}: vLLM would "
