@@ -14,6 +14,7 @@ from snakesteer.config.load import load_config
 from snakesteer.data.sources import load_official
 from snakesteer.data.splits import carve_test, carve_train_val
 from snakesteer.vectors.imported import read_user_vector
+from tests import warm
 from tests.tiny_models import HIDDEN, tiny_config, tiny_tokenizer
 from tests.workflow.project import CHECKOUT
 
@@ -41,7 +42,8 @@ def folder(tmp_path, monkeypatch):
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / MODEL)
     tiny_tokenizer().save_pretrained(tmp_path / MODEL)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name, value in {**warm.environment(), "HF_HUB_OFFLINE": "1"}.items():
+        monkeypatch.setenv(name, value)
     return tmp_path
 
 
