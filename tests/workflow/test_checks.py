@@ -9,8 +9,8 @@ from tests.workflow.project import Project
 
 pytestmark = pytest.mark.workflow
 
-RIGHT = "torch.addcmul(block_output(output), self._delta, self._where[layer])"
-IN_PLACE = "block_output(output).addcmul_(self._delta, self._where[layer])"
+RIGHT = "torch.addcmul(block_output(output), self._delta, where)"
+IN_PLACE = "block_output(output).addcmul_(self._delta, where)"
 
 
 def test_the_gate_was_passed_before_the_search(finished: Finished):

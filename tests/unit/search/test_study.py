@@ -297,7 +297,7 @@ def test_study_db_and_trials_csv_hold_all_trials(tmp_path):
     ]
     table = pd.read_csv(tables[1])
     names = ["number", "state", "accuracy", *PARAM_NAMES, "accuracy_by_chunk", "problems"]
-    costs = ["new_tokens", "invalid", "mean_alpha_t", "delivered_dose"]
+    costs = ["new_tokens", "invalid", "mean_alpha_t", "delivered_dose", "steered_share"]
     assert list(table.columns) == [*names, *costs, "worker", "seconds", "error"]
     assert list(table.number) == list(range(7))
     assert list(table.state) == [t.state.name for t in study.trials]

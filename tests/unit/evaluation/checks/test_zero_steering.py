@@ -270,10 +270,12 @@ def test_hooks_that_are_right_only_while_they_are_watched(
     monkeypatch: pytest.MonkeyPatch, unexamined: None
 ):
     right = RowSteering.set
+    # Transformers leaves hooks of its own where a pass has told hidden states.
+    steered = len(loaded_model("llama").blocks[0]._forward_hooks) + 1
 
-    def set_rows(self, rows, scale):
-        watched = len(self.blocks[0]._forward_hooks) > 1
-        right(self, rows, scale if watched else 0.9 * scale)
+    def set_rows(self, rows, scale, beside=()):
+        watched = len(self.blocks[0]._forward_hooks) > steered
+        right(self, rows, scale if watched else 0.9 * scale, beside)
 
     monkeypatch.setattr(RowSteering, "set", set_rows)
     said = refused("slots", loaded_model("llama"))
