@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 
 def environment() -> Mapping[str, str]:
     """Variables with which a process starts warm; none after `stay_cold`."""
-    if _cold or not hasattr(os, "pidfd_open"):
+    if _cold or not _can_watch():
         return {}
     others = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
     path = os.pathsep.join([str(HERE / "site"), *others])
@@ -36,6 +36,16 @@ def stay_cold() -> None:
 
 
 _cold: list[bool] = []
+
+
+@cache
+def _can_watch() -> bool:
+    """Whether this system lets a process watch over another one, as the server must."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 @cache
