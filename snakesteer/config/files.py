@@ -114,12 +114,10 @@ def _table(section: BaseModel, fields: Mapping[str, FieldInfo]) -> str:
 
 def _values(schema: Mapping[str, Any]) -> str:
     """What a key takes, from its JSON schema."""
-    if "$ref" in schema:
+    if "$ref" in schema:  # a group of keys
         return "keys with values"
     if "anyOf" in schema:
         return " or ".join(_values(option) for option in schema["anyOf"])
-    if "$ref" in schema:  # a group of keys
-        return "keys with values"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if "const" in schema:

@@ -150,6 +150,11 @@ def gate_words(gate: Mapping[str, Any]) -> str:
     return f"{what} of {whose} at layer {gate['layer']} is {gate['side']} {threshold}"
 
 
+def count(number: int, thing: str) -> str:
+    """3 runs, 1 run."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def model_name(model: Mapping[str, Any]) -> str:
     """What a reader calls the model of a config."""
     return "SmolLM2-135M-Instruct" if model["name"] == EMBEDDED_MODEL else str(model["name"])

@@ -7,10 +7,10 @@ from snakesteer.config.catalogue import METHODS
 from snakesteer.report.figures.figure import Figure, listing, padded
 from snakesteer.report.figures.forest import Estimate, forest
 from snakesteer.report.figures.style import MUTED, VERDICT_COLOURS
-from snakesteer.report.wording import p_number, signed
+from snakesteer.report.wording import count, p_number, signed
 from snakesteer.study.groups import Group, GroupResult
 from snakesteer.study.rows import RunRow
-from snakesteer.study.words import confidences, count
+from snakesteer.study.words import confidences
 
 _NOTHING = "No run has finished its final test: there is nothing to draw."
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from snakesteer.report.figures.figure import Figure
 from snakesteer.report.page import fill_page
-from snakesteer.report.wording import p_number, percent, signed
+from snakesteer.report.wording import count, p_number, percent, signed
 from snakesteer.study.effects import choice_words, interval_words
 from snakesteer.study.elsewhere import elsewhere_table
 from snakesteer.study.groups import Group
@@ -20,7 +20,7 @@ from snakesteer.study.tables import (
     groups_table,
     spread_table,
 )
-from snakesteer.study.words import StudyVerdict, confidences, count, duration
+from snakesteer.study.words import StudyVerdict, confidences, duration
 
 STUDY_ASSETS = Path(__file__).parent / "assets"
 

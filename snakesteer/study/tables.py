@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from snakesteer.report.figures.figure import Table
-from snakesteer.report.wording import p_number, percent, signed
+from snakesteer.report.wording import count, p_number, percent, signed
 from snakesteer.study.costs import total
 from snakesteer.study.effects import interval_words
 from snakesteer.study.groups import Group, GroupResult
 from snakesteer.study.runs import FailedRun
 from snakesteer.study.stability import Share
-from snakesteer.study.words import confidences, count, duration
+from snakesteer.study.words import confidences, duration
 
 
 def groups_table(groups: Sequence[Group]) -> Table:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from snakesteer.report.wording import p_value, percent, points, points_interval
+from snakesteer.report.wording import count, p_value, percent, points, points_interval
 from snakesteer.study.groups import Group, GroupResult
 
 _SAID = {
@@ -145,11 +145,6 @@ def confidences(groups: Sequence[Group]) -> str:
     """The confidence of all intervals; of several, each."""
     found = dict.fromkeys(f"{group.result.confidence:.0%}" for group in groups if group.result)
     return " or ".join(found)
-
-
-def count(number: int, thing: str) -> str:
-    """3 runs, 1 run."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def in_a_row(parts: Sequence[str]) -> str:

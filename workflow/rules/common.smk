@@ -43,6 +43,11 @@ except UserError as error:
 CONFIG, LAYERS, ENGINE = RUN.config, RUN.layers, RUN.engine
 GPUS = CONFIG.model.gpus or 1
 METHODS = CONFIG.steering.methods
+# Conditions on which a row is steered; they look along directions that it need not be steered with.
+GATES = gates_of(CONFIG.steering)
+DIRECTIONS = [
+    *dict.fromkeys([*CONFIG.steering.directions, *(gate.direction for gate in GATES)])
+]
 # What the sensitivity grid imports by name: its methods need not be the search's.
 GRID_METHODS = {
     "steering.methods": [*dict.fromkeys([*METHODS, *CONFIG.sensitivity.methods])]
@@ -65,12 +70,7 @@ pathvars:
 wildcard_constraints:
     official="train|test",
     split="train|val",
-    direction="|".join(
-        {
-            *CONFIG.steering.directions,
-            *(gate.direction for gate in gates_of(CONFIG.steering)),
-        }
-    ),
+    direction="|".join(DIRECTIONS),
     layer=r"\d+",
     worker=r"\d+",
     # Without one, nothing: an empty constraint would be none at all.
@@ -112,6 +112,11 @@ def section_params(name, *without):
 def model_memory(wildcards, attempt):
     """Memory of a job with the model, in MB; a job that failed gets more."""
     return attempt * memory_mb(CONFIG.model, MODEL_INPUT)
+
+
+def package_file(*parts):
+    """A data file of the library, as a rule's input."""
+    return local(code_files.from_here(code_files.PACKAGE.joinpath(*parts)))
 
 
 def code_of(script, **chosen):
@@ -242,8 +247,7 @@ USER_VECTORS = (
     if CONFIG.steering.vector_file
     else {}
 )
-# Conditions on which a row is steered, the vectors that they look along, and their thresholds.
-GATES = gates_of(CONFIG.steering)
+# The vectors that gates look along, and their thresholds.
 GATE_VECTORS = [
     f"<directions>/vectors/{direction}/layer_{layer}.safetensors"
     for direction, layer in dict.fromkeys(
@@ -253,13 +257,7 @@ GATE_VECTORS = [
 THRESHOLDS = ["<results>/gates.json"] if GATES else []
 # Layers that are steered, and those that gates look at.
 READ_LAYERS = sorted({*LAYERS, *(gate.block for gate in GATES)})
-ESTIMATED = [
-    name
-    for name in dict.fromkeys(
-        [*CONFIG.steering.directions, *(gate.direction for gate in GATES)]
-    )
-    if name not in (IMPORTED, TRAINED)
-]
+ESTIMATED = [name for name in DIRECTIONS if name not in (IMPORTED, TRAINED)]
 # Trained vectors: one training per layer, or one of all layers of the band.
 TOGETHER = CONFIG.steering.band > 1
 TRAINING_NAME = "band" if TOGETHER else "layer_{layer}"

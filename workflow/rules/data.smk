@@ -44,8 +44,8 @@ rule train_split:
         "../../envs/snakesteer.yaml"
     params:
         **named(train=CONFIG.data.train, seed=CONFIG.data.seed, near=CONFIG.data.near),
-        # Only to say early that all do not fit; `input` keeps them out of the rerun triggers.
         code=code_of("train_split"),
+        # Only to say early that all do not fit; `input` keeps them out of the rerun triggers.
         val=lambda wildcards, input: (
             CONFIG.data.val if CONFIG.data.validation_from == "train" else 0
         ),
@@ -76,8 +76,8 @@ rule val_split:
             seed=CONFIG.data.seed,
             near=CONFIG.data.near,
         ),
-        # As above.
         code=code_of("val_split"),
+        # As above.
         test=lambda wildcards, input: CONFIG.data.test,
     script:
         "../scripts/val_split.py"

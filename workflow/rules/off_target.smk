@@ -8,9 +8,7 @@ Steps: read neutral texts with and without steering and compare what the model s
 what else changed in the test answers; do the second task with and without steering.
 """
 
-NEUTRAL_TEXTS = local(
-    code_files.from_here(code_files.PACKAGE.joinpath("data", "assets", "neutral.txt"))
-)
+NEUTRAL_TEXTS = package_file("data", "assets", "neutral.txt")
 
 
 rule off_target:

@@ -7,7 +7,7 @@ Steps: read the files of the run, draw the figures, put the numbers into words.
 """
 
 REPORT_ASSETS = [
-    local(code_files.from_here(path))
+    package_file("report", "assets", path.name)
     for path in sorted(code_files.PACKAGE.joinpath("report", "assets").iterdir())
 ]
 

@@ -20,13 +20,7 @@ SELECTION = {
 KL_KEYS = [] if CONFIG.search.weighs_kl else ["kl_budget"]
 # Other passages than those of off_target.json, which is to report what was not optimised.
 SEARCH_TEXTS = (
-    [
-        local(
-            code_files.from_here(
-                code_files.PACKAGE.joinpath("data", "assets", "neutral_search.txt")
-            )
-        )
-    ]
+    [package_file("data", "assets", "neutral_search.txt")]
     if CONFIG.search.weighs_kl
     else []
 )
@@ -59,8 +53,8 @@ rule baseline:
             **section_params("engine"),
             chunk_size=CONFIG.search.chunk_size,
         ),
-        # Taking `input` keeps it out of the rerun triggers: more trials change no baseline.
         code=code_of("baseline"),
+        # Taking `input` keeps it out of the rerun triggers: more trials change no baseline.
         planned_tokens=lambda wildcards, input: RUN.planned_tokens,
     script:
         "../scripts/baseline.py"

@@ -55,8 +55,8 @@ rule test_final:
             # Generated problems are called so whatever data.task says.
             task="embedded" if CONFIG.data.source == "embedded" else CONFIG.data.task,
         ),
-        # Taking `input` keeps it out of the rerun triggers: a ledger elsewhere changes no answer.
         code=code_of("test_final"),
+        # Taking `input` keeps it out of the rerun triggers: a ledger elsewhere changes no answer.
         ledger=lambda wildcards, input: CONFIG.evaluation.ledger,
     script:
         "../scripts/test_final.py"

@@ -9,7 +9,7 @@ from snakesteer.report.evidence import Evidence, Point
 from snakesteer.report.figures.dose import ACCURACY, described
 from snakesteer.report.figures.figure import Figure, dashed_line, layered, padded
 from snakesteer.report.figures.style import BLUE, INK, MUTED, VERMILION
-from snakesteer.report.wording import percent, points
+from snakesteer.report.wording import count, percent, points
 
 # Budgets to the right of 0 that are drawn; trials beyond are counted in the caption.
 SHOWN = 4.0
@@ -26,7 +26,7 @@ def pareto_figure(evidence: Evidence) -> Figure:
     outside = sorted(evidence.over_budget.items())
     beyond = sum(kl > SHOWN * budget for _, kl in outside)
     over = (
-        f" Crosses at the bottom are the {_count(len(outside), 'trial')} over the budget, which "
+        f" Crosses at the bottom are the {count(len(outside), 'trial')} over the budget, which "
         f"answered nothing{f' ({beyond} of them beyond the right end)' if beyond else ''}."
         if outside
         else ""
@@ -41,7 +41,7 @@ def pareto_figure(evidence: Evidence) -> Figure:
             "at less KL. The vertical line is the budget, the triangle the unsteered model, the "
             f"diamond the tested configuration.{over} {pareto_words(evidence)}"
         ),
-        alt=f"Validation accuracy against KL for {_count(len(evidence.trials), 'trial')}, "
+        alt=f"Validation accuracy against KL for {count(len(evidence.trials), 'trial')}, "
         f"{len(front)} of them on the front. {pareto_words(evidence)}",
         columns=("Trial", "KL (nats per token)", "Accuracy", "On the front", "Configuration"),
         rows=(
@@ -171,7 +171,3 @@ def _kind(point: Point, chosen: int) -> str:
 def _kl(point: Point) -> float:
     assert point.kl is not None  # all trials of such a search have one
     return point.kl
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

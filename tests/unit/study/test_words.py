@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from snakesteer.report.wording import count
 from snakesteer.study.tables import choices_table, costs_table, groups_table, spread_table
-from snakesteer.study.words import count, duration, in_a_row, study_verdict
+from snakesteer.study.words import duration, in_a_row, study_verdict
 
 
 def test_one_group(study):
