@@ -121,7 +121,7 @@ class ResidualSteering:
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for rows that are steered alike."""
-        places = tuple((place.layer, place.alpha, id(place.vector)) for place in self.places)
+        places = tuple((p.layer, p.alpha, id(p.vector), id(p.axis)) for p in self.places)
         gate = None if self.gate is None else self.gate.key
         beside = tuple(part.key for part in self.beside)
         return places, self.operator, self.positions, self.dac, gate, beside
@@ -224,15 +224,14 @@ def stacked_places(
     return layers, vectors, relative
 
 
-def stacked_axes(steerings: Sequence[ResidualSteering | None], count: int = 1) -> Tensor:
-    """The second axes of several rows' places, ``[rows, places, hidden]`` float32 on the CPU.
+def stacked_axes(steerings: Sequence[ResidualSteering | None], like: Tensor) -> Tensor:
+    """The second axes of several rows' places, in the shape of their vectors, on the CPU.
 
     Args:
-        steerings: One per row, as in `stacked_places`; places without an axis have 0.
-        count: Smallest number of places.
+        steerings: One per row; places without an axis have 0.
+        like: ``[rows, places, hidden]`` float32, the vectors that `stacked_places` gave for them.
     """
-    _, axes, _ = stacked_places(steerings, count)
-    axes.zero_()
+    axes = torch.zeros_like(like)
     for row, steering in enumerate(steerings):
         for number, place in enumerate(() if steering is None else steering.places):
             if place.axis is not None:

@@ -298,11 +298,12 @@ def write_activations(
             file.create_dataset("residual_norm", (len(pairs), 2), "f4", fletcher32=True)
             files[layer] = file
         totals = {layer: torch.zeros(width, dtype=torch.float64) for layer in layers}
-        counts = Counter({text.group: 0 for text in texts if text.group})
+        counts: Counter[str] = Counter()
         for text in texts:
-            counts[text.group] += text.weight if text.group else 0
+            if text.group:
+                counts[text.group] += text.weight
         groups = {
-            layer: {group: torch.zeros(width, dtype=torch.float64) for group in +counts}
+            layer: {group: torch.zeros(width, dtype=torch.float64) for group in counts}
             for layer in layers
         }
         for batch, found in capture(loaded, texts, layers, progress=progress, site=site):
@@ -333,10 +334,11 @@ def read_tokens(pairs: Sequence[PairTexts]) -> NDArray[Any]:
     for number, pair in enumerate(pairs):
         for side, texts in enumerate((pair.positive, pair.negative)):
             shares: dict[int, float] = defaultdict(float)
+            whole = sum(text.weight for text in texts)
             for text in texts:
-                tokens, weight = [text.token_ids[at] for at in text.positions], text.weight
+                tokens = [text.token_ids[at] for at in text.positions]
                 for token in tokens:
-                    shares[token] += weight / (len(tokens) * sum(one.weight for one in texts))
+                    shares[token] += text.weight / (len(tokens) * whole)
             entries += [(number, side, token, share) for token, share in sorted(shares.items())]
     return np.array(entries, dtype=TOKEN_ENTRY)
 

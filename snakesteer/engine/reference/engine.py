@@ -238,7 +238,7 @@ def _changer(
     here = layers == layer  # [batch, places], at most one place per row
     vector, axis = (  # [batch, hidden]
         torch.where(here[:, :, None], found, 0.0).sum(dim=1)
-        for found in (vectors, stacked_axes(steerings))
+        for found in (vectors, stacked_axes(steerings, vectors))
     )
     strength = torch.where(here, alpha[:, None] * relative, 0.0).sum(dim=1)  # [batch]
     operators = [None if s is None else s.operator for s in steerings]

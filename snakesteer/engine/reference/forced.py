@@ -142,16 +142,21 @@ def _read(
                 stack.enter_context(_steered(loaded, part, steps, factor))
             return _forward(loaded, ids, mask)
 
-    if not before:
-        whole = logits()
-        before = [whole[row, _asked(text)].clone() for row, text in enumerate(texts)]
+    gate = steering.gate if isinstance(steering, ResidualSteering) else None
+    looked_at: list[Tensor] = []
+    if not before or gate is not None:
+        # A gate looks at what is not steered.
+        look = {} if gate is None else {gate.layer: looked_at.append}
+        with on_block_outputs(loaded.blocks, look):
+            whole = logits()
+        before = before or [whole[row, _asked(text)].clone() for row, text in enumerate(texts)]
         del whole  # as large as all of the prompts
     alphas = None
     if steering.dac is None:
         several = steering.parts if isinstance(steering, ResidualSteering) else (steering,)
         parts = [(part, _factors(loaded, part, steps, ids)) for part in several]
-        if isinstance(steering, ResidualSteering) and steering.gate is not None:
-            opened = _opened(loaded, steering.gate, ids, mask, last)
+        if gate is not None:
+            opened = _opened(gate, looked_at[0], last)
             parts = [(part, factor * opened) for part, factor in parts]
     else:
         probe = logits((steering, torch.where(steps >= 0, steering.dac.probe_alpha, 0.0)))
@@ -171,23 +176,16 @@ def _read(
         yield forced, before[row]
 
 
-def _opened(loaded: LoadedModel, gate: Gate, ids: Tensor, mask: Tensor, last: Tensor) -> Tensor:
-    """Where a gate is open in unsteered texts, ``[batch, seq]`` bool on the CPU.
+def _opened(gate: Gate, hidden: Tensor, last: Tensor) -> Tensor:
+    """Where a gate is open in unsteered texts, ``[batch, seq]`` or ``[batch, 1]`` bool on the CPU.
 
     Args:
-        loaded: The model.
         gate: The gate.
-        ids: ``[batch, seq]``.
-        mask: ``[batch, seq]``.
+        hidden: ``[batch, seq, hidden]``, what its block makes of them.
         last: ``[batch]``, position of the last prompt token.
     """
-    found: list[Tensor] = []
-    with on_block_outputs(loaded.blocks, {gate.layer: found.append}):
-        _forward(loaded, ids, mask)
-    opened = gate.opens(found[0]).cpu()
-    if gate.when == "prompt":
-        return opened[torch.arange(len(last)), last][:, None].expand(ids.shape)
-    return opened
+    opened = gate.opens(hidden).cpu()
+    return opened[torch.arange(len(last)), last][:, None] if gate.when == "prompt" else opened
 
 
 def _asked(text: GivenText) -> slice:

@@ -87,7 +87,7 @@ class SteeredRows:
         if "rotate" in operators:
             if self.axes is None:
                 self.axes = torch.zeros_like(self.vectors)
-            self.axes[at] = stacked_axes(steerings, self.layers.shape[1]).to(at.device)
+            self.axes[at] = stacked_axes(steerings, vectors).to(at.device)
 
     def needed(self, steerings: Iterable[ResidualSteering | None]) -> None:
         """Compute what these need, and no more: all that are not idle."""

@@ -294,13 +294,13 @@ class VllmSession:
         ]
         new: dict[object, _Known] = {}
         for steering in asked:
-            if steering is not None and _key(steering) not in self._known:
+            if steering is not None and steering.key not in self._known:
                 parts = tuple(
                     flat_steering(part, self.engine.table(part)) for part in steering.parts
                 )
-                self._known[_key(steering)] = _Known(next(_numbers), parts, steering)
-                new[_key(steering)] = self._known[_key(steering)]
-        found = [None if one is None else self._known[_key(one)] for one in asked]
+                self._known[steering.key] = _Known(next(_numbers), parts, steering)
+                new[steering.key] = self._known[steering.key]
+        found = [None if one is None else self._known[one.key] for one in asked]
         if new:
             in_use = {id(one) for one in (*found, *(live.known for live in self._live.values()))}
             gone = {key: one for key, one in self._known.items() if id(one) not in in_use}
@@ -336,12 +336,6 @@ class VllmSession:
         self._total += by
         self._bar.total = self._total
         self._bar.refresh()
-
-
-def _key(steering: ResidualSteering) -> tuple[object, ...]:
-    """Equal for requests that are steered alike, down to the planes that they are turned in."""
-    places = (place for part in steering.parts for place in part.places)
-    return steering.key, tuple(id(place.axis) for place in places)
 
 
 def _constant_residual(steering: Steering) -> ResidualSteering:

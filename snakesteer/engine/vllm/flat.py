@@ -63,7 +63,7 @@ def flat_steering(steering: ResidualSteering, table: Tensor | None) -> FlatSteer
         operator=steering.operator,
         layers=tuple(place.layer for place in steering.places),
         vectors=vectors[0],
-        axes=stacked_axes([steering])[0],
+        axes=stacked_axes([steering], vectors)[0],
         strengths=torch.tensor(steering.alpha) * relative[0],
         steps=steering.steered_steps,
         spared=steering.spared_steps,
