@@ -27,10 +27,10 @@ from tests.unit.engine.test_operators import (
     PROMPTS,
     SCOPES,
     answers,
+    numpy_hook,
     steered_positions,
     steering,
 )
-from tests.unit.steering.test_operators import numpy_operator
 
 MIXED = ("cosine", "projection")
 
@@ -89,19 +89,6 @@ def slow_answer(family, request):
     model, blocks = loaded_model(family).model, blocks_of(family, loaded_model(family).model)
     prompt, steered = len(ids), []
 
-    def hook_for(place, where):
-        def hook(_module, _inputs, output):
-            hidden = (output[0] if isinstance(output, tuple) else output).clone()
-            for position in where:
-                h, axis = hidden[0, position].numpy(), None
-                if place.axis is not None:
-                    axis = place.axis.numpy()
-                changed = numpy_operator(one.operator, h, place.vector.numpy(), place.alpha, axis)
-                hidden[0, position] = torch.from_numpy(changed.astype(np.float32))
-            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-        return hook
-
     while len(ids) < prompt + request.max_new_tokens:
         where = steered_positions(one, prompt, ids)
         if one.gate is not None:
@@ -109,7 +96,10 @@ def slow_answer(family, request):
             asked = [prompt - 1] * len(ids) if one.gate.when == "prompt" else range(len(ids))
             where = [at for at in where if is_open(one.gate, looked_at[asked[at]])]
         steered.append(len(ids) - 1 in where)
-        handles = [blocks[p.layer].register_forward_hook(hook_for(p, where)) for p in one.places]
+        handles = [
+            blocks[place.layer].register_forward_hook(numpy_hook(one, place, where.__iter__))
+            for place in one.places
+        ]
         ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
         for handle in handles:
             handle.remove()

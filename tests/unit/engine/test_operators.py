@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -89,27 +90,33 @@ def steered_positions(one, prompt, ids):
             return [at for at in range(prompt, length) if ids[at] not in TOKEN_IDS]
 
 
+def numpy_hook(one, place, where):
+    """A hook on a block: every position of `where` goes through numpy."""
+
+    def hook(_module, _inputs, output):
+        hidden = (output[0] if isinstance(output, tuple) else output).clone()
+        for position in where():
+            h, axis = hidden[0, position].numpy(), None
+            if place.axis is not None:
+                axis = place.axis.numpy()
+            changed = numpy_operator(one.operator, h, place.vector.numpy(), place.alpha, axis)
+            hidden[0, position] = torch.from_numpy(changed.astype(np.float32))
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+    return hook
+
+
 @torch.no_grad()
 def slow_answer(family, request):
     """Greedy ids without cache or batch; every steered position goes through numpy."""
     ids = list(request.prompt_ids)
     model, blocks = loaded_model(family).model, blocks_of(family, loaded_model(family).model)
 
-    def hook_for(one, place):
-        def hook(_module, _inputs, output):
-            hidden = (output[0] if isinstance(output, tuple) else output).clone()
-            for position in steered_positions(one, len(request.prompt_ids), ids):
-                h, axis = hidden[0, position].numpy(), None
-                if place.axis is not None:
-                    axis = place.axis.numpy()
-                changed = numpy_operator(one.operator, h, place.vector.numpy(), place.alpha, axis)
-                hidden[0, position] = torch.from_numpy(changed.astype(np.float32))
-            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-        return hook
+    def where(one):
+        return steered_positions(one, len(request.prompt_ids), ids)
 
     handles = [
-        blocks[place.layer].register_forward_hook(hook_for(one, place))
+        blocks[place.layer].register_forward_hook(numpy_hook(one, place, partial(where, one)))
         for one in (request.steering, *request.steering.beside)
         for place in one.places
     ]
