@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from snakesteer.config import Scope
-from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.reference.forced import GivenText, forced_logits
@@ -27,6 +26,7 @@ from tests.unit.engine.test_operators import (
     PROMPTS,
     SCOPES,
     answers,
+    both_engines,
     numpy_hook,
     steered_positions,
     steering,
@@ -163,10 +163,7 @@ def mixed_requests(family, new=8):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_slots_equal_the_reference(family):
-    requests = mixed_requests(family)
-    wanted = answers(ReferenceEngine, family, requests, batch_size=8)
-    shared = common_prefix([prompt[:-1] for prompt in PROMPTS[2:]])
-    found = answers(SlotsEngine, family, requests, slots=13, shared_prefix=shared)
+    wanted, found = both_engines(family, mixed_requests(family))
     assert found == wanted
     assert [one.steered_share for one in found] == [one.steered_share for one in wanted]
     assert len({generation.token_ids for generation in wanted}) > len(wanted) // 6

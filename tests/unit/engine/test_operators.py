@@ -181,13 +181,20 @@ def mixed_requests(new=8):
     return requests
 
 
+def both_engines(family, requests):
+    """What the reference answers, and slots with a shared prefix."""
+    shared = common_prefix([prompt[:-1] for prompt in PROMPTS[2:]])
+    return (
+        answers(ReferenceEngine, family, requests, batch_size=8),
+        answers(SlotsEngine, family, requests, slots=13, shared_prefix=shared),
+    )
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_slots_equal_the_reference(family):
-    requests = mixed_requests()
-    wanted = answers(ReferenceEngine, family, requests, batch_size=8)
+    wanted, found = both_engines(family, mixed_requests())
     assert len({generation.token_ids for generation in wanted}) > len(wanted) // 4
-    shared = common_prefix([prompt[:-1] for prompt in PROMPTS[2:]])
-    assert answers(SlotsEngine, family, requests, slots=13, shared_prefix=shared) == wanted
+    assert found == wanted
 
 
 def test_dac_with_a_band_of_one_vector_is_one_of_many_layers():

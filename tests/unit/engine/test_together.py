@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.reference.forced import GivenText, forced_logits
@@ -23,6 +22,7 @@ from tests.unit.engine.test_operators import (
     PROMPTS,
     SCOPES,
     answers,
+    both_engines,
     slow_answer,
     steering,
 )
@@ -118,11 +118,9 @@ def plain(scope):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_mixed_batches_of_slots_equal_the_reference(family):
-    requests = mixed_requests()
-    wanted = answers(ReferenceEngine, family, requests, batch_size=8)
+    wanted, found = both_engines(family, mixed_requests())
     assert len({generation.token_ids for generation in wanted}) > len(wanted) // 4
-    shared = common_prefix([prompt[:-1] for prompt in PROMPTS[2:]])
-    assert answers(SlotsEngine, family, requests, slots=13, shared_prefix=shared) == wanted
+    assert found == wanted
 
 
 def test_an_engine_goes_back_and_forth(monkeypatch):

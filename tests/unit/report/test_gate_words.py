@@ -1,12 +1,10 @@
 """Gates in words: in the methods paragraph, and where a configuration is named."""
 
-from dataclasses import replace
-
 import pytest
 
-from snakesteer.config import Config
-from snakesteer.report.methods_text import bibliography, cited, methods_text
+from snakesteer.report.methods_text import bibliography, cited
 from snakesteer.report.wording import configuration, delivered_words
+from tests.unit.report.test_method_sentences import methods_of
 
 
 @pytest.mark.parametrize(
@@ -40,12 +38,7 @@ from snakesteer.report.wording import configuration, delivered_words
     ],
 )
 def test_the_methods_paragraph_says_when_a_gate_is_open(report, steering, said):
-    evidence = report("left alone").evidence
-    plain = {"methods": ["caa"], "directions": ["caa"], "strength": [-0.2, 0.2]}
-    section = {**evidence.config["steering"], **plain, **steering}
-    config = Config.model_validate({**evidence.config, "steering": section})
-    record = {**evidence.provenance, "config": config.model_dump(mode="json")}
-    text = methods_text(replace(evidence, provenance=record))
+    text = methods_of(report("left alone").evidence, {"methods": ["caa"], **steering})
     for part in said:
         assert part in text
     assert set(cited(text)) <= set(bibliography())

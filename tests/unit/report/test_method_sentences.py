@@ -131,14 +131,18 @@ STEERED = [
 ]
 
 
-@pytest.mark.parametrize(("steering", "said", "unsaid"), STEERED)
-def test_every_method_has_its_own_sentences(report, steering, said, unsaid):
-    evidence = report("left alone").evidence
+def methods_of(evidence, steering):
+    """The methods paragraph of a run with other keys of steering."""
     plain = {"directions": ["caa"], "strength": [-0.2, 0.2]}
     section = {**evidence.config["steering"], **plain, **steering}
     config = Config.model_validate({**evidence.config, "steering": section})
     record = {**evidence.provenance, "config": config.model_dump(mode="json")}
-    text = methods_text(replace(evidence, provenance=record))
+    return methods_text(replace(evidence, provenance=record))
+
+
+@pytest.mark.parametrize(("steering", "said", "unsaid"), STEERED)
+def test_every_method_has_its_own_sentences(report, steering, said, unsaid):
+    text = methods_of(report("left alone").evidence, steering)
     for part in said:
         assert part in text
     for part in unsaid:
