@@ -29,7 +29,7 @@ WANTED = [
     "<results>/controls.json",
     "<results>/report.html",
     *(["<results>/figures/sensitivity.svg"] if CONFIG.sensitivity.in_report else []),
-    *(["<results>/off_target.json"] if CONFIG.off_target.in_report else []),
+    *expand("<results>/{name}.json", name=OFF_TARGET),
 ]
 
 
@@ -63,6 +63,7 @@ onstart:
     check_folders()
     hold_results()
     check_second_task()
+    check_harness()
     started["at"] = time.time()
     if not Path(CONFIG.results, "test_final.json").exists():
         logger.info(planned_power())

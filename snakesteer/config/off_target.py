@@ -1,6 +1,6 @@
 """What steering breaks elsewhere."""
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from snakesteer.config.section import Section, check_braces, written_out
 
@@ -18,9 +18,30 @@ class OffTargetConfig(Section):
         "`question` and `answer` as the problems of a run (docs/tasks.md), or `question`, "
         "`choices` and `answer` (the index of the right choice), scored by likelihood.",
     )
+    harness_tasks: list[str] = Field(
+        [],
+        description="Tasks, groups or tags of lm-evaluation-harness (`arc_easy`, `mmlu`), done "
+        "with and without the tested steering; the package `lm_eval` must be installed.",
+    )
+    harness_limit: int | None = Field(
+        None, ge=1, description="Documents of each of these tasks, the first ones; null for all."
+    )
+    harness_folder: str | None = Field(
+        None, min_length=1, description="Folder with YAML files of your own such tasks."
+    )
 
-    @field_validator("task_file")
+    @field_validator("task_file", "harness_folder")
     @classmethod
-    def _path(cls, value: str | None) -> str | None:
-        key = "off_target.task_file"
+    def _path(cls, value: str | None, info: ValidationInfo) -> str | None:
+        key = f"off_target.{info.field_name}"
         return value and check_braces(key, written_out(key, value))
+
+    @field_validator("harness_tasks")
+    @classmethod
+    def _once(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if value.count(name) > 1:
+                raise ValueError(
+                    f"off_target.harness_tasks names {name!r} twice. Name each task once"
+                )
+        return value

@@ -47,7 +47,8 @@ def open_engine(
     """
     generation = section(GenerationConfig, "generation", params)
     prompt = section(PromptConfig, "prompt", params)
-    return _engine(params, loaded, prompter, decoding_of(generation, prompt), baseline or {})
+    prefix = prompter.shared_prefix()
+    return _engine(params, loaded, prefix, decoding_of(generation, prompt), baseline or {})
 
 
 def open_sampler(
@@ -56,13 +57,18 @@ def open_sampler(
     """The engine for the model's own solutions: it samples whatever the config says otherwise."""
     prompt = section(PromptConfig, "prompt", params)
     decoding = Decoding(temperature=temperature, stop=prompt.stops)
-    return _engine(params, loaded, prompter, decoding, {})
+    return _engine(params, loaded, prompter.shared_prefix(), decoding, {})
+
+
+def open_decoder(params: Params, loaded: LoadedModel, decoding: Decoding) -> Engine:
+    """The engine for other prompts than the run's, and another way of decoding."""
+    return _engine(params, loaded, (), decoding, {})
 
 
 def _engine(
     params: Params,
     loaded: LoadedModel,
-    prompter: Prompter,
+    shared_prefix: tuple[int, ...],
     decoding: Decoding,
     baseline: Mapping[str, Any],
 ) -> Engine:
@@ -77,7 +83,7 @@ def _engine(
         batch_size=engine.batch_size,
         slots=engine.slots or baseline.get("slots"),
         compiled=compiled,
-        shared_prefix=prompter.shared_prefix(),
+        shared_prefix=shared_prefix,
         progress=True,
         tensor_parallel=engine.tensor_parallel,
         batch_invariant=engine.batch_invariant,

@@ -40,6 +40,7 @@ class TextCost:
         steered_nll: The same with it.
         changed: Share of tokens at which another one is the likeliest.
         alpha_t: Mean α_t; None where the strength is not dynamic.
+        steered_share: Share of the tokens at which a gate let steering through; None without one.
     """
 
     tokens: int
@@ -48,6 +49,7 @@ class TextCost:
     steered_nll: float
     changed: float
     alpha_t: float | None
+    steered_share: float | None = None
 
 
 def neutral_costs(
@@ -79,8 +81,13 @@ def _cost(forced: Forced, text: GivenText) -> TextCost:
         baseline_nll=float(baseline),
         steered_nll=float(steered),
         changed=float(changed.double().mean()),
-        alpha_t=None if forced.alpha_t is None else float(forced.alpha_t.mean()),
+        alpha_t=_mean(forced.alpha_t),
+        steered_share=_mean(forced.let_through),
     )
+
+
+def _mean(values: torch.Tensor | None) -> float | None:
+    return None if values is None else float(values.double().mean())
 
 
 def neutral_record(costs: Sequence[TextCost], evaluation: EvaluationConfig) -> dict[str, Any]:
@@ -92,6 +99,7 @@ def neutral_record(costs: Sequence[TextCost], evaluation: EvaluationConfig) -> d
     baseline, steered = ([getattr(one, f"{side}_nll") for one in costs] for side in _SIDES)
     difference = np.subtract(steered, baseline)
     alphas = [one.alpha_t for one in costs if one.alpha_t is not None]
+    shares = [one.steered_share for one in costs if one.steered_share is not None]
     return {
         "texts": len(costs),
         "tokens": sum(one.tokens for one in costs),
@@ -102,6 +110,7 @@ def neutral_record(costs: Sequence[TextCost], evaluation: EvaluationConfig) -> d
         "perplexity_ratio": interval_record(difference, evaluation, _exp),
         "changed_tokens": interval_record([one.changed for one in costs], evaluation),
         **({"mean_alpha_t": float(np.mean(alphas))} if alphas else {}),
+        **({"steered_share": interval_record(shares, evaluation)} if shares else {}),
     }
 
 

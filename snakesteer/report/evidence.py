@@ -126,6 +126,7 @@ class Evidence:
         strengths: Rows of sensitivity.csv; None where the report does without.
         training: Steps of every training of vectors, by the name of what was trained.
         off_target: off_target.json; None where the report does without.
+        harness: harness.json; None where no tasks of lm-evaluation-harness are named.
     """
 
     test: Record
@@ -145,6 +146,7 @@ class Evidence:
     strengths: Sequence[Record] | None = None
     training: Mapping[str, Sequence[TrainingStep]] = field(default_factory=dict)
     off_target: Record | None = None
+    harness: Record | None = None
     over_budget: Mapping[int, float] = field(default_factory=dict)
 
     @property
@@ -231,15 +233,18 @@ def read_evidence(
     controls: str | Path,
     sensitivity: str | Path | None = None,
     training: Sequence[str | Path] = (),
-    off_target: str | Path | None = None,
+    off_target: Sequence[str | Path] = (),
 ) -> Evidence:
     """Read the files of a run; the names are those of `Evidence`, ``db`` is the study.
+
+    ``off_target`` may hold off_target.json and harness.json.
 
     Raises:
         UserError: A file is missing or damaged.
     """
     record = read_json(test)
     rows = _read_csv(trials)
+    elsewhere = {Path(path).stem: read_json(path) for path in off_target}
     return Evidence(
         test=record,
         generations=read_jsonl(generations),
@@ -265,7 +270,8 @@ def read_evidence(
         controls=read_json(controls),
         strengths=read_strengths(sensitivity) if sensitivity else None,
         training={Path(path).stem.replace("_", " "): read_steps(path) for path in training},
-        off_target=read_json(off_target) if off_target else None,
+        off_target=elsewhere.get("off_target"),
+        harness=elsewhere.get("harness"),
         over_budget={
             int(row["number"]): float(row["kl"])
             for row in rows

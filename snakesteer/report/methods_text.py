@@ -8,6 +8,7 @@ from snakesteer.config.catalogue import METHODS
 from snakesteer.evaluation.control_kinds import FAMILIES
 from snakesteer.report.engine_text import engine_sentences
 from snakesteer.report.evidence import Evidence, Record
+from snakesteer.report.harness_text import harness_sentences
 from snakesteer.report.off_target_text import off_target_sentences
 from snakesteer.report.reads import reads_of, reads_words
 from snakesteer.report.steering_text import searched_words, steering_sentences, strength_words
@@ -198,6 +199,7 @@ def _result(evidence: Evidence) -> list[str]:
     where += "s" if {"band_layers", "further"} & {*evidence.params} else ""
     sentences.append(f"Controls at the same {where} and {dose}: {_controls(evidence)}.")
     sentences += off_target_sentences(evidence.off_target) if evidence.off_target else []
+    sentences += harness_sentences(evidence.harness) if evidence.harness else []
     several = reads_of(evidence)["final"]["configurations"] > 1
     sentences.append(
         f"The test split had by then been read {reads_words(evidence)}"

@@ -44,6 +44,9 @@ def off_target_text(record: Record) -> list[str]:
         )
         if "mean_alpha_t" in neutral:
             about += f" α_t was {neutral['mean_alpha_t']:.3g} on average there."
+        if "steered_share" in neutral:
+            share = _told(neutral["steered_share"], percent)
+            about += f" The gate let {share} of the tokens be steered."
     return [about, _answers_text(record), *_task_text(record)]
 
 
@@ -98,6 +101,11 @@ def off_target_table(record: Record) -> Table:
             "Neutral text: another likeliest token",
             *("", ""),
             *_cells(neutral["changed_tokens"], percent),
+        ),
+        *(
+            [("Neutral text: let through by the gate", "", "", *_cells(share, percent))]
+            if (share := neutral.get("steered_share"))
+            else []
         ),
         (
             "Test answers: mean length in tokens",

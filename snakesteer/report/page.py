@@ -19,6 +19,7 @@ from markupsafe import Markup
 from snakesteer.report import wording
 from snakesteer.report.evidence import Evidence, Record
 from snakesteer.report.figures.figure import Figure
+from snakesteer.report.harness_text import harness_table, harness_text
 from snakesteer.report.off_target_text import off_target_table, off_target_text
 from snakesteer.report.origins_text import origins_text
 from snakesteer.report.reads import reads_text
@@ -58,6 +59,8 @@ def render_page(
         luck=luck(evidence),
         elsewhere=off_target_text(evidence.off_target) if evidence.off_target else None,
         elsewhere_table=off_target_table(evidence.off_target) if evidence.off_target else None,
+        harness=harness_text(evidence.harness) if evidence.harness else None,
+        harness_table=harness_table(evidence.harness) if evidence.harness else None,
         reads=reads_text(evidence),
         origins=origins_text(evidence),
         rounding=rounding(evidence),

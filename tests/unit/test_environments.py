@@ -38,8 +38,8 @@ def pins(name: str) -> dict[str, str]:
     return found
 
 
-def conda_pins() -> dict[str, str]:
-    environment = yaml.safe_load((ROOT / "envs" / "snakesteer.yaml").read_text())
+def conda_pins(name: str = "snakesteer") -> dict[str, str]:
+    environment = yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text())
     found = {}
     *entries, of_pip = environment["dependencies"]
     for entry in (*entries, *of_pip["pip"]):
@@ -74,6 +74,14 @@ def test_conda_has_the_same_versions():
         assert name in conda, f"{name} is not in envs/snakesteer.yaml"
     for name, pin in conda.items():
         assert pin == RUN[name], f"envs/snakesteer.yaml has {name} {pin}, not {RUN[name]}"
+
+
+def test_the_harness_comes_with_all_else():
+    found = conda_pins("harness")
+    [wanted] = requirements(PROJECT["optional-dependencies"]["harness"]).values()
+    assert wanted.specifier.contains(found["lm_eval"])
+    assert found.pop("lm_eval") == DEV["lm-eval"]
+    assert found == conda_pins()
 
 
 def test_pins_are_complete():

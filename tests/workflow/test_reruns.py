@@ -74,6 +74,9 @@ TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "evaluation.ledger": ("reads elsewhere", RECORD),
     "off_target.in_report": (False, RECORD),
     "off_target.task_file": ("problems/train.jsonl", Counter(off_target=1) + RECORD),
+    "off_target.harness_tasks": (["snake_choice"], Counter(harness=1) + RECORD),
+    "off_target.harness_limit": (3, RECORD),
+    "off_target.harness_folder": ("problems", RECORD),
     "sensitivity.strengths": ([-0.1, 0.1], RECORD),
     "sensitivity.in_report": (True, Counter(sensitivity_grid=1, sensitivity=1) + RECORD),
 }

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -224,6 +225,40 @@ def second_task_file():
     return [local(path)]
 
 
+def harness_files():
+    """The user's own tasks of lm-evaluation-harness, with all that lies beside them."""
+    folder = CONFIG.off_target.harness_folder
+    if folder is None:
+        return []
+    if not Path(folder).is_dir():
+        raise WorkflowError(
+            f"off_target.harness_folder is {folder!r}, which is not a folder. Correct the path; "
+            "relative ones start in the working directory."
+        )
+    files = (
+        path for path in Path(folder).rglob("*") if "__pycache__" not in path.parts
+    )
+    return [local(str(path)) for path in sorted(files) if path.is_file()]
+
+
+def check_harness():
+    """Stop before the first job where tasks of lm-evaluation-harness cannot be done."""
+    wanted = CONFIG.off_target
+    if not wanted.harness_tasks or workflow.deployment_settings.deployment_method:
+        return  # an environment of its own is made for the rule
+    if find_spec("lm_eval") is None:
+        raise WorkflowError(
+            "off_target.harness_tasks names tasks of lm-evaluation-harness, which is not installed. "
+            "Install it (pip install 'lm_eval>=0.4.13'), or leave the tasks out."
+        )
+    from snakesteer.evaluation.harness.tasks import find_tasks
+
+    try:
+        find_tasks(wanted.harness_tasks, wanted.harness_folder)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
 def exported_files(wildcards):
     """Files of all formats that the chosen configuration can be exported to."""
     manifest = read_json(checkpoints.export_manifest.get().output[0])
@@ -234,6 +269,9 @@ def exported_files(wildcards):
     ]
 
 
+# Off-target records that the report shows.
+OFF_TARGET = ["off_target", *(["harness"] if CONFIG.off_target.harness_tasks else [])]
+OFF_TARGET = OFF_TARGET if CONFIG.off_target.in_report else []
 # What of the model section a result depends on once the first rule has checked it.
 MODEL = section_params("model", "num_layers")
 if CONFIG.model.gguf_file:

@@ -74,10 +74,8 @@ rule provenance:
             then="<results>/sensitivity.csv",
             otherwise=[],
         ),
-        off_target=branch(
-            CONFIG.off_target.in_report,
-            then=["<results>/off_target.json", "<results>/off_target.jsonl"],
-            otherwise=[],
+        off_target=expand(
+            "<results>/{name}.{kind}", name=OFF_TARGET, kind=["json", "jsonl"]
         ),
     output:
         "<results>/provenance.json",

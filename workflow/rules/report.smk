@@ -32,11 +32,7 @@ rule report:
             then="<results>/sensitivity.csv",
             otherwise=[],
         ),
-        off_target=branch(
-            CONFIG.off_target.in_report,
-            then="<results>/off_target.json",
-            otherwise=[],
-        ),
+        off_target=expand("<results>/{name}.json", name=OFF_TARGET),
         training=TRAINING_LOGS,
         assets=REPORT_ASSETS,
     output:

@@ -59,11 +59,14 @@ class Forced:
         unsteered: ``[generated, vocab]`` logits in float32, without steering.
         steered: The same with it.
         alpha_t: ``[generated]`` float32 on the CPU; None where the strength is not dynamic.
+        let_through: ``[generated]`` bool on the CPU, whether a gate let steering through where the
+            scope asks for it; None without a gate.
     """
 
     unsteered: Tensor
     steered: Tensor
     alpha_t: Tensor | None
+    let_through: Tensor | None = None
 
 
 @torch.inference_mode()
@@ -151,13 +154,14 @@ def _read(
             whole = logits()
         before = before or [whole[row, _asked(text)].clone() for row, text in enumerate(texts)]
         del whole  # as large as all of the prompts
-    alphas = None
+    alphas = let_through = None
     if steering.dac is None:
         several = steering.parts if isinstance(steering, ResidualSteering) else (steering,)
         parts = [(part, _factors(loaded, part, steps, ids)) for part in several]
         if gate is not None:
             opened = _opened(gate, looked_at[0], last)
             parts = [(part, factor * opened) for part, factor in parts]
+            let_through = parts[0][1] != 0.0  # [batch, seq]; there is one vector behind a gate
     else:
         probe = logits((steering, torch.where(steps >= 0, steering.dac.probe_alpha, 0.0)))
         alphas = torch.zeros(steps.shape)
@@ -172,6 +176,7 @@ def _read(
             unsteered=before[row].float(),
             steered=steered[row, where].float(),
             alpha_t=None if alphas is None else alphas[row, where],
+            let_through=None if let_through is None else let_through[row, where],
         )
         yield forced, before[row]
 

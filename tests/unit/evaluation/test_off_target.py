@@ -1,6 +1,7 @@
 """Off target: numbers against plain numpy, and a planted vector that breaks other text."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from snakesteer.evaluation.token_kl import (
     neutral_texts,
 )
 from snakesteer.records.code_files import PACKAGE
+from snakesteer.steering.gates import Gate
 from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import as_loaded, direction, loaded_model, slow_logits
 from tests.planted import LAYER, RESOLVE, planted_model, planted_rows, token
@@ -77,6 +79,26 @@ def test_costs_equal_a_dense_computation():
     assert cost.alpha_t is None
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("when", ["token", "prompt"])
+def test_the_share_that_a_gate_lets_through(when):
+    texts = neutral_texts(PROMPTER, PASSAGES[:6], context=20)
+    gate = Gate(0, direction(5), "projection", 0.0, "above", when)
+    loaded = loaded_model("llama")
+    costs = text_costs(loaded, texts, replace(STEERING, gate=gate))
+    for text, cost in zip(texts, costs, strict=True):
+        ids = torch.tensor([text.token_ids[:-1]])
+        hidden = loaded.model(ids, output_hidden_states=True).hidden_states[1][0]
+        opened = hidden[START_TOKENS - 1 :] @ direction(5) > 0.0
+        wanted = opened if when == "token" else opened[:1]
+        assert cost.steered_share == pytest.approx(float(wanted.double().mean()))
+    shares = [cost.steered_share for cost in costs]
+    assert 0.0 < np.mean(shares) < 1.0
+    record = neutral_record(costs, EVALUATION)
+    assert record["steered_share"]["estimate"] == pytest.approx(np.mean(shares))
+    assert cost_rows(costs)[2]["steered_share"] == shares[2]
+
+
 def test_strength_0_costs_exactly_nothing():
     texts = neutral_texts(PROMPTER, PASSAGES[:5], context=None)
     assert {len(text.token_ids) for text in texts} == {TEXT_TOKENS}
@@ -103,6 +125,7 @@ def test_means_are_over_texts_with_their_interval():
     ratio = record["steered_perplexity"] / record["baseline_perplexity"]
     assert record["perplexity_ratio"]["estimate"] == pytest.approx(ratio)
     assert "mean_alpha_t" not in record
+    assert "steered_share" not in record
     rows = cost_rows(costs)
     assert [row["text"] for row in rows] == [*range(8)]
     assert rows[3]["kl"] == costs[3].kl

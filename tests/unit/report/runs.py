@@ -66,7 +66,7 @@ class RunFiles:
             "provenance": results / "provenance.json",
             "zero_steering": results / "checks" / "zero_steering.json",
             "controls": results / "controls.json",
-            "off_target": results / "off_target.json",
+            "off_target": [results / "off_target.json"],
         }
         return {**paths, "sensitivity": results / "sensitivity.csv" if self.on_grid else None}
 

@@ -61,6 +61,14 @@ def test_the_table_has_every_number_with_its_interval():
     assert len(rows) == 7
 
 
+def test_a_gate_s_share_is_told():
+    share = {"estimate": 0.25, "ci": [0.2, 0.31]}
+    record = {**RECORD, "neutral": {**RECORD["neutral"], "steered_share": share}}
+    assert "The gate let 25.0% of the tokens be steered." in off_target_text(record)[0]
+    rows = {row[0]: row[1:] for row in off_target_table(record).rows}
+    assert rows["Neutral text: let through by the gate"] == ("", "", "25.0%", "20.0% to 31.0%")
+
+
 def test_the_methods_sentences():
     first, second = off_target_sentences(RECORD)
     assert "on 40 neutral passages (1280 tokens)" in first

@@ -1,0 +1,106 @@
+"""Tasks of lm-evaluation-harness with and without the tested steering, in words and as a table."""
+
+from collections.abc import Iterator
+
+from snakesteer.report.evidence import Record
+from snakesteer.report.figures.figure import Table
+from snakesteer.report.wording import count, percent, points, points_interval
+
+_BROKEN = "not finite"
+
+
+def harness_text(record: Record) -> str:
+    """A paragraph for the report.
+
+    Args:
+        record: harness.json.
+    """
+    documents = sum(task["documents"] for task in record["tasks"].values())
+    text = (
+        f"{_tasks(record)} of lm-evaluation-harness {record['lm_eval']} "
+        f"({count(documents, 'document')}{_limited(record)}) with and without the tested "
+        "steering: prompts, examples and metrics are the harness', likelihoods and answers are "
+        "from the engine of this run. Continuations are steered as generated text is. Intervals "
+        "are bootstraps over documents that both sides have seen; they are not corrected for the "
+        "number of tasks."
+    )
+    if record["not_finite"]:
+        text += (
+            f" On {count(record['not_finite'], 'text')} steering made numbers that are not finite; "
+            "these texts count as impossible."
+        )
+    return text
+
+
+def harness_sentences(record: Record) -> list[str]:
+    """What the methods paragraph says of it.
+
+    Args:
+        record: harness.json.
+    """
+    told = "; ".join(
+        f"{name} ({metric}): {before} unsteered, {after} steered, {change} ({interval})"
+        for name, metric, before, after, change, interval in _rows(record)
+    )
+    return [
+        f"{_tasks(record)} of lm-evaluation-harness {record['lm_eval']} "
+        f"[@gao2024harness]{_limited(record)}, with "
+        f"{record['confidence']:.0%} CIs of the difference (bootstrap over documents): {told}."
+    ]
+
+
+def harness_table(record: Record) -> Table:
+    """Groups and tasks, a row a metric; tasks of a group are in it and have no row of their own.
+
+    Args:
+        record: harness.json.
+    """
+    return Table(
+        "Tasks of lm-evaluation-harness",
+        (
+            *("Task", "Metric", "Unsteered", "Steered", "Change"),
+            f"{record['confidence']:.0%} interval",
+        ),
+        tuple(_rows(record)),
+    )
+
+
+def _rows(record: Record) -> Iterator[tuple[str, ...]]:
+    grouped = {name for group in record["groups"].values() for name in group["tasks"]}
+    alone = {name: task for name, task in record["tasks"].items() if name not in grouped}
+    for name, found in (record["groups"] | alone).items():
+        for one in found["metrics"]:
+            metric = (
+                one["metric"] if one["filter"] == "none" else f"{one['metric']}, {one['filter']}"
+            )
+            # Larger is better where the harness does not say.
+            better = (
+                metric if one["higher_is_better"] is not False else f"{metric} (less is better)"
+            )
+            yield name, better, *_cells(one)
+
+
+def _cells(one: Record) -> tuple[str, str, str, str]:
+    share = "mcnemar" in one
+    sides = [
+        _BROKEN if value is None else percent(value) if share else f"{value:.4g}"
+        for value in (one["baseline"], one["steered"])
+    ]
+    if one["difference"] is None:
+        return sides[0], sides[1], _BROKEN, _BROKEN
+    if share:
+        change, interval = points(one["difference"]), points_interval(one["difference_ci"])
+    else:
+        change = f"{one['difference']:+.3g}"
+        interval = " to ".join(f"{end:+.3g}" for end in one["difference_ci"])
+    return sides[0], sides[1], change, interval
+
+
+def _tasks(record: Record) -> str:
+    number = len(record["tasks"])
+    return "One task" if number == 1 else f"{number} tasks"
+
+
+def _limited(record: Record) -> str:
+    limit = record["limit"]
+    return "" if limit is None else f", at most {limit} of a task"
