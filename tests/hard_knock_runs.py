@@ -26,7 +26,7 @@ OF_RUNS = [
         "test_where_every_lock_is_granted_the_process_counts",
     ),
     (
-        "a real PostgreSQL that is restarted and killed under two workers, which are killed, too",
+        "a real PostgreSQL, and a real MariaDB, that is restarted and killed under two workers, which are killed, too",
         "loses no finished trial; the workers wait, and go on",
         "tests/database/test_postgres.py",
         "test_killed_workers_and_a_restarted_server_lose_no_trial",

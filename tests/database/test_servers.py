@@ -1,4 +1,4 @@
-"""Searches of several workers in a real PostgreSQL: kills, restarts, and where the password is."""
+"""Searches of several workers in real databases: kills, restarts, and where the password is."""
 
 import os
 import random
@@ -24,7 +24,7 @@ from snakesteer.search.database import read_db
 from snakesteer.search.journal import STUDY_NAME
 from snakesteer.search.outages import URL_VARIABLE
 from snakesteer.search.tables import collect
-from tests.database.server import NoServer, Server, running_server
+from tests.database.server import How, NoServer, Server, mariadb, postgresql, running_server
 from tests.fake_search import FINISHED, check_finished, make_inputs, start
 from tests.workflow.project import Project
 
@@ -35,15 +35,18 @@ N_TRIALS = 60  # of the whole run
 WAIT_SECONDS = 300
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    if find_spec("psycopg2") is None:
-        pytest.skip("psycopg2 is not installed")
+KINDS = {"psycopg2": postgresql, "pymysql": mariadb}  # by the driver that each needs
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda name: KINDS[name].__name__)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    if find_spec(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
     try:
-        with running_server() as server:
+        with running_server(KINDS[request.param]) as server:
             yield server
     except NoServer as reason:
-        pytest.skip(f"no PostgreSQL: {reason}")
+        pytest.skip(f"no server: {reason}")
 
 
 @pytest.fixture(autouse=True)
@@ -105,14 +108,14 @@ def test_killed_workers_and_a_restarted_server_lose_no_trial(server: Server, tmp
 
     workers = {worker: begin(worker) for worker in range(WORKERS)}
     kept: dict[int, Any] = {}
-    # What befalls the search, in this order; a worker by its number.
-    faults = (0, signal.SIGINT, 1, signal.SIGQUIT, 0, signal.SIGKILL, 1)
+    # What befalls the search, in this order: a worker by its number, or the server.
+    faults: tuple[int | How, ...] = (0, "orderly", 1, "at once", 0, "killed", 1)
     try:
         for fault in faults:
             time.sleep(moments.uniform(0.2, 0.8))
             before = known(server, fingerprint)
             check_kept(kept, before)
-            if isinstance(fault, signal.Signals):
+            if isinstance(fault, str):
                 server.stop(fault)
                 time.sleep(moments.uniform(0.0, 0.5))
                 server.start()
@@ -165,7 +168,7 @@ def test_a_whole_run_and_a_password_that_nobody_sees(
         while process.poll() is None:
             seen |= command_lines()
             if not restarted and in_database(server):
-                server.stop(signal.SIGQUIT)
+                server.stop("at once")
                 deadline = time.monotonic() + WAIT_SECONDS
                 while not any("waiting up to 10 minutes" in log for log in logs(finished_copy)):
                     assert time.monotonic() < deadline
