@@ -106,6 +106,7 @@ def main() -> None:
     common.add_model_arguments(parser)
     parser.add_argument("--slots", type=int, default=None)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--attention", choices=["blocks", "flex"], default="blocks")
     parser.add_argument("--prompts", type=int, default=1024)
     parser.add_argument("--alphas", type=int, default=4, help="strengths every prompt runs with")
     parser.add_argument("--shared-tokens", type=int, default=0, help="of a few-shot prefix")
@@ -136,6 +137,7 @@ def main() -> None:
         options.slots,
         compiled=options.compile,
         shared_prefix=shared if options.shared_tokens else (),
+        kernel=options.attention,
     )
     slots.generate(requests[: slots.slots])  # captures, compiles and reads the shared prefix
     before = slots.work["plain"]

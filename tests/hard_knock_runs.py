@@ -26,15 +26,16 @@ OF_RUNS = [
         "test_where_every_lock_is_granted_the_process_counts",
     ),
     (
-        "a real PostgreSQL, and a real MariaDB, that is restarted and killed under two workers, which are killed, too",
+        "a real PostgreSQL or MariaDB that is restarted and killed under two workers, which are "
+        "killed, too",
         "loses no finished trial; the workers wait, and go on",
-        "tests/database/test_postgres.py",
+        "tests/database/test_servers.py",
         "test_killed_workers_and_a_restarted_server_lose_no_trial",
     ),
     (
         "the password of the study's database",
         "in no file, no message and no command line",
-        "tests/database/test_postgres.py",
+        "tests/database/test_servers.py",
         "test_a_whole_run_and_a_password_that_nobody_sees",
     ),
     (

@@ -182,6 +182,12 @@ class EngineConfig(Section):
         "operators other than `add`, with bands or gates, or with attention heads are never "
         "compiled: rounding would differ.",
     )
+    attention: Literal["blocks", "flex"] = Field(
+        "blocks",
+        description="What computes attention in the decode steps of `slots`: `blocks`, plain torch "
+        "operations, or `flex`, torch's flex_attention, for GPUs (docs/concepts.md). Where that "
+        "cannot be compiled, or the engine's own check finds it wrong, `blocks` is taken.",
+    )
     batch_size: int = Field(16, ge=1, description="Requests decoded together by `reference`.")
     tensor_parallel: int = Field(
         1, ge=1, description="GPUs that share the weights under `vllm`; for it only."

@@ -87,6 +87,7 @@ def _engine(
         progress=True,
         tensor_parallel=engine.tensor_parallel,
         batch_invariant=engine.batch_invariant,
+        attention=engine.attention,
     )
 
 

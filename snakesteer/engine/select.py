@@ -6,6 +6,7 @@ from typing import Literal
 
 from snakesteer.engine.interface import Decoding, Engine
 from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.slots.attention import Kernel
 from snakesteer.engine.slots.check import CannotRunExactly
 from snakesteer.engine.slots.count import MIN_SLOTS
 from snakesteer.engine.slots.engine import SlotsEngine
@@ -35,6 +36,7 @@ def make_engine(
     progress: bool = False,
     tensor_parallel: int = 1,
     batch_invariant: bool = False,
+    attention: Kernel = "blocks",
 ) -> Engine:
     """The engine asked for, or the reference engine where the slots engine would not be exact.
 
@@ -49,14 +51,24 @@ def make_engine(
         progress: Show a progress bar.
         tensor_parallel: See `VllmEngine`.
         batch_invariant: Likewise.
+        attention: Of the slots engine's decode steps; where flex_attention cannot be had, or is
+            wrong, ``blocks`` is taken.
     """
     if name == "vllm":
         return VllmEngine(loaded, decoding, tensor_parallel, batch_invariant, slots, progress)
     if name == "slots":
-        try:
-            return SlotsEngine(loaded, decoding, slots, compiled, shared_prefix, progress)
-        except CannotRunExactly as reason:
-            logger.warning("%s. The reference engine, which is slower, runs it.", reason.problem)
+        instead: dict[Kernel, str] = {
+            "flex": "Plain operations (engine.attention: blocks) take the place of flex_attention",
+            "blocks": "The reference engine, which is slower, runs it",
+        }
+        kernels: tuple[Kernel, ...] = ("flex", "blocks")
+        for kernel in kernels if attention == "flex" else kernels[1:]:
+            try:
+                return SlotsEngine(
+                    loaded, decoding, slots, compiled, shared_prefix, progress, kernel
+                )
+            except CannotRunExactly as reason:
+                logger.warning("%s. %s.", reason.problem, instead[kernel])
     return ReferenceEngine(loaded, decoding, batch_size, progress)
 
 
@@ -68,6 +80,7 @@ def engine_record(engine: Engine) -> dict[str, str | int | bool]:
             "slots": engine.slots,
             "compiled": engine.compiled,
             "shared_prefix_tokens": len(engine.shared_prefix),
+            "attention": engine.kernel,
         }
     if isinstance(engine, VllmEngine):
         return engine.record

@@ -13,7 +13,7 @@ neighbours need.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +21,12 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from snakesteer.engine.slots import experts, foreign_attention
+from snakesteer.engine.slots.flex import add_block, add_prefix, mean_of, nothing_seen
 
 NAME = "snakesteer_slots"
+# What computes the attention of a decode step to a slot's own keys: plain torch operations, or
+# torch's flex_attention (`snakesteer.engine.slots.flex`).
+Kernel = Literal["blocks", "flex"]
 BLOCK = 64  # positions per block of a slot's keys and values
 
 # Arguments of an attention function that change nothing here: the mask holds the window already.
@@ -52,6 +56,7 @@ class _Positions:
     queries: Tensor  # [rows, new], absolute
     keys: Tensor  # [length], absolute
     shared: int | None  # decode: length of the shared prefix; None in a prefill
+    kernel: Kernel = "blocks"  # of decode steps
 
 
 _now = _Positions()
@@ -69,8 +74,12 @@ def set_positions(queries: Tensor, keys: Tensor, shared: int | None) -> None:
 
 
 @contextmanager
-def slot_attention(model: Any) -> Iterator[None]:
+def slot_attention(model: Any, kernel: Kernel = "blocks") -> Iterator[None]:
     """Run a model with this module's attention while the context is open.
+
+    Args:
+        model: The HuggingFace model.
+        kernel: What computes a decode step's attention to own keys.
 
     Raises:
         NotImplementedError: The model's attention cannot be replaced.
@@ -91,6 +100,8 @@ def slot_attention(model: Any) -> Iterator[None]:
         else:
             stack.callback(model.set_attn_implementation, before)
             model.set_attn_implementation(NAME)
+        stack.callback(setattr, _now, "kernel", _now.kernel)
+        _now.kernel = kernel
         if experts.has_experts(model):
             stack.callback(model.set_experts_implementation, model.config._experts_implementation)
             model.set_experts_implementation(experts.EVERY_EXPERT)
@@ -143,7 +154,8 @@ def _attend(
     if isinstance(key, Blocked):
         assert isinstance(value, Blocked)
         bias = None if key_bias is None else _blocked_bias(key_bias, key)
-        return attend_slots(query, key, value, attention_mask, scaling, softcap, bias), None
+        attend = attend_slots if _now.kernel == "blocks" else attend_slots_flex
+        return attend(query, key, value, attention_mask, scaling, softcap, bias), None
     assert isinstance(value, Tensor)
     if key_bias is not None:
         attention_mask = key_bias[None, :, None].masked_fill(~attention_mask, -torch.inf)
@@ -222,6 +234,33 @@ def attend_slots(
     assert weighted is not None
     mixed = (weighted / total[..., None]).to(query.dtype)
     return mixed.reshape(slots, 1, kv_heads * group, width)
+
+
+def attend_slots_flex(
+    query: Tensor,
+    keys: Blocked,
+    values: Blocked,
+    hidden: Blocked,
+    scaling: float,
+    softcap: float | None,
+    bias: Blocked | None = None,
+) -> Tensor:
+    """`attend_slots` through torch's flex_attention; the arguments are the same."""
+    slots, heads, _, width = query.shape
+    seen = nothing_seen(query)
+    if keys.shared is not None:
+        assert values.shared is not None
+        assert hidden.shared is not None
+        assert keys.prefix is not None
+        on_prefix = None if bias is None or bias.shared is None else bias.shared.reshape(heads, -1)
+        for number, (key, value) in enumerate(zip(keys.shared, values.shared, strict=True)):
+            unseen = hidden.shared[0, :, 0] | (keys.prefix != number)[:, None]
+            seen = add_prefix(seen, query, key, value, unseen, on_prefix, scaling, softcap)
+    for number, (key, value) in enumerate(zip(keys.own, values.own, strict=True)):
+        on_block = None if bias is None else bias.own[number].reshape(heads, BLOCK)
+        unseen = hidden.own[number, :, 0, 0]
+        seen = add_block(seen, query, key, value, unseen, on_block, scaling, softcap)
+    return mean_of(seen).to(query.dtype).reshape(slots, 1, heads, width)
 
 
 def _with_own_prefix(rows: Tensor, prefixes: Tensor, which: Tensor | None) -> Tensor:

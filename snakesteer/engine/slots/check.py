@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from snakesteer.engine.slots.attention import Kernel
 from snakesteer.engine.slots.cache import KvShape
 from snakesteer.engine.slots.exactness import Comparison, compare
 from snakesteer.engine.slots.experts import experts_refusal
@@ -27,7 +28,7 @@ def supports(loaded: LoadedModel) -> str | None:
     return None
 
 
-def examine(loaded: LoadedModel) -> KvShape:
+def examine(loaded: LoadedModel, kernel: Kernel = "blocks") -> KvShape:
     """Find out the shape of a model's keys and values, and compare logits with the plain model's.
 
     Raises:
@@ -48,7 +49,7 @@ def examine(loaded: LoadedModel) -> KvShape:
     if _rope_types(getattr(config.get_text_config(), "rope_parameters", None)) & _ROPE_BY_BATCH:
         raise _refusal(loaded, "its rotary embedding changes with the longest text of a batch")
     try:
-        shape, comparisons = compare(loaded)
+        shape, comparisons = compare(loaded, kernel)
     except torch.OutOfMemoryError:
         raise
     except (

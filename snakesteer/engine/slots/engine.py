@@ -22,7 +22,7 @@ from tqdm import tqdm
 from snakesteer.data.prompts import Ids
 from snakesteer.engine.batching import check_lengths
 from snakesteer.engine.interface import Decoding, Generation, Request, drain
-from snakesteer.engine.slots.attention import BLOCK, slot_attention
+from snakesteer.engine.slots.attention import BLOCK, Kernel, slot_attention
 from snakesteer.engine.slots.capacity import Capacity, needed_for
 from snakesteer.engine.slots.check import examine
 from snakesteer.engine.slots.count import MIN_SLOTS, choose_slots, kept_bytes, round_down
@@ -56,6 +56,7 @@ class SlotsEngine:
         shared_prefix: Token ids that prompts start with. Part of a result, like the number of
             slots. A prompt that starts otherwise, or ends there, is answered without it.
         progress: Show a progress bar on the terminal.
+        kernel: See `slot_attention`.
 
     Attributes:
         slots: Number of slots, see `prepare`. Halved where `generate` runs out of memory on the
@@ -75,8 +76,10 @@ class SlotsEngine:
         compiled: bool = False,
         shared_prefix: Sequence[int] = (),
         progress: bool = False,
+        kernel: Kernel = "blocks",
     ) -> None:
-        self.shape = examine(loaded)
+        self.shape = examine(loaded, kernel)
+        self.kernel: Kernel = kernel
         self.loaded = loaded
         self.decoding = decoding
         self.compiled = compiled
@@ -198,7 +201,10 @@ class SlotsEngine:
     @contextmanager
     def _running(self) -> Iterator[None]:
         """The model as the engine needs it; as it was when the context closes."""
-        with slot_attention(self.loaded.model), watched(self.watch, self.steering.hooked()):
+        with (
+            slot_attention(self.loaded.model, self.kernel),
+            watched(self.watch, self.steering.hooked()),
+        ):
             yield
 
     def shared_length(self, request: Request) -> int:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from snakesteer.engine.interface import Decoding
-from snakesteer.engine.slots.attention import BLOCK, slot_attention
+from snakesteer.engine.slots.attention import BLOCK, Kernel, slot_attention
 from snakesteer.engine.slots.cache import KvShape
 from snakesteer.engine.slots.capacity import Capacity
 from snakesteer.engine.slots.decode import SlotDecoder, SlotStart
@@ -82,7 +82,7 @@ class _Row:
 
 
 @torch.inference_mode()
-def compare(loaded: LoadedModel) -> tuple[KvShape, list[Comparison]]:
+def compare(loaded: LoadedModel, kernel: Kernel = "blocks") -> tuple[KvShape, list[Comparison]]:
     """Compute logits both ways.
 
     Returns:
@@ -92,11 +92,11 @@ def compare(loaded: LoadedModel) -> tuple[KvShape, list[Comparison]]:
         text, rows = _task(loaded, window)
         with in_float32(loaded) as wide:
             wanted = _plain(wide, text, rows)
-            shape, found = _with_slots(wide, text, rows)
+            shape, found = _with_slots(wide, text, rows, kernel)
         comparisons = [Comparison(torch.float32, logits_error(found, wanted), FLOAT32_BOUND)]
         if loaded.dtype != torch.float32:
             own = logits_error(_plain(loaded, text, rows), wanted)
-            shape, found = _with_slots(loaded, text, rows)
+            shape, found = _with_slots(loaded, text, rows, kernel)
             error = logits_error(found, wanted)
             comparisons.append(Comparison(loaded.dtype, error, OWN_ERRORS * own))
     return shape, comparisons
@@ -179,13 +179,13 @@ def _logits(loaded: LoadedModel, text: Sequence[int]) -> Tensor:
 
 
 def _with_slots(
-    loaded: LoadedModel, text: Sequence[int], rows: Sequence[_Row]
+    loaded: LoadedModel, text: Sequence[int], rows: Sequence[_Row], kernel: Kernel
 ) -> tuple[KvShape, Tensor]:
     """The same logits, where a shared prefix, a prompt and slots read the text."""
     rows_steering = RowSteering(loaded.blocks)
     shared = min(_SHARED, rows[-1].start // 2)
     blocks = -(-(len(text) - shared) // BLOCK)
-    with slot_attention(loaded.model), rows_steering.hooked():
+    with slot_attention(loaded.model, kernel), rows_steering.hooked():
         prefill = Prefill(loaded, rows_steering, text[:shared], None)
         prefill.tokens = blocks * BLOCK  # one prompt alone
         assert prefill.prefix is not None

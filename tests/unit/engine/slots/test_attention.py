@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from snakesteer.engine.slots.attention import BLOCK, Blocked, attend_slots
+from snakesteer.engine.slots.attention import (
+    BLOCK,
+    Blocked,
+    attend_slots,
+    attend_slots_flex,
+)
 
 SLOTS, KV_HEADS, GROUP, WIDTH, SHARED, BLOCKS = 5, 2, 3, 16, 21, 3
 PREFIX = torch.tensor([0, 2, 1, 0, 2])  # of each slot
@@ -46,44 +51,70 @@ def plain(query, keys, values, hidden, softcap, bias=0.0):
     return torch.stack(rows)[:, None].float()
 
 
+both = pytest.mark.parametrize("attend", [attend_slots, attend_slots_flex])
+
+
+@both
 @pytest.mark.parametrize("softcap", [None, 2.0])
-def test_it_is_plain_attention(softcap):
+def test_it_is_plain_attention(attend, softcap):
     query, keys, values, hidden = inputs()
-    mixed = attend_slots(query, keys, values, hidden, 0.3, softcap)
+    mixed = attend(query, keys, values, hidden, 0.3, softcap)
     assert torch.allclose(mixed, plain(query, keys, values, hidden, softcap), atol=1e-5)
 
 
-def test_a_bias_is_added_to_the_scaled_scores():
+@both
+@pytest.mark.parametrize("prefix", [True, False])
+def test_keys_that_are_all_hidden_count_for_nothing(attend, prefix):
+    """As behind a sliding window: the shared ones of a slot, and its first block."""
+    query, keys, values, hidden = inputs()
+    hidden.shared[:, 2:] = True
+    hidden.own[0, 3:] = True
+    if not prefix:
+        hidden.shared[:] = True
+    wanted = plain(query, keys, values, hidden, None)
+    if not prefix:
+        none = [Blocked(None, each.own) for each in (keys, values, hidden)]
+        keys, values, hidden = none
+    mixed = attend(query, keys, values, hidden, 0.3, None)
+    seen = (~hidden.own[:, :, 0, 0]).any(dim=-1).any(dim=0)  # some key at all
+    assert torch.allclose(mixed[seen], wanted[seen], atol=1e-5)
+    assert seen.sum() >= 4
+
+
+@both
+def test_a_bias_is_added_to_the_scaled_scores(attend):
     query, keys, values, hidden = inputs()
     length = SHARED + BLOCKS * BLOCK
     bias = torch.randn(KV_HEADS, GROUP, length, generator=torch.Generator().manual_seed(1))
     own = bias[..., SHARED:].unflatten(-1, (BLOCKS, BLOCK)).permute(2, 0, 1, 3)[:, None]
     blocked = Blocked(bias[:, None, :, :SHARED], own)
-    mixed = attend_slots(query, keys, values, hidden, 0.3, None, blocked)
+    mixed = attend(query, keys, values, hidden, 0.3, None, blocked)
     wanted = plain(query, keys, values, hidden, None, bias.reshape(-1, 1, length).double())
     assert torch.allclose(mixed, wanted, atol=1e-5)
 
 
+@both
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_hidden_blocks_change_no_bit(dtype):
+def test_hidden_blocks_change_no_bit(dtype, attend):
     query, keys, values, hidden = inputs(dtype)
-    whole = attend_slots(query, keys, values, hidden, 0.3, None)
+    whole = attend(query, keys, values, hidden, 0.3, None)
 
     def first(kv, blocks):
         return Blocked(kv.shared, kv.own[:blocks], kv.prefix)
 
-    two = attend_slots(query, first(keys, 2), first(values, 2), first(hidden, 2), 0.3, None)
-    one = attend_slots(query, first(keys, 1), first(values, 1), first(hidden, 1), 0.3, None)
+    two = attend(query, first(keys, 2), first(values, 2), first(hidden, 2), 0.3, None)
+    one = attend(query, first(keys, 1), first(values, 1), first(hidden, 1), 0.3, None)
     assert torch.equal(two[:4], whole[:4])
     assert torch.equal(one[:3], whole[:3])
     assert not torch.equal(two[4], whole[4])
 
 
+@both
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_other_prefixes_change_no_bit(dtype):
+def test_other_prefixes_change_no_bit(dtype, attend):
     query, keys, values, hidden = inputs(dtype)
-    whole = attend_slots(query, keys, values, hidden, 0.3, None)
+    whole = attend(query, keys, values, hidden, 0.3, None)
     alone = [Blocked(kv.shared[2:], kv.own, torch.zeros_like(PREFIX)) for kv in (keys, values)]
-    one = attend_slots(query, *alone, hidden, 0.3, None)
+    one = attend(query, *alone, hidden, 0.3, None)
     assert torch.equal(one[PREFIX == 2], whole[PREFIX == 2])
     assert not torch.equal(one[0], whole[0])

@@ -122,6 +122,7 @@ def test_engines_are_chosen_by_name():
         "slots": 5,
         "compiled": False,
         "shared_prefix_tokens": 2,
+        "attention": "blocks",
     }
     reference = make_engine("reference", loaded, GREEDY, batch_size=3)
     assert engine_record(reference) == {"engine": "reference", "batch_size": 3}

@@ -222,8 +222,9 @@ def on_gpu():
 
 
 @needs_cuda
+@pytest.mark.parametrize("kernel", ["blocks", "flex"])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_captured_steps_equal_the_reference(on_gpu, compiled):
+def test_captured_steps_equal_the_reference(on_gpu, compiled, kernel):
     dac = ResidualSteering(1, direction(), 1.0, dac=Dac(0.5, 0.8, 3.0, 2.0))
     kinds = (
         None,
@@ -238,7 +239,7 @@ def test_captured_steps_equal_the_reference(on_gpu, compiled):
         kinds += (heads, dataclasses.replace(heads, schedule="start"), dynamic)
     requests = [Request(prompt, 70, kind) for prompt in PROMPTS[:10] for kind in kinds]
     wanted = ReferenceEngine(on_gpu, GREEDY, 8).generate(requests)
-    engine = SlotsEngine(on_gpu, GREEDY, 16, compiled=compiled)
+    engine = SlotsEngine(on_gpu, GREEDY, 16, compiled=compiled, kernel=kernel)
     found = engine.generate(requests)
     assert found == wanted
     assert [g.alpha_t for g in found] == pytest.approx([g.alpha_t for g in wanted], abs=1e-3)
@@ -246,10 +247,13 @@ def test_captured_steps_equal_the_reference(on_gpu, compiled):
 
 
 @needs_cuda
-def test_neighbours_change_no_token_in_bfloat16_on_a_gpu(on_gpu):
-    model = on_gpu.model.to(torch.bfloat16)
-    loaded = dataclasses.replace(on_gpu, model=model, dtype=torch.bfloat16)
-    engine = SlotsEngine(loaded, GREEDY, 64)
+@pytest.mark.parametrize("kernel", ["blocks", "flex"])
+def test_neighbours_change_no_token_in_bfloat16_on_a_gpu(on_gpu, kernel):
+    model = copy.deepcopy(on_gpu.model).to(torch.bfloat16)
+    loaded = dataclasses.replace(
+        on_gpu, model=model, blocks=decoder_blocks(model), dtype=torch.bfloat16
+    )
+    engine = SlotsEngine(loaded, GREEDY, 64, kernel=kernel)
     watched = [Request(prompt, 60) for prompt in PROMPTS[:10]]
     zeros = [
         Request(prompt, 60, ResidualSteering(1, direction(), 0.0, "all")) for prompt in PROMPTS[:10]
