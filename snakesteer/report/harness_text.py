@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from snakesteer.report.evidence import Record
 from snakesteer.report.figures.figure import Table
-from snakesteer.report.wording import count, percent, points, points_interval
+from snakesteer.report.wording import count, percent, points, points_interval, signed
 
 _BROKEN = "not finite"
 
@@ -65,14 +65,26 @@ def harness_table(record: Record) -> Table:
     )
 
 
-def _rows(record: Record) -> Iterator[tuple[str, ...]]:
+def shown_tasks(record: Record) -> dict[str, Record]:
+    """Groups, and tasks of no group, by name.
+
+    Args:
+        record: harness.json.
+    """
     grouped = {name for group in record["groups"].values() for name in group["tasks"]}
     alone = {name: task for name, task in record["tasks"].items() if name not in grouped}
-    for name, found in (record["groups"] | alone).items():
+    return {**record["groups"], **alone}
+
+
+def metric_name(one: Record) -> str:
+    """A metric, with the filter that answers went through if there was one."""
+    return one["metric"] if one["filter"] == "none" else f"{one['metric']}, {one['filter']}"
+
+
+def _rows(record: Record) -> Iterator[tuple[str, ...]]:
+    for name, found in shown_tasks(record).items():
         for one in found["metrics"]:
-            metric = (
-                one["metric"] if one["filter"] == "none" else f"{one['metric']}, {one['filter']}"
-            )
+            metric = metric_name(one)
             # Larger is better where the harness does not say.
             better = (
                 metric if one["higher_is_better"] is not False else f"{metric} (less is better)"
@@ -91,8 +103,8 @@ def _cells(one: Record) -> tuple[str, str, str, str]:
     if share:
         change, interval = points(one["difference"]), points_interval(one["difference_ci"])
     else:
-        change = f"{one['difference']:+.3g}"
-        interval = " to ".join(f"{end:+.3g}" for end in one["difference_ci"])
+        change = signed(one["difference"], 3)
+        interval = " to ".join(signed(end, 3) for end in one["difference_ci"])
     return sides[0], sides[1], change, interval
 
 

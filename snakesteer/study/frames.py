@@ -9,6 +9,7 @@ import pandas as pd
 
 from snakesteer.study.elsewhere import NOTHING
 from snakesteer.study.groups import Group
+from snakesteer.study.harness_tasks import task_columns
 from snakesteer.study.rows import RunRow
 from snakesteer.study.runs import AnyRun, FinishedRun, planned_model, seeds_words
 
@@ -35,7 +36,7 @@ def frame_of_groups(groups: Sequence[Group]) -> pd.DataFrame:
 def _of_run(each: AnyRun) -> dict[str, Any]:
     if isinstance(each, FinishedRun):
         found, status, last = asdict(each.row), "finished", {}
-        elsewhere = asdict(each.elsewhere)
+        elsewhere = asdict(each.elsewhere) | task_columns(each.tasks)
         seeds = seeds_words(each.seeds)
     else:
         found = {**_NOT_RUN, "model": planned_model(each) or None}

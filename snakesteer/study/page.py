@@ -12,6 +12,7 @@ from snakesteer.report.wording import count, p_number, percent, signed
 from snakesteer.study.effects import choice_words, interval_words
 from snakesteer.study.elsewhere import elsewhere_table
 from snakesteer.study.groups import Group
+from snakesteer.study.harness_tasks import tasks_table
 from snakesteer.study.runs import AnyRun, FinishedRun, seeds_words
 from snakesteer.study.tables import (
     choices_table,
@@ -75,6 +76,9 @@ def render_study(
             "choices": choices_table(groups),
             "elsewhere": elsewhere_table(
                 {group.name: [run.elsewhere for run in group.finished] for group in groups}
+            ),
+            "tasks": tasks_table(
+                {group.name: [run.tasks for run in group.finished] for group in groups}
             ),
             "costs": costs_table(groups),
             "failures": failures_table(failed),

@@ -1,7 +1,7 @@
 """The runs of a study as their results folders tell of them: finished, or how far they came."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from snakesteer.records.files import read_json, read_jsonl
 from snakesteer.report.wording import model_name
 from snakesteer.study.costs import Cost, cost_of
 from snakesteer.study.elsewhere import NOTHING, Elsewhere, read_elsewhere
+from snakesteer.study.harness_tasks import TaskChanges, read_task_changes
 from snakesteer.study.last_words import LastWords, last_words
 from snakesteer.study.rows import RunRow, run_row
 
@@ -45,6 +46,7 @@ class FinishedRun:
         seeds: By config key.
         cost: What it took.
         elsewhere: What its steering costs elsewhere.
+        tasks: What it does to tasks of lm-evaluation-harness.
     """
 
     run: StudyRun
@@ -54,6 +56,7 @@ class FinishedRun:
     seeds: Mapping[str, Cell]
     cost: Cost
     elsewhere: Elsewhere = NOTHING
+    tasks: TaskChanges = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def read_run(run: StudyRun) -> AnyRun:
             seeds=_seeds(run),
             cost=cost_of(results, final),
             elsewhere=read_elsewhere(results, final["best_trial_params"]),
+            tasks=read_task_changes(results, final["best_trial_params"]),
         )
     except (UserError, KeyError, TypeError) as error:
         said = str(error) if isinstance(error, UserError) else f"a result without {error}"

@@ -40,7 +40,14 @@ def test_groups_stand_for_their_tasks():
     assert table.columns[-1] == "95% interval"
     assert table.rows == (
         ("mmlu", "acc, first", "44.4%", "40.0%", "−4.4 points", "−10.0 to +1.0 points"),
-        ("wikitext", "word_perplexity (less is better)", "20.5", "31.25", "+10.8", "+8.5 to +12.2"),
+        (
+            "wikitext",
+            "word_perplexity (less is better)",
+            "20.5",
+            "31.25",
+            "+10.750",
+            "+8.500 to +12.250",
+        ),
     )
 
 
