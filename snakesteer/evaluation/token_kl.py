@@ -15,6 +15,7 @@ from torch import Tensor
 from snakesteer.data.neutral import read_passages
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.reference.forced import GivenText, forced_logits
+from snakesteer.engine.reference.known_prompts import Known
 from snakesteer.models.loading import LoadedModel
 from snakesteer.models.views import second_view
 from snakesteer.steering.kinds import Steering
@@ -53,7 +54,7 @@ class TokenKl:
         self._loaded = second_view(loaded)
         self._texts = texts
         self._budget = budget
-        self._unsteered: dict[int, Tensor] = {}
+        self._known = Known()
 
     def by_text(self, steering: Steering) -> list[NDArray[np.float64]]:
         """KL of every generated token in nats, ``[generated]`` of each text.
@@ -61,7 +62,7 @@ class TokenKl:
         Not finite where steering breaks the model's numbers.
         """
         found = {}
-        texts = forced_logits(self._loaded, self._texts, steering, self._budget, self._unsteered)
+        texts = forced_logits(self._loaded, self._texts, steering, self._budget, self._known)
         for index, forced in texts:
             log_p, log_q = (x.log_softmax(dim=-1) for x in (forced.unsteered, forced.steered))
             found[index] = divergences(log_p, log_q).cpu().numpy()

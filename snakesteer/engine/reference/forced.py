@@ -12,9 +12,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from snakesteer.engine.batching import check_lengths
 from snakesteer.engine.interface import Request
+from snakesteer.engine.reference.known_prompts import (
+    Known,
+    read_on,
+    read_prompts,
+    tokens_apart,
+)
 from snakesteer.models.blocks import on_block_outputs
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel, check_ids, vocabulary_size
@@ -75,7 +82,7 @@ def forced_logits(
     texts: Sequence[GivenText],
     steering: Steering,
     budget: int = FORCED_TOKENS,
-    known: dict[int, Tensor] | None = None,
+    known: Known | None = None,
 ) -> Iterator[tuple[int, Forced]]:
     """Read texts with and without a steering, which acts where it would act on generated text.
 
@@ -84,8 +91,7 @@ def forced_logits(
         texts: What to read.
         steering: Of all texts.
         budget: Tokens in one padded batch.
-        known: What the model says of each text without steering, kept for further calls with the
-            same texts and budget; this one fills an empty one.
+        known: Kept for further calls with the same texts and budget; this one fills it.
 
     Yields:
         The index of each text, and what the model says of it; those of similar length come
@@ -103,31 +109,30 @@ def forced_logits(
         # The longest first: what does not fit shows at once.
         rows = max(1, budget // len(texts[order[-1]].token_ids))
         batch, order = order[-rows:], order[:-rows]
-        before = None if known is None else [known[index] for index in batch if index in known]
-        found = _read(loaded, [texts[index] for index in batch], steering, before)
-        for index, (forced, unsteered) in zip(batch, found, strict=True):
-            if known is not None:
-                known[index] = unsteered
-            yield index, forced
+        found = _read(loaded, texts, batch, steering, known or Known())
+        yield from zip(batch, found, strict=True)
 
 
 def _read(
     loaded: LoadedModel,
-    texts: Sequence[GivenText],
+    every: Sequence[GivenText],
+    batch: Sequence[int],
     steering: Steering,
-    before: Sequence[Tensor] | None,
-) -> Iterator[tuple[Forced, Tensor]]:
+    known: Known,
+) -> Iterator[Forced]:
     """Read one batch. The last token of a text is not read: nothing is asked behind it.
 
     Args:
         loaded: The model.
-        texts: Those of the batch.
+        every: All texts.
+        batch: Which of them.
         steering: Of all texts.
-        before: Of each text the unsteered logits ``[generated, vocab]``, if they are known.
+        known: What is known of them; grows.
 
     Yields:
-        What the model says of each text, and the unsteered logits as they were computed.
+        What the model says of each text of the batch.
     """
+    texts = [every[index] for index in batch]
     longest = max(len(text.token_ids) for text in texts) - 1
     ids = torch.full((len(texts), longest), loaded.pad_id)
     mask = torch.zeros_like(ids)
@@ -136,24 +141,36 @@ def _read(
         ids[row, : len(own)] = torch.tensor(own)
         mask[row, : len(own)] = 1
     ids, mask = ids.to(loaded.device), mask.to(loaded.device)
-    last = torch.tensor([text.prompt_tokens - 1 for text in texts])
-    steps = torch.arange(longest) - last[:, None]  # [batch, seq]; 0 is the last prompt token
+    apart = tokens_apart(loaded, [text.prompt_tokens for text in texts], steering)
+    last = torch.tensor([text.prompt_tokens - 1 - apart for text in texts])
+    asked = [_asked(text, apart) for text in texts]
+    cache = None
+    if apart:
+        if (tuple(batch), apart) not in known.prompts:
+            known.prompts[tuple(batch), apart] = read_prompts(loaded, ids[:, :apart])
+        cache = known.prompts[tuple(batch), apart]
+    # From here on, what was read apart does not count: [batch, seq].
+    ids = ids[:, apart:]
+    steps = torch.arange(longest - apart) - last[:, None]  # 0 is the last prompt token
 
     def logits(*parts: tuple[Steering, Tensor]) -> Tensor:
         with ExitStack() as stack:
             for part, factor in parts:  # the hooks of the earlier ones come first
                 stack.enter_context(_steered(loaded, part, steps, factor))
-            return _forward(loaded, ids, mask)
+            return _forward(loaded, ids, mask, cache)
 
     gate = steering.gate if isinstance(steering, ResidualSteering) else None
     looked_at: list[Tensor] = []
-    if not before or gate is not None:
+    places = [(index, apart) for index in batch]
+    if gate is not None or any(place not in known.unsteered for place in places):
         # A gate looks at what is not steered.
         look = {} if gate is None else {gate.layer: looked_at.append}
         with on_block_outputs(loaded.blocks, look):
             whole = logits()
-        before = before or [whole[row, _asked(text)].clone() for row, text in enumerate(texts)]
+        for row, place in enumerate(places):
+            known.unsteered.setdefault(place, whole[row, asked[row]].clone())
         del whole  # as large as all of the prompts
+    before = [known.unsteered[place] for place in places]
     alphas = let_through = None
     if steering.dac is None:
         several = steering.parts if isinstance(steering, ResidualSteering) else (steering,)
@@ -165,20 +182,17 @@ def _read(
     else:
         probe = logits((steering, torch.where(steps >= 0, steering.dac.probe_alpha, 0.0)))
         alphas = torch.zeros(steps.shape)
-        for row, text in enumerate(texts):
-            where = _asked(text)
+        for row, where in enumerate(asked):
             alphas[row, where] = _alphas(before[row], probe[row, where], steering.dac)
         parts = [(steering, steering.alpha * alphas)]
     steered = logits(*parts)
-    for row, text in enumerate(texts):
-        where = _asked(text)
-        forced = Forced(
+    for row, where in enumerate(asked):
+        yield Forced(
             unsteered=before[row].float(),
             steered=steered[row, where].float(),
             alpha_t=None if alphas is None else alphas[row, where],
             let_through=None if let_through is None else let_through[row, where],
         )
-        yield forced, before[row]
 
 
 def _opened(gate: Gate, hidden: Tensor, last: Tensor) -> Tensor:
@@ -193,13 +207,15 @@ def _opened(gate: Gate, hidden: Tensor, last: Tensor) -> Tensor:
     return opened[torch.arange(len(last)), last][:, None] if gate.when == "prompt" else opened
 
 
-def _asked(text: GivenText) -> slice:
-    """Positions behind which the generated tokens stand."""
-    return slice(text.prompt_tokens - 1, len(text.token_ids) - 1)
+def _asked(text: GivenText, apart: int) -> slice:
+    """Positions behind which the generated tokens stand, counted behind what was read apart."""
+    return slice(text.prompt_tokens - 1 - apart, len(text.token_ids) - 1 - apart)
 
 
-def _forward(loaded: LoadedModel, ids: Tensor, mask: Tensor) -> Tensor:
+def _forward(loaded: LoadedModel, ids: Tensor, mask: Tensor, cache: DynamicCache | None) -> Tensor:
     """``[batch, seq, vocab]``; padding is on the right, where no token of a text looks."""
+    if cache is not None:
+        return read_on(loaded, ids, mask, cache)
     logits: Tensor = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     return logits
 

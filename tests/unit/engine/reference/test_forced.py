@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import MambaConfig, MambaForCausalLM
 
 from snakesteer.engine.interface import Decoding, Request
+from snakesteer.engine.reference import known_prompts
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.reference.forced import GivenText, forced_logits
+from snakesteer.engine.reference.known_prompts import Known, leaves_prompts_alone, tokens_apart
 from snakesteer.errors import UserError
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.heads import HeadSteering
@@ -16,7 +19,7 @@ from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import Place, ResidualSteering
 from tests.loaded_models import TOKENS, axis_for, direction, loaded_model, prompt_ids, slow_logits
 from tests.numpy_dac import numpy_alpha
-from tests.tiny_models import CONTEXT, HIDDEN, NUM_LAYERS
+from tests.tiny_models import CONTEXT, FAMILIES, HIDDEN, NUM_LAYERS
 
 DAC = Dac(entropy_threshold=0.5, ptop=0.7, max_alpha=1.5, probe_alpha=3.0)
 # Steps differ; the text goes on past the last of them.
@@ -65,6 +68,14 @@ STEERINGS = {
 STEPS = 9
 
 
+@pytest.fixture(params=["at once", "prompts apart"], autouse=True)
+def way(request, monkeypatch):
+    """Texts are read in one piece, or prompts that nothing steers by themselves, however short."""
+    least = {"at once": 10**9, "prompts apart": 1}[request.param]
+    monkeypatch.setattr(known_prompts, "WORTH_KEEPING", least)
+    return request.param
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @pytest.mark.parametrize("name", STEERINGS)
 def test_generated_texts_are_read_as_they_were_generated(family: str, name: str):
@@ -87,7 +98,7 @@ def test_generated_texts_are_read_as_they_were_generated(family: str, name: str)
 
 
 @pytest.mark.parametrize("scope", ["all", "generated_only", "first_k"])
-@pytest.mark.parametrize("family", ["llama", "gpt_neo", "falcon-rw", "mixtral"])
+@pytest.mark.parametrize("family", [*FAMILIES, "falcon-rw", "mixtral"])
 def test_logits_equal_a_computation_without_batch_or_padding(family: str, scope: str):
     steering = ResidualSteering(1, direction(), 0.4, scope, 2 if scope == "first_k" else None)
     texts = [GivenText(ids, 3) for ids in prompt_ids()[1:]]
@@ -138,3 +149,52 @@ def test_a_layer_that_the_model_lacks_is_refused():
     steering = ResidualSteering(NUM_LAYERS, direction(), 0.4)
     with pytest.raises(UserError, match="no hook point"):
         next(forced_logits(loaded_model("llama"), [GivenText((7, 8), 1)], steering))
+
+
+def test_prompts_are_read_once_where_nothing_steers_them(way):
+    """Few-shot examples in front of short solutions: the passes are as long as these."""
+    loaded, known, lengths = loaded_model("llama"), Known(), []
+    texts = [GivenText((7,) * 60 + ids, 60 + len(ids) - 3) for ids in prompt_ids()[2:]]
+    handle = loaded.model.register_forward_pre_hook(
+        lambda _, __, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    try:
+        for name in ("generated_only", "DAC", "heads, fixed", "all"):
+            list(forced_logits(loaded, texts, STEERINGS[name], known=known))
+    finally:
+        handle.remove()
+    longest = max(len(text.token_ids) for text in texts) - 1
+    apart = min(text.prompt_tokens for text in texts) - 1
+    short = longest - apart
+    if way == "at once":
+        assert lengths == [longest] * 6
+    else:
+        assert lengths == [apart, short, short, short, short, short, longest, longest]
+
+
+def test_what_is_known_changes_nothing():
+    loaded, known = loaded_model("llama"), Known()
+    texts = [GivenText(ids, len(ids) - 3) for ids in prompt_ids()[2:]]
+    for name in (*STEERINGS, *STEERINGS):
+        found = dict(forced_logits(loaded, texts, STEERINGS[name], known=known))
+        for at, alone in forced_logits(loaded, texts, STEERINGS[name]):
+            assert torch.equal(found[at].steered, alone.steered)
+            assert torch.equal(found[at].unsteered, alone.unsteered)
+
+
+def test_whose_prompts_may_be_read_apart(way):
+    loaded, worth = loaded_model("llama"), {"at once": 0, "prompts apart": 40}[way]
+    left_alone = {name for name, one in STEERINGS.items() if leaves_prompts_alone(one)}
+    assert set(STEERINGS) - left_alone == {"all", "the start of the prompt"}
+    together = replace(STEERINGS["DAC"], dac=None, beside=(STEERINGS["all"],))
+    assert not leaves_prompts_alone(together)
+    assert tokens_apart(loaded, [50, 41], STEERINGS["DAC"]) == worth
+    assert tokens_apart(loaded, [50, 41], STEERINGS["all"]) == 0
+    assert tokens_apart(loaded, [50, 1], STEERINGS["DAC"]) == 0
+    mamba = replace(loaded, model=tiny_mamba())
+    assert tokens_apart(mamba, [50, 41], STEERINGS["DAC"]) == 0
+
+
+def tiny_mamba():
+    config = MambaConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, state_size=4)
+    return MambaForCausalLM(config)

@@ -1,0 +1,87 @@
+"""Prompts that no steering changes, read once for all passes over what stands behind them.
+
+Behind few-shot examples a solution is a twentieth of what is read. Where a steering leaves the
+prompt alone, its keys and values are those of the unsteered model, so that a steered pass, and the
+unsteered one beside it, begin at the last prompt token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any
+
+from torch import Tensor
+from transformers import DynamicCache
+
+from snakesteer.models.loading import LoadedModel
+from snakesteer.steering.heads import HeadSteering
+from snakesteer.steering.kinds import Steering
+from snakesteer.steering.residual import ResidualSteering
+
+# Tokens of a prompt from which on it is read apart: shorter ones cost less than one more pass.
+WORTH_KEEPING = 32
+
+
+@dataclass
+class Known:
+    """What is known of texts that are read again, under other steerings.
+
+    Attributes:
+        unsteered: Logits ``[generated, vocab]`` of the model without steering, by text and by the
+            number of tokens that were read apart: what is rounded otherwise is not compared.
+        prompts: Keys and values of the starts of texts, by the texts of a batch and their length.
+    """
+
+    unsteered: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    prompts: dict[tuple[tuple[int, ...], int], DynamicCache] = field(default_factory=dict)
+
+
+def tokens_apart(loaded: LoadedModel, lengths: Sequence[int], steering: Steering) -> int:
+    """How many tokens at the start of all texts of a batch are read apart; 0 for none.
+
+    Args:
+        loaded: The model.
+        lengths: Of the texts' prompts.
+        steering: Of all texts.
+    """
+    apart = min(lengths) - 1
+    model = loaded.model
+    # Models that keep a state in place of keys cannot go back; of others' code nothing is known.
+    plain = type(model).__module__.startswith("transformers.") and not model._is_stateful
+    needed = {"past_key_values", "logits_to_keep"}
+    able = plain and needed <= set(signature(model.forward).parameters)
+    return apart if apart >= WORTH_KEEPING and able and leaves_prompts_alone(steering) else 0
+
+
+def leaves_prompts_alone(steering: Steering) -> bool:
+    """Whether nothing before the last prompt token is steered."""
+    match steering:
+        case ResidualSteering():
+            return not any(part.steers_prompt for part in steering.parts)
+        case HeadSteering():
+            return True
+        case _:
+            return False
+
+
+def read_prompts(loaded: LoadedModel, ids: Tensor) -> DynamicCache:
+    """Keys and values of the starts of texts ``[batch, apart]``; none of them is padding."""
+    cache = DynamicCache()
+    loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return cache
+
+
+def read_on(loaded: LoadedModel, ids: Tensor, mask: Tensor, cache: DynamicCache) -> Any:
+    """``[batch, seq, vocab]`` behind prompts, whose keys and values stay as they are.
+
+    Args:
+        loaded: The model.
+        ids: ``[batch, seq]``, what stands behind them.
+        mask: ``[batch, apart + seq]``, 0 at padding.
+        cache: From `read_prompts`.
+    """
+    logits = loaded.model(
+        input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True
+    ).logits
+    cache.crop(-ids.shape[1])
+    return logits
