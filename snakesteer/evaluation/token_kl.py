@@ -54,7 +54,7 @@ class TokenKl:
         self._loaded = second_view(loaded)
         self._texts = texts
         self._budget = budget
-        self._known = Known()
+        self._known: Known = {}
 
     def by_text(self, steering: Steering) -> list[NDArray[np.float64]]:
         """KL of every generated token in nats, ``[generated]`` of each text.

@@ -18,6 +18,8 @@ from snakesteer.engine.batching import check_lengths
 from snakesteer.engine.interface import Request
 from snakesteer.engine.reference.known_prompts import (
     Known,
+    KnownBatch,
+    may_be_apart,
     read_on,
     read_prompts,
     tokens_apart,
@@ -35,6 +37,7 @@ from snakesteer.steering.residual import Place, ResidualSteering
 from snakesteer.steering.tokens import token_table
 
 FORCED_TOKENS = 1024  # in one padded batch
+_TIMES = 8  # see `_fitting`
 
 # Layer → what changes its activations ``[batch, seq, width]``.
 Changes = Mapping[int, Callable[[Tensor], Tensor]]
@@ -104,35 +107,57 @@ def forced_logits(
     check_ids(loaded, (text.token_ids for text in texts))
     asked = ((text.token_ids[: text.prompt_tokens], len(text.generated)) for text in texts)
     check_lengths(loaded, [Request(*one) for one in asked])
+    able = may_be_apart(loaded, steering)
     order = sorted(range(len(texts)), key=lambda index: len(texts[index].token_ids))
     while order:
         # The longest first: what does not fit shows at once.
-        rows = max(1, budget // len(texts[order[-1]].token_ids))
+        rows, apart = _fitting([texts[index] for index in reversed(order)], able, budget)
         batch, order = order[-rows:], order[:-rows]
-        found = _read(loaded, texts, batch, steering, known or Known())
+        one = (tuple(batch), apart)
+        of_batch = KnownBatch() if known is None else known.setdefault(one, KnownBatch())
+        found = _read(loaded, [texts[index] for index in batch], steering, apart, of_batch)
         yield from zip(batch, found, strict=True)
+
+
+def _fitting(texts: Sequence[GivenText], able: bool, budget: int) -> tuple[int, int]:
+    """How many of some texts, the longest first, are a batch, and what is read apart of each.
+
+    Args:
+        texts: The texts.
+        able: Whether prompts can be read apart.
+        budget: Tokens of the batch behind what is read apart. With it there are at most `_TIMES`
+            as many: of a prompt that is read once, only keys and values are kept.
+    """
+    longest, shortest = len(texts[0].token_ids), texts[0].prompt_tokens
+    found = (1, tokens_apart(shortest) if able else 0)
+    for rows, text in enumerate(texts[1:], start=2):
+        shortest = min(shortest, text.prompt_tokens)
+        apart = tokens_apart(shortest) if able else 0
+        if rows * (longest - apart) > budget or rows * longest > _TIMES * budget:
+            break
+        found = (rows, apart)
+    return found
 
 
 def _read(
     loaded: LoadedModel,
-    every: Sequence[GivenText],
-    batch: Sequence[int],
+    texts: Sequence[GivenText],
     steering: Steering,
-    known: Known,
+    apart: int,
+    known: KnownBatch,
 ) -> Iterator[Forced]:
     """Read one batch. The last token of a text is not read: nothing is asked behind it.
 
     Args:
         loaded: The model.
-        every: All texts.
-        batch: Which of them.
+        texts: Those of the batch.
         steering: Of all texts.
-        known: What is known of them; grows.
+        apart: How many tokens of each are read apart.
+        known: What is known of the batch; grows.
 
     Yields:
         What the model says of each text of the batch.
     """
-    texts = [every[index] for index in batch]
     longest = max(len(text.token_ids) for text in texts) - 1
     ids = torch.full((len(texts), longest), loaded.pad_id)
     mask = torch.zeros_like(ids)
@@ -141,14 +166,10 @@ def _read(
         ids[row, : len(own)] = torch.tensor(own)
         mask[row, : len(own)] = 1
     ids, mask = ids.to(loaded.device), mask.to(loaded.device)
-    apart = tokens_apart(loaded, [text.prompt_tokens for text in texts], steering)
     last = torch.tensor([text.prompt_tokens - 1 - apart for text in texts])
     asked = [_asked(text, apart) for text in texts]
-    cache = None
-    if apart:
-        if (tuple(batch), apart) not in known.prompts:
-            known.prompts[tuple(batch), apart] = read_prompts(loaded, ids[:, :apart])
-        cache = known.prompts[tuple(batch), apart]
+    if apart and known.prompts is None:
+        known.prompts = read_prompts(loaded, ids[:, :apart])
     # From here on, what was read apart does not count: [batch, seq].
     ids = ids[:, apart:]
     steps = torch.arange(longest - apart) - last[:, None]  # 0 is the last prompt token
@@ -157,20 +178,18 @@ def _read(
         with ExitStack() as stack:
             for part, factor in parts:  # the hooks of the earlier ones come first
                 stack.enter_context(_steered(loaded, part, steps, factor))
-            return _forward(loaded, ids, mask, cache)
+            return _forward(loaded, ids, mask, known.prompts)
 
     gate = steering.gate if isinstance(steering, ResidualSteering) else None
     looked_at: list[Tensor] = []
-    places = [(index, apart) for index in batch]
-    if gate is not None or any(place not in known.unsteered for place in places):
+    if gate is not None or not known.unsteered:
         # A gate looks at what is not steered.
         look = {} if gate is None else {gate.layer: looked_at.append}
         with on_block_outputs(loaded.blocks, look):
             whole = logits()
-        for row, place in enumerate(places):
-            known.unsteered.setdefault(place, whole[row, asked[row]].clone())
+        known.unsteered = [whole[row, where].clone() for row, where in enumerate(asked)]
         del whole  # as large as all of the prompts
-    before = [known.unsteered[place] for place in places]
+    before = known.unsteered
     alphas = let_through = None
     if steering.dac is None:
         several = steering.parts if isinstance(steering, ResidualSteering) else (steering,)

@@ -5,7 +5,6 @@ prompt alone, its keys and values are those of the unsteered model, so that a st
 unsteered one beside it, begin at the last prompt token.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
@@ -23,34 +22,44 @@ WORTH_KEEPING = 32
 
 
 @dataclass
-class Known:
+class KnownBatch:
     """What is known of texts that are read again, under other steerings.
 
     Attributes:
-        unsteered: Logits ``[generated, vocab]`` of the model without steering, by text and by the
-            number of tokens that were read apart: what is rounded otherwise is not compared.
-        prompts: Keys and values of the starts of texts, by the texts of a batch and their length.
+        prompts: Keys and values of what is read apart; None without that.
+        unsteered: Of each text the logits ``[generated, vocab]`` without steering; empty at first.
     """
 
-    unsteered: dict[tuple[int, int], Tensor] = field(default_factory=dict)
-    prompts: dict[tuple[tuple[int, ...], int], DynamicCache] = field(default_factory=dict)
+    prompts: DynamicCache | None = None
+    unsteered: list[Tensor] = field(default_factory=list)
 
 
-def tokens_apart(loaded: LoadedModel, lengths: Sequence[int], steering: Steering) -> int:
-    """How many tokens at the start of all texts of a batch are read apart; 0 for none.
+# By the texts of a batch, and how many tokens of each are read apart.
+Known = dict[tuple[tuple[int, ...], int], KnownBatch]
+
+
+def may_be_apart(loaded: LoadedModel, steering: Steering) -> bool:
+    """Whether prompts can be read apart from what stands behind them.
 
     Args:
         loaded: The model.
-        lengths: Of the texts' prompts.
         steering: Of all texts.
     """
-    apart = min(lengths) - 1
     model = loaded.model
     # Models that keep a state in place of keys cannot go back; of others' code nothing is known.
     plain = type(model).__module__.startswith("transformers.") and not model._is_stateful
     needed = {"past_key_values", "logits_to_keep"}
     able = plain and needed <= set(signature(model.forward).parameters)
-    return apart if apart >= WORTH_KEEPING and able and leaves_prompts_alone(steering) else 0
+    return able and leaves_prompts_alone(steering)
+
+
+def tokens_apart(shortest: int) -> int:
+    """How many tokens of each text of a batch are read apart, where that can be; 0 for none.
+
+    Args:
+        shortest: Tokens of its shortest prompt, the last of which is read with what follows.
+    """
+    return shortest - 1 if shortest > WORTH_KEEPING else 0
 
 
 def leaves_prompts_alone(steering: Steering) -> bool:

@@ -9,8 +9,12 @@ from transformers import MambaConfig, MambaForCausalLM
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference import known_prompts
 from snakesteer.engine.reference.engine import ReferenceEngine
-from snakesteer.engine.reference.forced import GivenText, forced_logits
-from snakesteer.engine.reference.known_prompts import Known, leaves_prompts_alone, tokens_apart
+from snakesteer.engine.reference.forced import GivenText, _fitting, forced_logits
+from snakesteer.engine.reference.known_prompts import (
+    leaves_prompts_alone,
+    may_be_apart,
+    tokens_apart,
+)
 from snakesteer.errors import UserError
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.heads import HeadSteering
@@ -153,7 +157,7 @@ def test_a_layer_that_the_model_lacks_is_refused():
 
 def test_prompts_are_read_once_where_nothing_steers_them(way):
     """Few-shot examples in front of short solutions: the passes are as long as these."""
-    loaded, known, lengths = loaded_model("llama"), Known(), []
+    loaded, known, lengths = loaded_model("llama"), {}, []
     texts = [GivenText((7,) * 60 + ids, 60 + len(ids) - 3) for ids in prompt_ids()[2:]]
     handle = loaded.model.register_forward_pre_hook(
         lambda _, __, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
@@ -173,7 +177,7 @@ def test_prompts_are_read_once_where_nothing_steers_them(way):
 
 
 def test_what_is_known_changes_nothing():
-    loaded, known = loaded_model("llama"), Known()
+    loaded, known = loaded_model("llama"), {}
     texts = [GivenText(ids, len(ids) - 3) for ids in prompt_ids()[2:]]
     for name in (*STEERINGS, *STEERINGS):
         found = dict(forced_logits(loaded, texts, STEERINGS[name], known=known))
@@ -182,19 +186,28 @@ def test_what_is_known_changes_nothing():
             assert torch.equal(found[at].unsteered, alone.unsteered)
 
 
-def test_whose_prompts_may_be_read_apart(way):
-    loaded, worth = loaded_model("llama"), {"at once": 0, "prompts apart": 40}[way]
+def test_whose_prompts_may_be_read_apart():
+    loaded = loaded_model("llama")
     left_alone = {name for name, one in STEERINGS.items() if leaves_prompts_alone(one)}
     assert set(STEERINGS) - left_alone == {"all", "the start of the prompt"}
     together = replace(STEERINGS["DAC"], dac=None, beside=(STEERINGS["all"],))
     assert not leaves_prompts_alone(together)
-    assert tokens_apart(loaded, [50, 41], STEERINGS["DAC"]) == worth
-    assert tokens_apart(loaded, [50, 41], STEERINGS["all"]) == 0
-    assert tokens_apart(loaded, [50, 1], STEERINGS["DAC"]) == 0
-    mamba = replace(loaded, model=tiny_mamba())
-    assert tokens_apart(mamba, [50, 41], STEERINGS["DAC"]) == 0
-
-
-def tiny_mamba():
+    assert may_be_apart(loaded, STEERINGS["DAC"])
+    assert not may_be_apart(loaded, STEERINGS["all"])
     config = MambaConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, state_size=4)
-    return MambaForCausalLM(config)
+    mamba = replace(loaded, model=MambaForCausalLM(config))
+    assert not may_be_apart(mamba, STEERINGS["DAC"])
+
+
+def test_batches_fit_into_their_budget():
+    """What is read behind prompts counts once, all of a text an eighth."""
+    alike = [GivenText((7,) * 110, 100) for _ in range(40)]
+    odd = [GivenText((7,) * 110, 100), GivenText((7,) * 100, 3), *alike]
+    assert _fitting(alike, False, 440) == (4, 0)
+    assert _fitting(odd, False, 440) == (4, 0)
+    apart = tokens_apart(100)
+    assert _fitting(alike, True, 440) == ((32 if apart else 4), apart)
+    assert _fitting(alike, True, 50) == ((3 if apart else 1), apart)
+    # A text with a short prompt would have all others read as a whole.
+    assert _fitting(odd, True, 200) == (1, apart)
+    assert _fitting(alike, True, 1) == (1, apart)
