@@ -277,7 +277,7 @@ def test_long_contexts_lose_their_start():
     sides = Sides(loaded, ResidualSteering(1, direction(), 1.0), partial(engine_of, loaded))
     model = HarnessModel(sides, 0, PROMPT)
     text = model._text(list(range(4, 80)) * 5, [7, 8, 9])
-    assert len(text.token_ids) == loaded.context
+    assert len(text.token_ids) == loaded.context + 1  # the last one is not read
     assert text.generated == (7, 8, 9)
     with pytest.raises(UserError, match="has 300 tokens"):
         model._text([5], [6] * 300)
