@@ -92,7 +92,8 @@ def _cells(one: Record) -> tuple[str, str, str, str]:
         change, interval = points(one["difference"]), points_interval(one["difference_ci"])
     else:
         change = f"{one['difference']:+.3g}"
-        interval = " to ".join(f"{end:+.3g}" for end in one["difference_ci"])
+        ends = one["difference_ci"]
+        interval = _BROKEN if ends is None else " to ".join(f"{end:+.3g}" for end in ends)
     return sides[0], sides[1], change, interval
 
 

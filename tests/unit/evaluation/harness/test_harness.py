@@ -28,7 +28,7 @@ from lm_eval.tasks import TaskManager
 from snakesteer.evaluation.harness.model import HarnessModel
 from snakesteer.evaluation.harness.run import run_tasks
 from snakesteer.evaluation.harness.sides import Sides
-from snakesteer.evaluation.harness.tasks import check_apart, find_tasks, load_tasks, seed_shots
+from snakesteer.evaluation.harness.tasks import check_apart, find_tasks, load_tasks, seed_draws
 from snakesteer.report.exports import lm_eval as export
 
 EVALUATION = EvaluationConfig(bootstrap_resamples=200)
@@ -54,7 +54,7 @@ def own_tasks(folder, *names):
 def told(model, folder, names):
     """What the harness logs for each document of tasks, the prompts and answers included."""
     tasks = own_tasks(folder, *names)
-    seed_shots(tasks)
+    seed_draws(tasks)
     return evaluate(lm=model, task_dict=tasks, bootstrap_iters=0)["samples"]
 
 
@@ -219,7 +219,7 @@ def test_a_chat_model_is_asked_in_its_template(folder):
         engine_of(loaded),
     )
     tasks = own_tasks(folder, "snake_choice")
-    seed_shots(tasks)
+    seed_draws(tasks)
     evaluate(
         lm=HarnessModel(sides, 0, chat),
         task_dict=tasks,
