@@ -226,7 +226,10 @@ def second_task_file():
 
 
 def harness_files():
-    """The user's own tasks of lm-evaluation-harness, with all that lies beside them."""
+    """The user's own tasks of lm-evaluation-harness, with all that lies beside them.
+
+    But for what tools keep for themselves: git writes its files at every look.
+    """
     folder = CONFIG.off_target.harness_folder
     if folder is None:
         return []
@@ -235,10 +238,15 @@ def harness_files():
             f"off_target.harness_folder is {folder!r}, which is not a folder. Correct the path; "
             "relative ones start in the working directory."
         )
-    files = (
-        path for path in Path(folder).rglob("*") if "__pycache__" not in path.parts
-    )
-    return [local(str(path)) for path in sorted(files) if path.is_file()]
+    return [
+        local(str(path))
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file()
+        and not any(
+            part == "__pycache__" or part.startswith(".")
+            for part in path.relative_to(folder).parts
+        )
+    ]
 
 
 def check_harness():
