@@ -1,4 +1,4 @@
-"""What a list of tokens and several vectors may hold."""
+"""What a list of tokens, several vectors and gates may hold."""
 
 import pytest
 
@@ -30,3 +30,10 @@ def test_clamp_has_no_strength_in_nats_beside_others_either():
     told = refusal(**TOGETHER, unit="kl")
     assert "steering.together has the operators ['add', 'clamp']" in told
     SteeringConfig(**TOGETHER, unit="dose")
+
+
+def test_a_gate_looks_along_thoughts_where_there_are_some():
+    gate = {"layer": 0.4, "direction": "seal"}
+    assert "steering.gates names 'seal', pairs.kind is" in refusal(gates=[gate])
+    thoughts = {"kind": "thoughts", "read": "blank_lines"}
+    load_config({"steering": {"gates": [gate]}, "pairs": thoughts})
