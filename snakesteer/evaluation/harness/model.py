@@ -164,8 +164,19 @@ class HarnessModel(TemplateLM):
             texts |= dict(zip(numbers, answers, strict=True))
         return [texts[number] for number in range(len(requests))]
 
-    def _start(self, context: str, limit: int) -> tuple[int, ...]:
-        """The end of a context, with room for the answer; the start token of an empty one."""
+    def check(self, settings: dict[str, Any]) -> None:
+        """Refuse a way of generating that is not possible here.
+
+        Args:
+            settings: ``generation_kwargs`` of a task.
+
+        Raises:
+            UserError: The engines lack it, or its answers are longer than what the model reads.
+        """
+        self._room(self._decoding(settings)[1])
+
+    def _room(self, limit: int) -> int:
+        """How many tokens a context may have before an answer."""
         room = self.max_length - limit
         if room < 1:
             raise UserError(
@@ -173,7 +184,11 @@ class HarnessModel(TemplateLM):
                 "the prompt included",
                 _LEAVE_OUT,
             )
-        return tuple(self.tok_encode(context)[-room:] or [self.prefix_token_id])
+        return room
+
+    def _start(self, context: str, limit: int) -> tuple[int, ...]:
+        """The end of a context, with room for the answer; the start token of an empty one."""
+        return tuple(self.tok_encode(context)[-self._room(limit) :] or [self.prefix_token_id])
 
     def _decoding(self, settings: dict[str, Any]) -> tuple[Decoding, int]:
         """How a task generates, and its limit in tokens.

@@ -58,7 +58,11 @@ def run_tasks(
     check_possible(tasks)
     check_apart(tasks, test_questions)
     sides = Sides(loaded, steering, engine)
-    found = [_evaluate(HarnessModel(sides, side, prompt), tasks, prompt, limit) for side in (0, 1)]
+    models = [HarnessModel(sides, side, prompt) for side in (0, 1)]
+    for task in tasks["tasks"].values():
+        if task.OUTPUT_TYPE == "generate_until":
+            models[0].check(task.get_config("generation_kwargs") or {})
+    found = [_evaluate(model, tasks, prompt, limit) for model in models]
     samples = {name: (found[0][name], found[1][name]) for name in tasks["tasks"]}
     pairs = {name: pairs_of(name, both) for name, both in samples.items()}
     groups = told_groups(tasks, lambda members: bool(_shared(members, pairs)))

@@ -258,15 +258,16 @@ def write_task(folder, text):
     return folder
 
 
-def test_what_the_engines_cannot_do_is_refused(tmp_path):
+def test_what_the_engines_cannot_do_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.delattr(Sides, "likelihoods")
     beams = write_task(tmp_path / "beams", "num_beams: 4")
     with pytest.raises(UserError, match="num_beams"):
-        run(beams, ["snake_sums"])
+        run(beams, ["snake_choice", "snake_sums"])
     long = write_task(tmp_path / "long", "max_new_tokens: 9")
     path = long / "snake_sums.yaml"
     path.write_text(path.read_text().replace("max_gen_toks: 8", "max_gen_toks: 256"))
     with pytest.raises(UserError, match="answers of 256 tokens"):
-        run(long, ["snake_sums"])
+        run(long, ["snake_choice", "snake_sums"])
     code = write_task(tmp_path / "code", "do_sample: false}\nunsafe_code: true #")
     with pytest.raises(UserError, match="snake_sums runs code"):
         run(code, ["snake_sums"])
