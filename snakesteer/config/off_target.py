@@ -1,8 +1,14 @@
 """What steering breaks elsewhere."""
 
+import re
+from importlib.metadata import PackageNotFoundError, version
+
 from pydantic import Field, ValidationInfo, field_validator
 
 from snakesteer.config.section import Section, check_braces, written_out
+
+# The oldest lm-evaluation-harness that does; pyproject.toml has it, too.
+_HARNESS = (0, 4, 13)
 
 
 class OffTargetConfig(Section):
@@ -45,3 +51,23 @@ class OffTargetConfig(Section):
                     f"off_target.harness_tasks names {name!r} twice. Name each task once"
                 )
         return value
+
+
+def harness_refusal() -> str | None:
+    """Why tasks of lm-evaluation-harness cannot be done here, with a remedy; None where they can.
+
+    It is not imported for that.
+    """
+    oldest = ".".join(map(str, _HARNESS))
+    try:
+        installed = version("lm_eval")
+    except PackageNotFoundError:
+        told = "which is not installed"
+    else:
+        if tuple(map(int, re.findall(r"\d+", installed)[:3])) >= _HARNESS:
+            return None
+        told = f"of which version {installed} is installed, older than {oldest}"
+    return (
+        f"off_target.harness_tasks names tasks of lm-evaluation-harness, {told}. "
+        f"Install it (pip install 'lm_eval>={oldest}'), or leave the tasks out."
+    )

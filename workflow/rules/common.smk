@@ -7,7 +7,6 @@ import json
 import os
 import re
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -21,6 +20,7 @@ from snakesteer.config.catalogue import (
     of_kind,
     users,
 )
+from snakesteer.config.off_target import harness_refusal
 from snakesteer.config.pairs import SAMPLED
 from snakesteer.data.part_files import part_file
 from snakesteer.errors import UserError
@@ -254,11 +254,8 @@ def check_harness():
     wanted = CONFIG.off_target
     if not wanted.harness_tasks or workflow.deployment_settings.deployment_method:
         return  # an environment of its own is made for the rule
-    if find_spec("lm_eval") is None:
-        raise WorkflowError(
-            "off_target.harness_tasks names tasks of lm-evaluation-harness, which is not installed. "
-            "Install it (pip install 'lm_eval>=0.4.13'), or leave the tasks out."
-        )
+    if (refusal := harness_refusal()) is not None:
+        raise WorkflowError(refusal)
     from snakesteer.evaluation.harness.tasks import find_tasks
 
     try:
