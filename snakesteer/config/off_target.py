@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pydantic import Field, ValidationInfo, field_validator
 
 from snakesteer.config.section import Section, check_braces, written_out
+from snakesteer.errors import UserError
 
 # The oldest lm-evaluation-harness that does; pyproject.toml has it, too.
 _HARNESS = (0, 4, 13)
@@ -53,10 +54,11 @@ class OffTargetConfig(Section):
         return value
 
 
-def harness_refusal() -> str | None:
-    """Why tasks of lm-evaluation-harness cannot be done here, with a remedy; None where they can.
+def check_installed() -> None:
+    """Look whether lm-evaluation-harness is here and new enough, without an import of it.
 
-    It is not imported for that.
+    Raises:
+        UserError: It is not.
     """
     oldest = ".".join(map(str, _HARNESS))
     try:
@@ -65,9 +67,9 @@ def harness_refusal() -> str | None:
         told = "which is not installed"
     else:
         if tuple(map(int, re.findall(r"\d+", installed)[:3])) >= _HARNESS:
-            return None
+            return
         told = f"of which version {installed} is installed, older than {oldest}"
-    return (
-        f"off_target.harness_tasks names tasks of lm-evaluation-harness, {told}. "
-        f"Install it (pip install 'lm_eval>={oldest}'), or leave the tasks out."
+    raise UserError(
+        f"off_target.harness_tasks names tasks of lm-evaluation-harness, {told}",
+        f"Install it (pip install 'lm_eval>={oldest}'), or leave the tasks out.",
     )

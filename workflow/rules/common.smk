@@ -20,7 +20,6 @@ from snakesteer.config.catalogue import (
     of_kind,
     users,
 )
-from snakesteer.config.off_target import harness_refusal
 from snakesteer.config.pairs import SAMPLED
 from snakesteer.data.part_files import part_file
 from snakesteer.errors import UserError
@@ -200,18 +199,6 @@ def user_vector_file(layer):
     return local(path)
 
 
-def check_second_task():
-    """Stop before the first job where the second task cannot be read."""
-    if CONFIG.off_target.task_file is None:
-        return
-    from snakesteer.data.second_task import read_second_task
-
-    try:
-        read_second_task(CONFIG.off_target.task_file)
-    except UserError as error:
-        raise WorkflowError(str(error)) from None
-
-
 def second_task_file():
     """The file of the second task, none where there is no such task."""
     path = CONFIG.off_target.task_file
@@ -249,17 +236,13 @@ def harness_files():
     ]
 
 
-def check_harness():
-    """Stop before the first job where tasks of lm-evaluation-harness cannot be done."""
-    wanted = CONFIG.off_target
-    if not wanted.harness_tasks or workflow.deployment_settings.deployment_method:
-        return  # an environment of its own is made for the rule
-    if (refusal := harness_refusal()) is not None:
-        raise WorkflowError(refusal)
-    from snakesteer.evaluation.harness.tasks import find_tasks
+def check_off_target():
+    """Stop before the first job where a look elsewhere could only fail."""
+    from snakesteer.evaluation.before_start import check_elsewhere
 
     try:
-        find_tasks(wanted.harness_tasks, wanted.harness_folder)
+        own_environment = bool(workflow.deployment_settings.deployment_method)
+        check_elsewhere(CONFIG.off_target, own_environment)
     except UserError as error:
         raise WorkflowError(str(error)) from None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from snakesteer.config import off_target
+from snakesteer.errors import UserError
 
 EXTRAS = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
 
@@ -28,10 +29,10 @@ def test_an_old_harness_is_refused_before_the_first_job(monkeypatch, installed, 
         return installed
 
     monkeypatch.setattr(off_target, "version", version)
-    found = off_target.harness_refusal()
     if told is None:
-        assert found is None
-    else:
-        assert told in found
-        [extra] = EXTRAS["optional-dependencies"]["harness"]
-        assert f"pip install '{extra}'" in found
+        off_target.check_installed()
+        return
+    with pytest.raises(UserError, match=told) as caught:
+        off_target.check_installed()
+    [extra] = EXTRAS["optional-dependencies"]["harness"]
+    assert f"pip install '{extra}'" in str(caught.value)
