@@ -1,7 +1,9 @@
 """Tasks for lm-evaluation-harness, one of each kind, of files beside them: no hub is asked."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 TASKS = ("snake_choice", "snake_letters", "snake_cloze", "snake_text", "snake_sums", "snake_draws")
 GROUP = "snake_both"
@@ -13,7 +15,12 @@ _CHOICES = [
     {"question": "Which of these is a large number?", "choices": ["3", "9000"], "answer": 1},
 ]
 _LETTERS = [{**row, "choices": ["A", "B"], "answer": row["answer"]} for row in _CHOICES]
-_TEXTS = [{"text": "The man in hat."}, {"text": "Tom has 3 apples and eats one. " * 2}]
+# The last one is read in three windows by a model whose context has 256 tokens.
+_TEXTS = [
+    {"text": "The man in hat."},
+    {"text": "Tom has 3 apples and eats one. " * 2},
+    {"text": "Tom has 3 apples and eats one. " * 20},
+]
 _SUMS = [{"question": f"{n} + {n} =", "answer": str(2 * n)} for n in range(1, 6)]
 
 _CHOICE = """
@@ -81,18 +88,23 @@ metric_list:
 }
 
 
+def write_one(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], text: str) -> None:
+    """Write a task: its documents, and YAML that lacks what says where these are."""
+    data = folder / f"{name}.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    head = (
+        f"task: {name}\ndataset_path: json\n"
+        f"dataset_kwargs: {{data_files: {{test: {data}}}}}\ntest_split: test\n"
+        "metadata: {version: 1.0}\n"
+    )
+    (folder / f"{name}.yaml").write_text(head + text.lstrip(), encoding="utf-8")
+
+
 def write_tasks(folder: Path) -> Path:
     """Write all tasks and a group into a folder, as YAML with JSONL beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, (rows, text) in _KINDS.items():
-        data = folder / f"{name}.jsonl"
-        data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-        head = (
-            f"task: {name}\ndataset_path: json\n"
-            f"dataset_kwargs: {{data_files: {{test: {data}}}}}\ntest_split: test\n"
-            "metadata: {version: 1.0}\n"
-        )
-        (folder / f"{name}.yaml").write_text(head + text.lstrip(), encoding="utf-8")
+        write_one(folder, name, rows, text)
     members = "group: snake_both\ntask: [snake_choice, snake_letters]\n"
     weights = (
         "aggregate_metric_list: [{metric: acc, weight_by_size: true}]\nmetadata: {version: 1}\n"

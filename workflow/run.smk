@@ -62,8 +62,7 @@ rule export:
 onstart:
     check_folders()
     hold_results()
-    check_second_task()
-    check_harness()
+    check_off_target()
     started["at"] = time.time()
     if not Path(CONFIG.results, "test_final.json").exists():
         logger.info(planned_power())

@@ -89,6 +89,21 @@ for place, RUN in enumerate(STUDY.runs):
                 rule_.group = "layers"
 
 
+def check_off_target():
+    """Stop before the first job where a look elsewhere of some run could only fail.
+
+    Handlers of modules are not called.
+    """
+    from snakesteer.evaluation.before_start import check_elsewhere
+
+    own_environment = bool(workflow.deployment_settings.deployment_method)
+    for run in STUDY.runs:
+        try:
+            check_elsewhere(run.settled.config.off_target, own_environment)
+        except UserError as error:
+            raise WorkflowError(f"Run {run.name!r}: {error}") from None
+
+
 for rules_ in STUDY.takes_turns.values():
     workflow.ruleorder(*rules_)
 
@@ -153,6 +168,7 @@ onstart:
     except UserError as error:
         raise WorkflowError(str(error)) from None
     hold_results()
+    check_off_target()
 
 
 onsuccess:

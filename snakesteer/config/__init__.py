@@ -193,13 +193,15 @@ class Config(Section):
                     "dac_heads shows some as examples. Take another pairs.kind, or leave dac_heads "
                     "out"
                 )
-        made = [name for name in self.steering.directions if name in OF_THOUGHTS]
+        asked = [("directions", name) for name in self.steering.directions]
+        asked += [("gates", gate.direction) for gate in gates_of(self.steering)]
+        made = [(key, name) for key, name in asked if name in OF_THOUGHTS]
         if made and (self.pairs.kind != "thoughts" or self.pairs.remove_token_means):
             raise ValueError(
-                f"steering.directions names {made[0]!r}, pairs.kind is {self.pairs.kind!r} and "
-                f"pairs.remove_token_means is {self.pairs.remove_token_means}: this direction is "
-                "made of thoughts as they are. Set pairs.kind: thoughts, pairs.read: blank_lines "
-                "and pairs.remove_token_means: false, or take another direction"
+                f"steering.{made[0][0]} names {made[0][1]!r}, pairs.kind is {self.pairs.kind!r} "
+                f"and pairs.remove_token_means is {self.pairs.remove_token_means}: this direction "
+                "is made of thoughts as they are. Set pairs.kind: thoughts, pairs.read: "
+                "blank_lines and pairs.remove_token_means: false, or take another direction"
             )
         tokens = self.generation.max_new_tokens
         for each in (self.steering, *(self.steering.together or ())):

@@ -1,8 +1,15 @@
 """What steering breaks elsewhere."""
 
+import re
+from importlib.metadata import PackageNotFoundError, version
+
 from pydantic import Field, ValidationInfo, field_validator
 
 from snakesteer.config.section import Section, check_braces, written_out
+from snakesteer.errors import UserError
+
+# The oldest lm-evaluation-harness that does; pyproject.toml has it, too.
+_HARNESS = (0, 4, 13)
 
 
 class OffTargetConfig(Section):
@@ -45,3 +52,24 @@ class OffTargetConfig(Section):
                     f"off_target.harness_tasks names {name!r} twice. Name each task once"
                 )
         return value
+
+
+def check_installed() -> None:
+    """Look whether lm-evaluation-harness is here and new enough, without an import of it.
+
+    Raises:
+        UserError: It is not.
+    """
+    oldest = ".".join(map(str, _HARNESS))
+    try:
+        installed = version("lm_eval")
+    except PackageNotFoundError:
+        told = "which is not installed"
+    else:
+        if tuple(map(int, re.findall(r"\d+", installed)[:3])) >= _HARNESS:
+            return
+        told = f"of which version {installed} is installed, older than {oldest}"
+    raise UserError(
+        f"off_target.harness_tasks names tasks of lm-evaluation-harness, {told}",
+        f"Install it (pip install 'lm_eval>={oldest}'), or leave the tasks out.",
+    )

@@ -1,7 +1,9 @@
 """Which positions are steered, as a configuration says it."""
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 Operator = Literal["add", "clamp", "norm_preserving", "angular", "ablate", "rotate"]
 Scope = Literal[
@@ -15,8 +17,20 @@ Scope = Literal[
     "at_tokens",
     "not_at_tokens",
 ]
+
+
+def _no_truth_values(rule: Any) -> Any:
+    """Refuse what would be taken for the ids 0 and 1."""
+    if isinstance(rule, list | tuple) and any(isinstance(one, bool) for one in rule):
+        raise ValueError(
+            f"at_tokens is {list(rule)}: YAML reads yes, no, on and off as true and false. Put "
+            'such tokens into quotation marks: ["yes"]'
+        )
+    return rule
+
+
 # Token ids and texts of tokens, or a regular expression.
-TokenRule = tuple[int | str, ...] | str
+TokenRule = Annotated[tuple[int | str, ...] | str, BeforeValidator(_no_truth_values)]
 # Scopes that a key goes with.
 _SCOPES_OF = {
     "first_k": ("first_k",),

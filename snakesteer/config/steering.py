@@ -216,9 +216,13 @@ class SteeringConfig(Section):
                 "The usual ranges are [0.0, 2.0] and [1.0, 5.0]"
             )
         self._every_key_does_something()
-        if self.unit == "kl" and "clamp" in self.operators:
+        several = [part.operator for part in self.together or ()]
+        if self.unit == "kl" and "clamp" in (*self.operators, *several):
+            where = f"steering.operators is {self.operators}"
+            if "clamp" in several:
+                where = f"steering.together has the operators {several}"
             raise ValueError(
-                f"steering.unit is 'kl' and steering.operators is {self.operators}: clamp takes a "
+                f"steering.unit is 'kl' and {where}: clamp takes a "
                 "component off at the smallest strength already, so that it has no strength of few "
                 "nats. Leave clamp out, or use steering.unit: dose"
             )

@@ -103,8 +103,8 @@ def _cells(one: Record) -> tuple[str, str, str, str]:
     if share:
         change, interval = points(one["difference"]), points_interval(one["difference_ci"])
     else:
-        change = signed(one["difference"], 3)
-        interval = " to ".join(signed(end, 3) for end in one["difference_ci"])
+        change, ends = signed(one["difference"], 3), one["difference_ci"]
+        interval = _BROKEN if ends is None else " to ".join(signed(end, 3) for end in ends)
     return sides[0], sides[1], change, interval
 
 

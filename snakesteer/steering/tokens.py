@@ -42,10 +42,11 @@ def token_table(tokenizer: Any, size: int, tokens: TokenSet) -> Tensor:
     Raises:
         UserError: The rule names no token, or all, or one that the vocabulary lacks.
     """
-    table = torch.zeros(size, dtype=torch.bool)
-    table[_named(_texts(tokenizer, size), size, tokens.rule)] = True
-    if not table.any() or table.all():
-        count = "every" if table.any() else "no"
+    table, texts = torch.zeros(size, dtype=torch.bool), _texts(tokenizer, size)
+    table[_named(texts, size, tokens.rule)] = True
+    every = table[: len(texts)].all()  # that there is; the others are padding
+    if not table.any() or every:
+        count = "every" if every else "no"
         raise UserError(
             f"steering.at_tokens is {tokens.rule!r}, and {count} token of the model is among these",
             "A regular expression is searched for in the text of each token alone: '\\n\\n$' is in "

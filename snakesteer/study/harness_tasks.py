@@ -57,7 +57,7 @@ def read_task_changes(results: Path, tested: Mapping[str, Any]) -> TaskChanges:
         )
         for name, found in shown_tasks(record).items()
         for one in found["metrics"]
-        if one["difference"] is not None
+        if one["difference_ci"] is not None
     }
 
 

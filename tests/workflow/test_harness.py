@@ -33,6 +33,8 @@ def test_tasks_are_part_of_the_run_and_of_its_report(finished_copy: Project):
     assert "lm-evaluation-harness" in (results / "methods.md").read_text(encoding="utf-8")
     named = json.loads((results / "provenance.json").read_text(encoding="utf-8"))["sha256"]
     assert {"results/harness.json", "results/harness.jsonl"} <= set(named)
+    (finished_copy.folder / "tasks" / ".git").mkdir()
+    (finished_copy.folder / "tasks" / ".git" / "index").write_text("by git", encoding="utf-8")
     assert finished_copy.snakemake(overlay=overlay).idle
 
     # A task that changed is done again.

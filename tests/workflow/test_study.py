@@ -71,6 +71,17 @@ def test_a_bad_table_stops_before_anything_runs(fresh_copy: Project):
     assert not fresh_copy.results.exists()
 
 
+def test_what_a_run_cannot_do_elsewhere_stops_a_study_before_anything_runs(fresh_copy: Project):
+    facts = fresh_copy.folder / "facts.jsonl"
+    facts.write_text('{"question": "Is ice hot?", "choices": ["no", "yes"], "answer": 2}\n')
+    table = "name\toff_target.task_file\nplain\t\nwrong\tfacts.jsonl\n"
+    run = fresh_copy.snakemake(*RUN, *make_study(fresh_copy, table))
+    assert run.code == 1
+    assert "Run 'wrong': off_target.task_file: facts.jsonl, row 1: 'answer' is '2'" in run.text
+    assert "Traceback" not in run.text
+    assert not list(fresh_copy.results.rglob("*.json"))
+
+
 def test_a_killed_study_goes_on_and_its_runs_are_those_of_single_ones(
     finished: Finished, fresh_copy: Project
 ):

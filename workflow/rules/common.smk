@@ -7,7 +7,6 @@ import json
 import os
 import re
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -200,18 +199,6 @@ def user_vector_file(layer):
     return local(path)
 
 
-def check_second_task():
-    """Stop before the first job where the second task cannot be read."""
-    if CONFIG.off_target.task_file is None:
-        return
-    from snakesteer.data.second_task import read_second_task
-
-    try:
-        read_second_task(CONFIG.off_target.task_file)
-    except UserError as error:
-        raise WorkflowError(str(error)) from None
-
-
 def second_task_file():
     """The file of the second task, none where there is no such task."""
     path = CONFIG.off_target.task_file
@@ -226,7 +213,10 @@ def second_task_file():
 
 
 def harness_files():
-    """The user's own tasks of lm-evaluation-harness, with all that lies beside them."""
+    """The user's own tasks of lm-evaluation-harness, with all that lies beside them.
+
+    But for what tools keep for themselves: git writes its files at every look.
+    """
     folder = CONFIG.off_target.harness_folder
     if folder is None:
         return []
@@ -235,26 +225,24 @@ def harness_files():
             f"off_target.harness_folder is {folder!r}, which is not a folder. Correct the path; "
             "relative ones start in the working directory."
         )
-    files = (
-        path for path in Path(folder).rglob("*") if "__pycache__" not in path.parts
-    )
-    return [local(str(path)) for path in sorted(files) if path.is_file()]
-
-
-def check_harness():
-    """Stop before the first job where tasks of lm-evaluation-harness cannot be done."""
-    wanted = CONFIG.off_target
-    if not wanted.harness_tasks or workflow.deployment_settings.deployment_method:
-        return  # an environment of its own is made for the rule
-    if find_spec("lm_eval") is None:
-        raise WorkflowError(
-            "off_target.harness_tasks names tasks of lm-evaluation-harness, which is not installed. "
-            "Install it (pip install 'lm_eval>=0.4.13'), or leave the tasks out."
+    return [
+        local(str(path))
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file()
+        and not any(
+            part == "__pycache__" or part.startswith(".")
+            for part in path.relative_to(folder).parts
         )
-    from snakesteer.evaluation.harness.tasks import find_tasks
+    ]
+
+
+def check_off_target():
+    """Stop before the first job where a look elsewhere could only fail."""
+    from snakesteer.evaluation.before_start import check_elsewhere
 
     try:
-        find_tasks(wanted.harness_tasks, wanted.harness_folder)
+        own_environment = bool(workflow.deployment_settings.deployment_method)
+        check_elsewhere(CONFIG.off_target, own_environment)
     except UserError as error:
         raise WorkflowError(str(error)) from None
 

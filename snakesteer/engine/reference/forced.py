@@ -105,7 +105,8 @@ def forced_logits(
             does not know.
     """
     check_ids(loaded, (text.token_ids for text in texts))
-    asked = ((text.token_ids[: text.prompt_tokens], len(text.generated)) for text in texts)
+    # The last token of a text is not read.
+    asked = ((text.token_ids[: text.prompt_tokens], len(text.generated) - 1) for text in texts)
     check_lengths(loaded, [Request(*one) for one in asked])
     able = may_be_apart(loaded, steering)
     order = sorted(range(len(texts)), key=lambda index: len(texts[index].token_ids))

@@ -26,7 +26,7 @@ from snakesteer.evaluation.harness.sides import Asked, Sides
 # Both as in ``--model hf``: length of a model that names none, and of an answer of a task that does
 # not say.
 _CONTEXT, _NEW_TOKENS = 2048, 256
-_KNOWN = {"until", "max_gen_toks", "do_sample", "temperature", "top_p", "top_k"}
+_KNOWN = {"until", "max_gen_toks", "do_sample", "temperature", "top_p", "top_k", "num_beams"}
 _LEAVE_OUT = "Leave the task out of off_target.harness_tasks."
 
 Encoded = tuple[tuple[str, str], list[int], list[int]]
@@ -80,17 +80,25 @@ class HarnessModel(TemplateLM):
         """A conversation as a prompt of the run would have it, questions and replies in turn.
 
         Raises:
-            UserError: See `Chat.write`.
+            UserError: See `Chat.write` and `Chat.end`.
         """
         system = None
         if chat_history[0]["role"] == "system":
             system, chat_history = chat_history[0]["content"], chat_history[1:]
         turns = [turn["content"] for turn in chat_history]
-        text = self._chat(system is not None).write(system, turns, add_generation_prompt)
+        chat = self._chat(system is not None)
+        text = chat.write(system, turns, add_generation_prompt)
         if add_generation_prompt:
             return text
-        before, last, _ = text.rpartition(turns[-1])  # the reply goes on
-        return before + last
+        # The reply goes on. It may be trimmed: as in ``--model hf``, it is what the template wrote.
+        end = chat.end(system is not None, 0)
+        if not text.endswith(end):
+            raise UserError(
+                f"The tokenizer's chat template ends a reply that starts with {turns[-1]!r} in a "
+                "way of its own, so that the model cannot go on with it",
+                _LEAVE_OUT,
+            )
+        return text.removesuffix(end)
 
     def _chat(self, has_system: bool) -> Chat:
         prompt = self._prompt
@@ -106,7 +114,8 @@ class HarnessModel(TemplateLM):
 
     def _text(self, context: list[int], continuation: list[int]) -> GivenText:
         """Both as one text that fits into the model: what is too long is cut on the left."""
-        ids = (*context, *continuation)[-self.max_length :]
+        # The last token is not read.
+        ids = (*context, *continuation)[-self.max_length - 1 :]
         before = len(ids) - len(continuation)
         if not continuation or before < 1:
             what = "is empty" if not continuation else f"has {len(continuation)} tokens"
@@ -130,7 +139,7 @@ class HarnessModel(TemplateLM):
         pairs = get_rolling_token_windows(
             token_list=self.tok_encode(text),
             prefix_token=self.prefix_token_id,
-            max_seq_len=self.max_length - 1,
+            max_seq_len=self.max_length,
             context_len=1,
         )
         return [self._text(*make_disjoint_window(pair)) for pair in pairs]
@@ -155,8 +164,19 @@ class HarnessModel(TemplateLM):
             texts |= dict(zip(numbers, answers, strict=True))
         return [texts[number] for number in range(len(requests))]
 
-    def _start(self, context: str, limit: int) -> tuple[int, ...]:
-        """Of a context what leaves room for the answer: its end."""
+    def check(self, settings: dict[str, Any]) -> None:
+        """Refuse a way of generating that is not possible here.
+
+        Args:
+            settings: ``generation_kwargs`` of a task.
+
+        Raises:
+            UserError: The engines lack it, or its answers are longer than what the model reads.
+        """
+        self._room(self._decoding(settings)[1])
+
+    def _room(self, limit: int) -> int:
+        """How many tokens a context may have before an answer."""
         room = self.max_length - limit
         if room < 1:
             raise UserError(
@@ -164,7 +184,11 @@ class HarnessModel(TemplateLM):
                 "the prompt included",
                 _LEAVE_OUT,
             )
-        return tuple(self.tok_encode(context)[-room:])
+        return room
+
+    def _start(self, context: str, limit: int) -> tuple[int, ...]:
+        """The end of a context, with room for the answer; the start token of an empty one."""
+        return tuple(self.tok_encode(context)[-self._room(limit) :] or [self.prefix_token_id])
 
     def _decoding(self, settings: dict[str, Any]) -> tuple[Decoding, int]:
         """How a task generates, and its limit in tokens.
@@ -177,6 +201,8 @@ class HarnessModel(TemplateLM):
         """
         known = normalize_gen_kwargs(settings, _NEW_TOKENS)
         unknown = sorted(set(known) - _KNOWN)
+        if known.get("num_beams", 1) != 1:
+            unknown.append(f"num_beams: {known['num_beams']}")
         if unknown:
             raise UserError(
                 f"A task generates with {', '.join(unknown)}, which snakesteer's engines lack",

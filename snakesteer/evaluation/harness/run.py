@@ -1,22 +1,24 @@
 """From task names to a record of both sides."""
 
 import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
 import lm_eval.evaluator
+from lm_eval.api.metrics import mean
 
 from snakesteer.config import EvaluationConfig, PromptConfig
 from snakesteer.engine.interface import Decoding, Engine
-from snakesteer.errors import UserError
 from snakesteer.evaluation.harness.model import HarnessModel
 from snakesteer.evaluation.harness.record import compare_metric, pairs_of
 from snakesteer.evaluation.harness.sides import SIDE_NAMES, Sides
 from snakesteer.evaluation.harness.tasks import (
     check_apart,
-    requested,
-    seed_shots,
+    check_possible,
+    seed_draws,
+    told_groups,
 )
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.kinds import Steering
@@ -51,18 +53,19 @@ def run_tasks(
 
     Raises:
         UserError: A task asks the run's own test problems, generates in a way that the engines
-            lack, or runs code.
+            lack, runs code, shows pictures, or asks something else each time.
     """
+    check_possible(tasks)
     check_apart(tasks, test_questions)
-    for name, task in tasks["tasks"].items():
-        if getattr(task, "UNSAFE_CODE", False):
-            raise UserError(
-                f"The task {name} runs code that the model writes", "Run it with lm_eval itself."
-            )
     sides = Sides(loaded, steering, engine)
-    found = [_evaluate(HarnessModel(sides, side, prompt), tasks, prompt, limit) for side in (0, 1)]
+    models = [HarnessModel(sides, side, prompt) for side in (0, 1)]
+    for task in tasks["tasks"].values():
+        if task.OUTPUT_TYPE == "generate_until":
+            models[0].check(task.get_config("generation_kwargs") or {})
+    found = [_evaluate(model, tasks, prompt, limit) for model in models]
     samples = {name: (found[0][name], found[1][name]) for name in tasks["tasks"]}
-    pairs = {name: pairs_of(both) for name, both in samples.items()}
+    pairs = {name: pairs_of(name, both) for name, both in samples.items()}
+    groups = told_groups(tasks, lambda members: bool(_shared(members, pairs)))
     record = {
         "lm_eval": version("lm_eval"),
         "chat": prompt.chat,
@@ -76,8 +79,7 @@ def run_tasks(
         },
         "groups": {
             name: {"tasks": members, "metrics": _pooled(members, pairs, tasks["tasks"], evaluation)}
-            for name, members in requested(tasks).items()
-            if members != [name]
+            for name, members in groups.items()
         },
     }
     rows = [row for name, both in samples.items() for row in _rows(name, *both)]
@@ -88,7 +90,7 @@ def _evaluate(
     model: HarnessModel, tasks: dict[str, Any], prompt: PromptConfig, limit: int | None
 ) -> Logged:
     """Logged samples of each task."""
-    seed_shots(tasks)
+    seed_draws(tasks)
     found = lm_eval.evaluator.evaluate(
         lm=model,
         task_dict=tasks,
@@ -122,10 +124,13 @@ def _metrics(
             "metric": metric,
             "filter": kind,
             "higher_is_better": better.get(metric),
-            **compare_metric(metric, values, aggregates[metric], evaluation),
+            # As in the harness: the mean of what names no aggregation.
+            **compare_metric(
+                *(metric, values, aggregates.get(metric, mean), evaluation),
+                less_is_better=better.get(metric) is False,
+            ),
         }
         for (metric, kind), values in pairs.items()
-        if metric in aggregates
     ]
 
 
@@ -136,16 +141,22 @@ def _pooled(
     evaluation: EvaluationConfig,
 ) -> list[dict[str, Any]]:
     """Of a group: documents of all its tasks together, for metrics that all of them have."""
-    first, *others = (pairs[name] for name in members)
-    shared = [key for key in first if all(key in other for other in others)]
     together = {
         key: tuple(
             [value for name in members for value in pairs[name][key][side]]
             for side in range(len(SIDE_NAMES))
         )
-        for key in shared
+        for key in _shared(members, pairs)
     }
     return _metrics(together, tasks[members[0]], evaluation)  # type: ignore[arg-type]
+
+
+def _shared(
+    members: list[str], pairs: Mapping[str, Mapping[tuple[str, str], Any]]
+) -> list[tuple[str, str]]:
+    """Metrics with their filters that all of some tasks have."""
+    first, *others = (pairs[name] for name in members)
+    return [key for key in first if all(key in other for other in others)]
 
 
 def _rows(task: str, before: Any, after: Any) -> list[dict[str, Any]]:
@@ -158,7 +169,7 @@ def _rows(task: str, before: Any, after: Any) -> list[dict[str, Any]]:
             **{
                 f"{side}_{metric}": _plain(row[metric])
                 for side, row in zip(SIDE_NAMES, (one, other), strict=True)
-                for metric in one["metrics"]
+                for metric in row["metrics"]
             },
         }
         for one, other in zip(before, after, strict=True)
@@ -166,10 +177,16 @@ def _rows(task: str, before: Any, after: Any) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """A value of a metric as JSON: numbers, None where one is not finite, and lists of these."""
+    """A value of a metric as JSON, whatever its task keeps; None where a number is not finite."""
+    if hasattr(value, "tolist"):  # of numpy or torch
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
-    if isinstance(value, bool | str):
+    if value is None or isinstance(value, bool | str):
         return value
+    if not isinstance(value, numbers.Real):
+        return str(value)
     number = float(value)
     return number if math.isfinite(number) else None

@@ -1,17 +1,20 @@
 """The tasks of a run: found by name, and kept off the run's own test problems."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lm_eval.tasks import TaskManager
 
 from snakesteer.errors import UserError
 
-# Of lm-evaluation-harness' own command line: examples of a prompt are drawn with it.
-_SHOTS_SEED = 1234
+# Of lm-evaluation-harness' own command line: examples of a prompt are drawn with the first; what
+# tasks draw themselves (the order of choices, say), with the others.
+_SHOTS_SEED, _PYTHON_SEED, _NUMPY_SEED = 1234, 0, 1234
 
 
 @cache
@@ -47,18 +50,55 @@ def find_tasks(names: Sequence[str], folder: str | Path | None) -> TaskManager:
 
 
 def load_tasks(manager: TaskManager, names: Sequence[str]) -> dict[str, Any]:
-    """The tasks with their data, as `lm_eval.evaluator.evaluate` takes them."""
-    loaded: dict[str, Any] = dict(manager.load([*names]))
+    """The tasks with their data, as `lm_eval.evaluator.evaluate` takes them.
+
+    Raises:
+        UserError: A task is asked for twice.
+    """
+    _seed_libraries()
+    try:
+        loaded: dict[str, Any] = dict(manager.load([*names]))
+    except ValueError as error:
+        if not str(error).startswith("Duplicate task"):
+            raise
+        raise UserError(
+            f"off_target.harness_tasks asks for a task in two ways ({error})",
+            "Leave out the task or the group that another name holds already.",
+        ) from error
     for task in loaded["tasks"].values():
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
     return loaded
 
 
-def seed_shots(loaded: dict[str, Any]) -> None:
-    """Let examples of prompts be drawn from the start again, so that both sides get the same."""
+def seed_draws(loaded: dict[str, Any]) -> None:
+    """Let all that tasks draw be drawn from the start again, so that both sides get the same."""
+    _seed_libraries()
     for task in loaded["tasks"].values():
         task.set_fewshot_seed(seed=_SHOTS_SEED)
+
+
+def _seed_libraries() -> None:
+    random.seed(_PYTHON_SEED)
+    np.random.seed(_NUMPY_SEED)
+
+
+def check_possible(loaded: dict[str, Any]) -> None:
+    """Refuse tasks that run code, and those of models that see or hear.
+
+    Raises:
+        UserError: Names the task.
+    """
+    for name, task in loaded["tasks"].items():
+        if getattr(task, "UNSAFE_CODE", False):
+            raise UserError(
+                f"The task {name} runs code that the model writes", "Run it with lm_eval itself."
+            )
+        if getattr(task, "MULTIMODAL", False):
+            raise UserError(
+                f"The task {name} shows pictures or plays sounds; models read text here",
+                f"Take {name} out of off_target.harness_tasks.",
+            )
 
 
 def check_apart(loaded: dict[str, Any], questions: Iterable[str]) -> None:
@@ -76,8 +116,7 @@ def check_apart(loaded: dict[str, Any], questions: Iterable[str]) -> None:
     own = {" ".join(question.split()) for question in questions}
     for name, task in loaded["tasks"].items():
         for doc in task.eval_docs:
-            texts = (value for value in doc.values() if isinstance(value, str))
-            if any(" ".join(text.split()) in own for text in texts):
+            if any(" ".join(text.split()) in own for text in _texts(doc)):
                 raise UserError(
                     f"The task {name} of lm-evaluation-harness asks a problem of the run's own "
                     "test split, which is for the one evaluation of test_final.json",
@@ -85,15 +124,27 @@ def check_apart(loaded: dict[str, Any], questions: Iterable[str]) -> None:
                 )
 
 
-def requested(loaded: dict[str, Any]) -> dict[str, list[str]]:
-    """Groups that are in no other group, with all of their tasks, and tasks of no group alone."""
-    members = {
-        name: sorted(task.task_name for task in group.get_all_tasks())
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a document."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(one)
+
+
+def told_groups(loaded: dict[str, Any], alike: Callable[[list[str]], bool]) -> dict[str, list[str]]:
+    """Groups with all of their tasks, without those that are in another one.
+
+    Args:
+        loaded: From `load_tasks`.
+        alike: Whether tasks have something in common that may be told of all of them; a group of
+            others is left out, and the groups in it stand for themselves.
+    """
+    groups = {
+        name: (group, sorted(task.task_name for task in group.get_all_tasks()))
         for name, group in loaded["groups"].items()
     }
-    inner = {
-        subgroup.name for group in loaded["groups"].values() for subgroup in group.get_all_groups()
-    }
-    found = {name: tasks for name, tasks in members.items() if name not in inner}
-    inside = {task for tasks in members.values() for task in tasks}
-    return found | {name: [name] for name in loaded["tasks"] if name not in inside}
+    found = {name: both for name, both in groups.items() if alike(both[1])}
+    inner = {one.name for group, _ in found.values() for one in group.get_all_groups()}
+    return {name: members for name, (_, members) in found.items() if name not in inner}

@@ -49,6 +49,7 @@ def test_ids_and_texts_are_named_one_by_one():
         (("no such token",), "names 'no such token', which is no token"),
         ((3, SIZE), f"names {SIZE}, which is no token"),
         (tuple(range(SIZE)), "every token of the model is among these"),
+        ("", "every token of the model is among these"),
     ],
 )
 def test_what_names_nothing_or_everything_is_refused(rule, told):

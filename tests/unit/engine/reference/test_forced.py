@@ -142,7 +142,9 @@ def test_strength_0_is_the_unsteered_model_bit_for_bit(name: str):
 
 
 def test_texts_that_do_not_fit_are_refused():
-    long = GivenText((7,) * (CONTEXT + 1), 2)
+    fits = GivenText((7,) * (CONTEXT + 1), 2)  # the last token is not read
+    next(forced_logits(loaded_model("llama"), [fits], STEERINGS["all"]))
+    long = GivenText((7,) * (CONTEXT + 2), 2)
     with pytest.raises(UserError, match="do not fit into the model's context"):
         next(forced_logits(loaded_model("llama"), [long], STEERINGS["all"]))
     with pytest.raises(UserError):

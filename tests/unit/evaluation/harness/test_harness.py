@@ -28,7 +28,7 @@ from lm_eval.tasks import TaskManager
 from snakesteer.evaluation.harness.model import HarnessModel
 from snakesteer.evaluation.harness.run import run_tasks
 from snakesteer.evaluation.harness.sides import Sides
-from snakesteer.evaluation.harness.tasks import check_apart, find_tasks, load_tasks, seed_shots
+from snakesteer.evaluation.harness.tasks import check_apart, find_tasks, load_tasks, seed_draws
 from snakesteer.report.exports import lm_eval as export
 
 EVALUATION = EvaluationConfig(bootstrap_resamples=200)
@@ -54,7 +54,7 @@ def own_tasks(folder, *names):
 def told(model, folder, names):
     """What the harness logs for each document of tasks, the prompts and answers included."""
     tasks = own_tasks(folder, *names)
-    seed_shots(tasks)
+    seed_draws(tasks)
     return evaluate(lm=model, task_dict=tasks, bootstrap_iters=0)["samples"]
 
 
@@ -219,7 +219,7 @@ def test_a_chat_model_is_asked_in_its_template(folder):
         engine_of(loaded),
     )
     tasks = own_tasks(folder, "snake_choice")
-    seed_shots(tasks)
+    seed_draws(tasks)
     evaluate(
         lm=HarnessModel(sides, 0, chat),
         task_dict=tasks,
@@ -258,15 +258,16 @@ def write_task(folder, text):
     return folder
 
 
-def test_what_the_engines_cannot_do_is_refused(tmp_path):
+def test_what_the_engines_cannot_do_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.delattr(Sides, "likelihoods")
     beams = write_task(tmp_path / "beams", "num_beams: 4")
     with pytest.raises(UserError, match="num_beams"):
-        run(beams, ["snake_sums"])
+        run(beams, ["snake_choice", "snake_sums"])
     long = write_task(tmp_path / "long", "max_new_tokens: 9")
     path = long / "snake_sums.yaml"
     path.write_text(path.read_text().replace("max_gen_toks: 8", "max_gen_toks: 256"))
     with pytest.raises(UserError, match="answers of 256 tokens"):
-        run(long, ["snake_sums"])
+        run(long, ["snake_choice", "snake_sums"])
     code = write_task(tmp_path / "code", "do_sample: false}\nunsafe_code: true #")
     with pytest.raises(UserError, match="snake_sums runs code"):
         run(code, ["snake_sums"])
@@ -277,7 +278,7 @@ def test_long_contexts_lose_their_start():
     sides = Sides(loaded, ResidualSteering(1, direction(), 1.0), partial(engine_of, loaded))
     model = HarnessModel(sides, 0, PROMPT)
     text = model._text(list(range(4, 80)) * 5, [7, 8, 9])
-    assert len(text.token_ids) == loaded.context
+    assert len(text.token_ids) == loaded.context + 1  # the last one is not read
     assert text.generated == (7, 8, 9)
     with pytest.raises(UserError, match="has 300 tokens"):
         model._text([5], [6] * 300)
