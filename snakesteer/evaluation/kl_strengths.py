@@ -86,6 +86,7 @@ def kl_strengths(
         UserError: Something never steers so far, or never so little.
     """
     measured = TokenKl(loaded, texts, FORCED_TOKENS)
+    known: dict[Candidate, float] = {}  # dynamic strengths are constant ones here
     curves = []
     for of_dose, sign, largest in _wanted(config, layers, vectors):
         one = of_dose(sign * FIRST_DOSE)
@@ -94,7 +95,10 @@ def kl_strengths(
         def kl(
             dose: float, of_dose: Callable[[float], Candidate] = of_dose, sign: int = sign
         ) -> float:
-            return _kl(measured, of_dose(sign * dose), vectors)
+            candidate = _constant(of_dose(sign * dose))
+            if candidate not in known:
+                known[candidate] = _kl(measured, candidate, vectors)
+            return known[candidate]
 
         nats = [share * largest for share in SHARES]
         what = f"{one.method} with {direction} at layer {layer} ({operator}, sign {sign:+d})"
@@ -181,6 +185,22 @@ def _crossing(
             return middle
         low, high = (middle, high) if middle[1] < wanted else (low, middle)
     return low
+
+
+def _constant(candidate: Candidate) -> Candidate:
+    """What steers the residual stream as a dynamic strength does at α_t = 1; others as they are."""
+    if candidate.kind != "residual" or not candidate.dynamic:
+        return candidate
+    return Candidate(
+        "caa",
+        candidate.direction,
+        candidate.layer,
+        candidate.alpha,
+        candidate.dose,
+        "from_last_prompt_token",
+        band_layers=candidate.band_layers,
+        band_alphas=candidate.band_alphas,
+    )
 
 
 def _kl(measured: TokenKl, candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) -> float:

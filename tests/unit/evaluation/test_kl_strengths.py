@@ -149,3 +149,19 @@ def test_what_is_chosen_by_nats_has_them(name):
         assert one["measured"] == pytest.approx(one["nats"], rel=0.01)
         assert all((alpha > 0) == (one["sign"] > 0) for alpha in one["alphas"])
         assert one["doses"] == sorted(one["doses"])
+
+
+def test_a_dynamic_strength_is_not_measured_again(monkeypatch):
+    """At α_t = 1 it is what caa does from the last prompt token on."""
+    texts = calibration_texts(PROMPTER, PROBLEMS, context=None)
+    counts, found = {}, {}
+    for methods in (["caa"], ["dac"], ["caa", "dac"]):
+        passes = []
+        real = TokenKl.quantile
+        monkeypatch.setattr(TokenKl, "quantile", lambda *a, r=real, p=passes: p.append(1) or r(*a))
+        space = SteeringConfig(directions=["caa"], methods=methods, unit="kl", strength=(0.0, 0.05))
+        found[tuple(methods)] = kl_strengths(LOADED, texts, space, LAYERS, VECTORS)["curves"]
+        counts[tuple(methods)] = len(passes)
+        monkeypatch.undo()
+    assert counts["caa", "dac"] == counts["caa",] == counts["dac",] > 0
+    assert found["caa", "dac"] == found["caa",] + found["dac",]
