@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch._dynamo.exc import BackendCompilerFailed
 from torch.nn.attention import flex_attention
 
 from snakesteer.engine.interface import Decoding, Request
@@ -85,10 +86,12 @@ def test_a_wrong_kernel_is_refused_and_plain_operations_take_over(monkeypatch, c
 
 
 def test_where_it_cannot_be_compiled_plain_operations_take_over(monkeypatch, caplog):
-    def without_triton(*_args, **_kwargs):
-        raise RuntimeError("Cannot find a working triton installation")
+    without_triton = RuntimeError("Cannot find a working triton installation")
 
-    monkeypatch.setattr(flex, "flex_attention", without_triton)
+    def backend(*_args, **_kwargs):
+        raise BackendCompilerFailed(backend, without_triton, None)
+
+    monkeypatch.setattr(flex, "flex_attention", backend)
     loaded = loaded_model("llama")
     engine = make_engine("slots", loaded, Decoding(), batch_size=4, attention="flex")
     assert engine_record(engine)["attention"] == "blocks"
