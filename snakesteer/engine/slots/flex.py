@@ -25,6 +25,8 @@ from torch.nn.attention.flex_attention import AuxRequest, flex_attention
 # options' type. Torch's kernel for few queries holds all of a prefix's in one program: too many.
 _OF_BLOCKS: Any = {"SPLIT_KV": 1}
 _OF_PREFIXES: Any = {"FORCE_USE_FLEX_ATTENTION": True}
+# As the check computes in any case; with torch's own sizes it needs up to 168 KB of shared memory.
+_IN_FLOAT32: Any = {"BLOCK_M": 32, "BLOCK_N": 32, "num_stages": 1}
 # Compiled forms of one function, for shapes, dtypes and scalings. Torch's own limit is 8, beyond
 # which it goes on with what is not compiled.
 _FORMS = 1024
@@ -164,7 +166,8 @@ def _add_prefix(
 
     rows = query.reshape(slots, kv_heads, group, width).transpose(0, 1)
     rows = rows.reshape(1, kv_heads, slots * group, width)
-    mixed, log_sum = _flex(rows, key[None], value[None], finish, scaling, _OF_PREFIXES)
+    options = _OF_PREFIXES | (_IN_FLOAT32 if query.dtype == torch.float32 else {})
+    mixed, log_sum = _flex(rows, key[None], value[None], finish, scaling, options)
     mixed = mixed.reshape(kv_heads, slots, group, width).transpose(0, 1)
     log_sum = log_sum.reshape(kv_heads, slots, group).transpose(0, 1)
     return _added(seen, mixed.reshape(slots, heads, width), log_sum.reshape(slots, heads))

@@ -141,26 +141,24 @@ def test_what_is_compiled_gives_the_same(graphs, family):
     assert found == ReferenceEngine(loaded_model(family), Decoding(), 4).generate(requests)
 
 
-def test_torch_s_kernel_for_few_queries_reads_no_prefix(monkeypatch, graphs):
-    """It holds all queries, of every slot, in one program, which a GPU has no room for."""
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_kernels_fit_into_a_gpu(monkeypatch, dtype):
+    """Torch's for few queries holds them all, of every slot, in one program: not for prefixes."""
     options = {}
 
     def spy(query, *_args, kernel_options, **_kwargs):
         options[query.shape] = kernel_options
         return query, flex_attention.AuxOutput(lse=query[..., 0])
 
-    query = torch.randn(96, 6, 1, 16)
     monkeypatch.setattr(flex, "flex_attention", spy)
-    monkeypatch.setattr(flex, "_function", lambda add, _: add)
-    hidden = torch.zeros(96, 64, dtype=torch.bool)
-    seen = flex.nothing_seen(query)
-    for add, key in (
-        (flex.add_block, torch.randn(96, 2, 64, 16)),
-        (flex.add_prefix, torch.randn(2, 64, 16)),
-    ):
-        seen = add(seen, query, key, key, hidden, None, 0.3, None)
+    query, key = torch.ones(96, 6, 1, 16, dtype=dtype), torch.ones(96, 2, 64, 16, dtype=dtype)
+    seen, hidden = flex.nothing_seen(query), torch.zeros(96, 64, dtype=torch.bool)
+    flex.add_block(seen, query, key, key, hidden, None, 0.3, None)
+    flex.add_prefix(seen, query, key[0], key[0], hidden, None, 0.3, None)
     assert options[96, 2, 3, 16] == {"SPLIT_KV": 1}
-    assert options[1, 2, 288, 16] == {"FORCE_USE_FLEX_ATTENTION": True}
+    prefix = options[1, 2, 288, 16]
+    assert prefix["FORCE_USE_FLEX_ATTENTION"]
+    assert ("num_stages" in prefix) == (dtype == torch.float32)
 
 
 @pytest.mark.parametrize("kind", ["greedy", "dac"])
