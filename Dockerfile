@@ -1,7 +1,10 @@
 # snakesteer with all that it needs, at the tested versions.
 #   docker build -t snakesteer .                          for NVIDIA GPUs
 #   docker build -t snakesteer --build-arg LOCK=cpu .     for CPUs alone
-#   docker run --rm --gpus all -v "$PWD:/work" snakesteer --configfile my-model.yaml
+#   docker run --rm --gpus all -v "$PWD:/work" -v "$HOME/.cache/huggingface:/root/.cache/huggingface" \
+#     --hostname "$(hostname)" snakesteer --configfile my-model.yaml
+# The second folder keeps models of the hub from one container to the next. By the name of its machine a
+# run knows that an earlier one, whose container was killed, was here and is dead (docs/search.md).
 FROM python:3.11-slim-bookworm
 
 # gcc: torch compiles small programs on a GPU while it runs.

@@ -180,7 +180,7 @@ class EngineConfig(Section):
         "auto",
         description="torch.compile of the decode step on CUDA; `auto` weighs the work. Runs with "
         "operators other than `add`, with bands or gates, or with attention heads are never "
-        "compiled: rounding would differ.",
+        "compiled: rounding would differ. With `attention: flex` nothing else is.",
     )
     attention: Literal["blocks", "flex"] = Field(
         "blocks",
@@ -197,3 +197,12 @@ class EngineConfig(Section):
         description="vLLM's mode in which an answer does not depend, to its last bits, on what is "
         "answered together with it; slower, on GPUs that have it. For `vllm` only.",
     )
+
+    @model_validator(mode="after")
+    def _compiles_one(self) -> "EngineConfig":
+        if (self.compile, self.attention) == ("always", "flex"):
+            raise ValueError(
+                "engine.compile is 'always' and engine.attention is 'flex', with which attention "
+                "alone is compiled. Leave engine.compile out, or set engine.attention: blocks"
+            )
+        return self

@@ -219,7 +219,10 @@ def _soon(path: Path) -> IO[str] | None:
 
 def _lock(path: Path, kind: int) -> IO[str] | None:
     """An open file that is locked; None where another has it."""
-    file = path.open("a+")  # over NFS a lock that is shared must be readable
+    try:
+        file = path.open("a+")  # over NFS a lock that is shared must be readable
+    except PermissionError:
+        file = path.open()  # another user's, in a folder that both may write to
     try:
         fcntl.flock(file, kind)
     except BlockingIOError:

@@ -12,7 +12,13 @@ from typing import TypeVar
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+)
 
 from snakesteer.errors import UserError
 
@@ -55,7 +61,13 @@ def is_outage(error: BaseException) -> bool:
     chain: list[BaseException] = [error]
     while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(before)
-    return any(isinstance(one, (OperationalError, InterfaceError)) for one in chain)
+    return any(isinstance(one, DBAPIError) and _says_gone(one) for one in chain)
+
+
+def _says_gone(error: DBAPIError) -> bool:
+    """Drivers differ: a broken connection may be a plain `DatabaseError`, as in psycopg2's SSL."""
+    gone = isinstance(error, (OperationalError, InterfaceError)) or type(error) is DatabaseError
+    return gone or error.connection_invalidated
 
 
 def through_outages(run: Callable[[], T], progress: Callable[[], int]) -> T:
@@ -107,7 +119,7 @@ def _wait() -> None:
         try:
             with engine.connect():
                 return
-        except (OperationalError, InterfaceError) as error:
+        except DBAPIError as error:
             if time.monotonic() > deadline:
                 raise UserError(
                     f"The database of {URL_VARIABLE} has not answered for "

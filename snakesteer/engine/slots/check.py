@@ -63,7 +63,8 @@ def examine(loaded: LoadedModel, kernel: Kernel = "blocks") -> KvShape:
         ValueError,
     ) as error:
         # A foreign architecture fails wherever it meets what it did not expect.
-        raise _refusal(loaded, str(error).partition("\n")[0] or type(error).__name__) from error
+        inner = getattr(error, "inner_exception", error)  # torch.compile's say first who raised it
+        raise _refusal(loaded, str(inner).partition("\n")[0] or type(inner).__name__) from error
     for one in comparisons:
         if not one.right:
             raise _refusal(loaded, _off(one))

@@ -52,7 +52,8 @@ class SlotsEngine:
         loaded: The model.
         decoding: How tokens are chosen.
         slots: Number of slots; None chooses by device and memory, see `choose_slots`.
-        compiled: Run the decode step through ``torch.compile``.
+        compiled: Run the decode step through ``torch.compile``. Not with the kernel ``flex``, which
+            is compiled by itself: that is what has been checked.
         shared_prefix: Token ids that prompts start with. Part of a result, like the number of
             slots. A prompt that starts otherwise, or ends there, is answered without it.
         progress: Show a progress bar on the terminal.
@@ -82,7 +83,7 @@ class SlotsEngine:
         self.kernel: Kernel = kernel
         self.loaded = loaded
         self.decoding = decoding
-        self.compiled = compiled
+        self.compiled = compiled and kernel == "blocks"
         self.progress = progress
         self.shared_prefix = tuple(shared_prefix)
         self._choose = slots is None

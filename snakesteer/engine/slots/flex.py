@@ -6,6 +6,9 @@ values are read once, and its scores are never written to memory: the plain way
 summed up one after the other, and one that is hidden as a whole adds exact zeros. As each is a
 computation of one shape, however many there are, a row's bits are its own here, too.
 
+Query heads that share a key head are given to torch as queries of that head: of numbers of them
+that are no power of two it has no kernel that reads their keys once.
+
 On a CPU nothing is compiled, and all is slow: torch has no compiled form there that also returns
 the logarithm of the sums.
 """
@@ -18,8 +21,15 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import AuxRequest, flex_attention
 
-# Of the compiled kernel: all keys of a part are summed up by one program. Not in the options' type.
-_OPTIONS: Any = {"SPLIT_KV": 1}
+# Of the compiled kernels. All keys of a part are summed up by one program; that is not in the
+# options' type. Torch's kernel for few queries holds all of a prefix's in one program: too many.
+_OF_BLOCKS: Any = {"SPLIT_KV": 1}
+_OF_PREFIXES: Any = {"FORCE_USE_FLEX_ATTENTION": True}
+# As the check computes in any case; with torch's own sizes it needs up to 168 KB of shared memory.
+_IN_FLOAT32: Any = {"BLOCK_M": 32, "BLOCK_N": 32, "num_stages": 1}
+# Compiled forms of one function, for shapes, dtypes and scalings. Torch's own limit is 8, beyond
+# which it goes on with what is not compiled.
+_FORMS = 1024
 
 
 class Seen(NamedTuple):
@@ -39,10 +49,10 @@ class Seen(NamedTuple):
 def nothing_seen(query: Tensor) -> Seen:
     """Before the first part, for queries ``[slots, heads, 1, width]``."""
     slots, heads, _, width = query.shape
-    zeros = query.new_zeros(slots, heads, width, dtype=torch.float32)
+    total = query.new_zeros(slots, heads, dtype=torch.float32)
     # In place of −∞, so that hidden parts change nothing before the first that is not.
-    lowest = torch.full_like(zeros[..., 0], torch.finfo(torch.float32).min)
-    return Seen(lowest, zeros[..., 0], zeros)
+    lowest = torch.full_like(total, torch.finfo(torch.float32).min)
+    return Seen(lowest, total, query.new_zeros(slots, heads, width, dtype=torch.float32))
 
 
 def add_block(
@@ -67,9 +77,7 @@ def add_block(
         scaling: Factor on the scores.
         softcap: See `snakesteer.engine.slots.attention.attend_slots`.
     """
-    return _function(_add_block, query.is_cuda)(
-        seen, query, key, value, hidden, bias, scaling, softcap
-    )
+    return _run(_add_block, seen, query, key, value, hidden, bias, scaling, softcap)
 
 
 def add_prefix(
@@ -94,9 +102,7 @@ def add_prefix(
         scaling: As in `add_block`.
         softcap: Likewise.
     """
-    return _function(_add_prefix, query.is_cuda)(
-        seen, query, key, value, hidden, bias, scaling, softcap
-    )
+    return _run(_add_prefix, seen, query, key, value, hidden, bias, scaling, softcap)
 
 
 def mean_of(seen: Seen) -> Tensor:
@@ -104,9 +110,16 @@ def mean_of(seen: Seen) -> Tensor:
     return seen.weighted / seen.total[..., None]
 
 
+def _run(add: Callable[..., Seen], seen: Seen, query: Tensor, *others: Any) -> Seen:
+    import torch._dynamo  # it takes seconds
+
+    with torch._dynamo.config.patch(recompile_limit=_FORMS, accumulated_recompile_limit=_FORMS):
+        return _function(add, query.is_cuda)(seen, query, *others)
+
+
 @cache
 def _function(add: Callable[..., Seen], compiled: bool) -> Callable[..., Seen]:
-    return torch.compile(add, dynamic=False) if compiled else add
+    return torch.compile(add, dynamic=False, fullgraph=True) if compiled else add
 
 
 def _add_block(
@@ -119,13 +132,17 @@ def _add_block(
     scaling: float,
     softcap: float | None,
 ) -> Seen:
-    def finish(score: Tensor, slot: Tensor, head: Tensor, _: Tensor, at: Tensor) -> Tensor:
+    slots, heads, _, width = query.shape
+    group = heads // key.shape[1]
+
+    def finish(score: Tensor, slot: Tensor, head: Tensor, member: Tensor, at: Tensor) -> Tensor:
         score = score if softcap is None else softcap * torch.tanh(score / softcap)
-        score = score if bias is None else score + bias[head, at]
+        score = score if bias is None else score + bias[head * group + member, at]
         return torch.where(hidden[slot, at], -float("inf"), score)
 
-    mixed, log_sum = _flex(query, key, value, finish, scaling)
-    return _added(seen, mixed[:, :, 0], log_sum[:, :, 0])
+    grouped = query.reshape(slots, -1, group, width)
+    mixed, log_sum = _flex(grouped, key, value, finish, scaling, _OF_BLOCKS)
+    return _added(seen, mixed.reshape(slots, heads, width), log_sum.reshape(slots, heads))
 
 
 def _add_prefix(
@@ -138,18 +155,31 @@ def _add_prefix(
     scaling: float,
     softcap: float | None,
 ) -> Seen:
-    def finish(score: Tensor, _: Tensor, head: Tensor, slot: Tensor, at: Tensor) -> Tensor:
-        score = score if softcap is None else softcap * torch.tanh(score / softcap)
-        score = score if bias is None else score + bias[head, at]
-        return torch.where(hidden[slot, at], -float("inf"), score)
+    slots, heads, _, width = query.shape
+    kv_heads = len(key)
+    group = heads // kv_heads
 
-    by_head = query.permute(2, 1, 0, 3)  # [1, heads, slots, width]
-    mixed, log_sum = _flex(by_head, key[None], value[None], finish, scaling)
-    return _added(seen, mixed[0].transpose(0, 1), log_sum[0].transpose(0, 1))
+    def finish(score: Tensor, _: Tensor, head: Tensor, row: Tensor, at: Tensor) -> Tensor:
+        score = score if softcap is None else softcap * torch.tanh(score / softcap)
+        score = score if bias is None else score + bias[head * group + row % group, at]
+        return torch.where(hidden[row // group, at], -float("inf"), score)
+
+    rows = query.reshape(slots, kv_heads, group, width).transpose(0, 1)
+    rows = rows.reshape(1, kv_heads, slots * group, width)
+    options = _OF_PREFIXES | (_IN_FLOAT32 if query.dtype == torch.float32 else {})
+    mixed, log_sum = _flex(rows, key[None], value[None], finish, scaling, options)
+    mixed = mixed.reshape(kv_heads, slots, group, width).transpose(0, 1)
+    log_sum = log_sum.reshape(kv_heads, slots, group).transpose(0, 1)
+    return _added(seen, mixed.reshape(slots, heads, width), log_sum.reshape(slots, heads))
 
 
 def _flex(
-    query: Tensor, key: Tensor, value: Tensor, finish: Callable[..., Tensor], scaling: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    finish: Callable[..., Tensor],
+    scaling: float,
+    options: Any,
 ) -> tuple[Tensor, Tensor]:
     """Mixed values in the model's dtype, and log-sums of the scores in float32."""
     mixed, more = flex_attention(
@@ -158,8 +188,7 @@ def _flex(
         value,
         score_mod=finish,
         scale=scaling,
-        enable_gqa=True,
-        kernel_options=_OPTIONS,
+        kernel_options=options,
         return_aux=AuxRequest(lse=True),
     )
     assert more.lse is not None

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -177,6 +178,24 @@ def test_a_file_system_without_locks_is_told_of(monkeypatch: pytest.MonkeyPatch)
     os.environ[RUN_VARIABLE] = f"x {STATE.absolute() / 'none.json'}"
     assert join_run() is None
     assert "has no locks" in words[0]
+
+
+def test_a_run_of_another_user_is_one(monkeypatch: pytest.MonkeyPatch):
+    """Their lock cannot be written to; that is no file system without locks."""
+    opened = Path.open
+
+    def theirs(path: Path, mode: str = "r", **others: Any) -> IO[Any]:
+        if path.suffix == ".run" and mode != "r":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, mode, **others)
+
+    words: list[str] = []
+    with live_run():
+        monkeypatch.setattr(Path, "open", theirs)
+        with pytest.raises(UserError, match="Another run works on 'results'"):
+            hold_run("results", [], words.append, STATE)
+    assert hold_run("results", [], words.append, STATE) is not None
+    assert words == []
 
 
 def test_the_next_run_waits_for_jobs_of_a_dead_one():

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, InternalError, OperationalError
 
 from snakesteer.errors import UserError
 from snakesteer.search import outages
@@ -68,6 +68,14 @@ def test_a_file_has_no_outages(url: str | None, monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(OperationalError):
         through_outages(failing(GONE), lambda: 0)
     assert waits == []
+
+
+def test_drivers_say_it_in_their_own_ways():
+    said = ("SELECT 1", {}, Exception("SSL SYSCALL error: EOF detected"))
+    assert is_outage(DatabaseError(*said))
+    assert is_outage(InternalError(*said, connection_invalidated=True))
+    assert not is_outage(InternalError(*said))
+    assert not is_outage(IntegrityError(*said))
 
 
 def test_a_bug_is_no_outage(waits: list[str]):

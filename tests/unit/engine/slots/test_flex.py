@@ -1,9 +1,12 @@
 """The decode step through torch's flex_attention: the reference's tokens, and a row's own bits."""
 
 import logging
+from functools import partial
 
 import pytest
 import torch
+from torch._dynamo.exc import BackendCompilerFailed
+from torch.nn.attention import flex_attention
 
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
@@ -83,14 +86,79 @@ def test_a_wrong_kernel_is_refused_and_plain_operations_take_over(monkeypatch, c
 
 
 def test_where_it_cannot_be_compiled_plain_operations_take_over(monkeypatch, caplog):
-    def without_triton(*_args, **_kwargs):
-        raise RuntimeError("Cannot find a working triton installation")
+    without_triton = RuntimeError("Cannot find a working triton installation")
 
-    monkeypatch.setattr(flex, "flex_attention", without_triton)
+    def backend(*_args, **_kwargs):
+        raise BackendCompilerFailed(backend, without_triton, None)
+
+    monkeypatch.setattr(flex, "flex_attention", backend)
     loaded = loaded_model("llama")
     engine = make_engine("slots", loaded, Decoding(), batch_size=4, attention="flex")
     assert engine_record(engine)["attention"] == "blocks"
     assert "Cannot find a working triton installation" in caplog.text
+
+
+def test_nothing_else_is_compiled():
+    """Parts in one compiled piece with the model would be no longer those that were checked."""
+    engine = SlotsEngine(loaded_model("llama"), Decoding(), 4, compiled=True, kernel="flex")
+    assert not engine_record(engine)["compiled"]
+    engine.generate(requests_of(LONG[:1])[:1])
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """What is compiled, as on a GPU, but for the last step: there are no kernels."""
+    found = []
+
+    def backend(graph, _inputs):
+        found.append(graph)
+        return graph.forward
+
+    compiled = flex._function.__wrapped__
+    monkeypatch.setattr(flex, "_function", lambda add, _: compiled(add, True))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    yield found
+    torch.compiler.reset()
+
+
+def test_all_shapes_are_compiled(graphs):
+    """Numbers of slots, which memory and noise floor set; torch would go on uncompiled after 8."""
+    numbers = range(2, 14)
+    for slots in numbers:
+        query, key = torch.randn(slots, 6, 1, 16), torch.randn(slots, 2, 64, 16)
+        hidden = torch.zeros(slots, 64, dtype=torch.bool)
+        seen = flex.nothing_seen(query)
+        for _ in range(2):
+            seen = flex.add_block(seen, query, key, key, hidden, None, 0.3, None)
+    assert len(graphs) == len(numbers)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_compiled_gives_the_same(graphs, family):
+    requests = requests_of([*FEW_SHOT[:1], *LONG[:1]])
+    found = engine_with(family, SHARED).generate(requests)
+    assert graphs
+    assert found == ReferenceEngine(loaded_model(family), Decoding(), 4).generate(requests)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_kernels_fit_into_a_gpu(monkeypatch, dtype):
+    """Torch's for few queries holds them all, of every slot, in one program: not for prefixes."""
+    options = {}
+
+    def spy(query, *_args, kernel_options, **_kwargs):
+        options[query.shape] = kernel_options
+        return query, flex_attention.AuxOutput(lse=query[..., 0])
+
+    monkeypatch.setattr(flex, "flex_attention", spy)
+    query, key = torch.ones(96, 6, 1, 16, dtype=dtype), torch.ones(96, 2, 64, 16, dtype=dtype)
+    seen, hidden = flex.nothing_seen(query), torch.zeros(96, 64, dtype=torch.bool)
+    flex.add_block(seen, query, key, key, hidden, None, 0.3, None)
+    flex.add_prefix(seen, query, key[0], key[0], hidden, None, 0.3, None)
+    assert options[96, 2, 3, 16] == {"SPLIT_KV": 1}
+    prefix = options[1, 2, 288, 16]
+    assert prefix["FORCE_USE_FLEX_ATTENTION"]
+    assert ("num_stages" in prefix) == (dtype == torch.float32)
 
 
 @pytest.mark.parametrize("kind", ["greedy", "dac"])
