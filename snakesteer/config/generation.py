@@ -200,6 +200,11 @@ class EngineConfig(Section):
 
     @model_validator(mode="after")
     def _compiles_one(self) -> "EngineConfig":
+        if self.attention == "flex" and self.name != "slots":
+            raise ValueError(
+                f"engine.attention is 'flex' and engine.name is {self.name!r}: it is for slots "
+                "alone. Set engine.name: slots, or leave engine.attention out"
+            )
         if (self.compile, self.attention) == ("always", "flex"):
             raise ValueError(
                 "engine.compile is 'always' and engine.attention is 'flex', with which attention "

@@ -240,7 +240,7 @@ def _storage(path: Path) -> BaseStorage:
 
 def _url() -> str | None:
     """The database that the environment names; of SQLite, with the path written out."""
-    url = os.environ.get(URL_VARIABLE)
+    url = os.environ.get(URL_VARIABLE) or None
     scheme, mark, path = (url or "").partition(":///")
     return scheme + mark + expanded(path, URL_VARIABLE) if scheme.startswith("sqlite") else url
 

@@ -49,8 +49,8 @@ def check_url(url: str) -> None:
     if not readable:
         raise UserError(
             f"The database of {URL_VARIABLE} cannot be opened: its URL cannot be read",
-            "It is like postgresql+psycopg2://user:password@host:5432/name; in the password @ is "
-            "written as %40 and % as %25.",
+            "It is like postgresql+psycopg2://user:password@host:5432/name; anywhere "
+            "but before the host, @ is written as %40, and % as %25.",
         )
 
 
@@ -104,7 +104,7 @@ def through_outages(run: Callable[[], T], progress: Callable[[], int]) -> T:
 
 def _has_server() -> bool:
     url = os.environ.get(URL_VARIABLE)
-    return url is not None and not url.startswith("sqlite")
+    return url is not None and url != "" and not url.startswith("sqlite")
 
 
 def _wait() -> None:

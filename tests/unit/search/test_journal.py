@@ -220,6 +220,12 @@ def test_a_database_that_is_not_there(journal, monkeypatch, url):
         assert "secret" not in str(caught.value)
 
 
+def test_an_empty_variable_is_none(journal, monkeypatch):
+    monkeypatch.setenv(URL_VARIABLE, "")
+    grow(journal)
+    assert journal.exists()
+
+
 def test_a_study_that_is_not_where_it_is_looked_for(journal, tmp_path, monkeypatch):
     grow(journal)
     monkeypatch.setenv(URL_VARIABLE, f"sqlite:///{tmp_path / 'other.db'}")

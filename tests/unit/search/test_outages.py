@@ -59,7 +59,7 @@ def test_a_server_that_was_never_there_is_not_waited_for(waits: list[str]):
     assert waits == []
 
 
-@pytest.mark.parametrize("url", [None, "sqlite:////tmp/study.db"])
+@pytest.mark.parametrize("url", [None, "", "sqlite:////tmp/study.db"])
 def test_a_file_has_no_outages(url: str | None, monkeypatch: pytest.MonkeyPatch, waits: list[str]):
     monkeypatch.delenv(URL_VARIABLE)
     if url is not None:
