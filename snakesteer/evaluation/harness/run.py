@@ -2,7 +2,9 @@
 
 import math
 import numbers
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from importlib.metadata import version
 from typing import Any
 
@@ -91,17 +93,26 @@ def _evaluate(
 ) -> Logged:
     """Logged samples of each task."""
     seed_draws(tasks)
-    found = lm_eval.evaluator.evaluate(
-        lm=model,
-        task_dict=tasks,
-        limit=limit,
-        bootstrap_iters=0,
-        system_instruction=prompt.system if prompt.chat else None,
-        apply_chat_template=prompt.chat,
-        fewshot_as_multiturn=prompt.chat,
-    )
+    with ExitStack() as stack:
+        # Aggregated here, from the samples, where a perplexity that no float holds is no crash.
+        for task in tasks["tasks"].values():
+            task.aggregation = lambda: defaultdict(lambda: _nothing)
+            stack.callback(delattr, task, "aggregation")
+        found = lm_eval.evaluator.evaluate(
+            lm=model,
+            task_dict=tasks,
+            limit=limit,
+            bootstrap_iters=0,
+            system_instruction=prompt.system if prompt.chat else None,
+            apply_chat_template=prompt.chat,
+            fewshot_as_multiturn=prompt.chat,
+        )
     samples: Logged = found["samples"]
     return samples
+
+
+def _nothing(_: Any) -> float:
+    return math.nan
 
 
 def _about(task: Any, samples: list[dict[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.errors import UserError
 from snakesteer.report.harness_text import harness_sentences, harness_table
 from snakesteer.steering.residual import ResidualSteering
-from tests.harness_tasks import write_one
+from tests.harness_tasks import write_one, write_tasks
 from tests.loaded_models import direction, loaded_model
 
 pytest.importorskip("lm_eval", reason="lm_eval is not installed")
@@ -143,3 +143,15 @@ def test_pictures_are_refused(tmp_path):
     write_one(tmp_path, "seen", ROWS, CHOICE + metrics(acc="mean") + "doc_to_image: [about]\n")
     with pytest.raises(UserError, match="seen shows pictures"):
         run(tmp_path, ["seen"])
+
+
+def test_a_perplexity_that_no_float_holds_is_not_finite(tmp_path):
+    """One word of hundreds of tokens: exp of its −log p overflows, with steering and without."""
+    write_tasks(tmp_path)
+    data = tmp_path / "snake_text.jsonl"
+    data.write_text(json.dumps({"text": "qX7#" * 150}) + "\n", encoding="utf-8")
+    record, _ = run(tmp_path, ["snake_text"])
+    words, by_byte = record["tasks"]["snake_text"]["metrics"]
+    assert words["metric"] == "word_perplexity"
+    assert words["baseline"] is words["steered"] is words["difference"] is None
+    assert by_byte["baseline"] > 0.0
