@@ -64,7 +64,7 @@ def break_hooks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable], None]:
     """Break the hooks of both engines; the slots engine does not check itself at the start."""
     shape = examine(loaded_model("llama"))
     monkeypatch.setattr(
-        slots, "examine", lambda loaded: dataclasses.replace(shape, dtype=loaded.dtype)
+        slots, "examine", lambda loaded, _: dataclasses.replace(shape, dtype=loaded.dtype)
     )
     right = reference._changer
 

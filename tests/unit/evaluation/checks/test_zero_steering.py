@@ -203,7 +203,7 @@ def unexamined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         slots,
         "examine",
-        lambda loaded: dataclasses.replace(
+        lambda loaded, _: dataclasses.replace(
             shapes[loaded.model.config.model_type], dtype=loaded.dtype
         ),
     )
