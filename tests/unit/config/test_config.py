@@ -87,10 +87,7 @@ IMPOSSIBLE = [
     ({"prompt": {"stop": [""]}}, ["prompt.stop contains an empty string", "Remove it"]),
     ({"generation": {"do_sample": True}}, ["temperature is 0", "do_sample: false"]),
     ({"generation": {"temperature": 0.7}}, ["temperature is 0.7", "do_sample: true"]),
-    (
-        {"engine": {"name": "reference", "attention": "flex"}},
-        ["engine.attention is 'flex' and engine.name is 'reference'", "name: slots"],
-    ),
+    ({"engine": {"name": "vllm", "attention": "flex"}}, ["attention is 'flex'", "name: slots"]),
     ({"engine": {"compile": "always", "attention": "flex"}}, ["compile is 'always'", "blocks"]),
     ({"generation": {"top_k": 5}}, ["top_k is set", "top_k: 0"]),
     ({"generation": {"top_p": 0.5}}, ["generation.top_p", "top_p: 1.0"]),

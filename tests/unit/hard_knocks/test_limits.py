@@ -74,6 +74,10 @@ BAD_LIMITS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"evaluation": {"ledger": "$GONE/reads"}},
         ("evaluation.ledger is '$GONE/reads'", UNSET),
     ),
+    "an unset variable in the folder of tasks": (
+        {"off_target": {"harness_folder": "$GONE/tasks"}},
+        ("off_target.harness_folder is '$GONE/tasks'", UNSET),
+    ),
     "the home of nobody": (
         {"results": "~nobody-of-this-name/r"},
         ("results is '~nobody-of-this-name/r'", "no user of that name"),
@@ -119,6 +123,7 @@ def test_home_and_variables_are_written_out_in_every_path(monkeypatch, tmp_path)
             "data": {"source": "folder", "folder": "$DATA/gsm8k"},
             "steering": {"directions": ["file"], "vector_file": "${DATA}/{layer}.gguf"},
             "evaluation": {"ledger": "~/reads"},
+            "off_target": {"task_file": "$DATA/facts.jsonl", "harness_folder": "~/tasks"},
         }
     )
     assert config.results == f"{tmp_path}/runs//data sets"
@@ -126,13 +131,15 @@ def test_home_and_variables_are_written_out_in_every_path(monkeypatch, tmp_path)
     assert config.data.folder == "/data sets/gsm8k"
     assert config.steering.vector_file == "/data sets/{layer}.gguf"
     assert config.evaluation.ledger == f"{tmp_path}/reads"
+    assert config.off_target.task_file == "/data sets/facts.jsonl"
+    assert config.off_target.harness_folder == f"{tmp_path}/tasks"
     assert load_config(config.model_dump()) == config
 
 
 def test_every_path_key_is_among_them():
     """Descriptions of such keys begin with what they name."""
     written_out = {"results", "model.name", "model.gguf_file", "data.folder"}
-    written_out |= {"steering.vector_file", "evaluation.ledger"}
+    written_out |= {"steering.vector_file", "evaluation.ledger", "off_target.harness_folder"}
     found = {
         key if section is None else f"{section}.{key}"
         for section, fields in _sections()
