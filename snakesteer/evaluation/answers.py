@@ -57,6 +57,11 @@ class Answer:
     steered_share: float | None = field(default=None, compare=False)
 
 
+def named_seed(name: str) -> int:
+    """The seed of the random stream of this name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+
+
 def make_request(
     prompter: Prompter,
     problem: Problem,
@@ -69,8 +74,7 @@ def make_request(
     The random stream depends on the seed, the problem and the sample number, never on the steering:
     steered and unsteered answers share their randomness.
     """
-    name = f"{generation.seed} {problem.id} {sample}"
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    seed = named_seed(f"{generation.seed} {problem.id} {sample}")
     return Request(prompter.ids(problem.question), generation.max_new_tokens, steering, seed)
 
 

@@ -19,7 +19,7 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.engine.reference.forced import Forced, GivenText, forced_logits
 from snakesteer.evaluation.answers import summary
 from snakesteer.evaluation.paired import Samples
-from snakesteer.evaluation.statistics import Outcomes, bootstrap_mean
+from snakesteer.evaluation.statistics import Outcomes, bootstrap_mean, finite_or_none
 from snakesteer.evaluation.token_kl import START_TOKENS, divergences, neutral_texts
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.kinds import Steering
@@ -105,8 +105,8 @@ def neutral_record(costs: Sequence[TextCost], evaluation: EvaluationConfig) -> d
         "tokens": sum(one.tokens for one in costs),
         "start_tokens": START_TOKENS,
         "kl": interval_record([one.kl for one in costs], evaluation),
-        "baseline_perplexity": _finite(_exp(float(np.mean(baseline)))),
-        "steered_perplexity": _finite(_exp(float(np.mean(steered)))),
+        "baseline_perplexity": finite_or_none(_exp(float(np.mean(baseline)))),
+        "steered_perplexity": finite_or_none(_exp(float(np.mean(steered)))),
         "perplexity_ratio": interval_record(difference, evaluation, _exp),
         "changed_tokens": interval_record([one.changed for one in costs], evaluation),
         **({"mean_alpha_t": float(np.mean(alphas))} if alphas else {}),
@@ -120,7 +120,11 @@ def cost_rows(costs: Sequence[TextCost]) -> list[dict[str, Any]]:
         {
             "what": "neutral text",
             "text": number,
-            **{name: _finite(value) for name, value in asdict(cost).items() if value is not None},
+            **{
+                name: finite_or_none(value)
+                for name, value in asdict(cost).items()
+                if value is not None
+            },
         }
         for number, cost in enumerate(costs)
     ]
@@ -192,16 +196,14 @@ def interval_record(
     found = bootstrap_mean(
         values, evaluation.bootstrap_resamples, evaluation.confidence, evaluation.seed
     )
-    estimate, low, high = (_finite(scale(x)) for x in (found.estimate, found.low, found.high))
+    estimate, low, high = (
+        finite_or_none(scale(x)) for x in (found.estimate, found.low, found.high)
+    )
     return {"estimate": estimate, "ci": None if high is None else [low, high]}
 
 
 def _exp(value: float) -> float:
     return math.exp(value) if value < 700.0 else math.inf
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def log_off_target(record: dict[str, Any]) -> None:

@@ -218,3 +218,8 @@ def differences_of(baseline: Outcomes, steered: Outcomes) -> NDArray[np.float64]
             f"{len(steered)} steered outcomes"
         )
     return np.asarray(steered, dtype=float) - np.asarray(baseline, dtype=float)
+
+
+def finite_or_none(value: float) -> float | None:
+    """A number for a record, in which None stands for what is not finite."""
+    return value if np.isfinite(value) else None

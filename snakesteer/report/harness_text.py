@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 from snakesteer.report.evidence import Record
 from snakesteer.report.figures.figure import Table
+from snakesteer.report.off_target_text import BROKEN
 from snakesteer.report.wording import count, percent, points, points_interval, signed
-
-_BROKEN = "not finite"
 
 
 def harness_text(record: Record) -> str:
@@ -95,16 +94,16 @@ def _rows(record: Record) -> Iterator[tuple[str, ...]]:
 def _cells(one: Record) -> tuple[str, str, str, str]:
     share = "mcnemar" in one
     sides = [
-        _BROKEN if value is None else percent(value) if share else f"{value:.4g}"
+        BROKEN if value is None else percent(value) if share else f"{value:.4g}"
         for value in (one["baseline"], one["steered"])
     ]
     if one["difference"] is None:
-        return sides[0], sides[1], _BROKEN, _BROKEN
+        return sides[0], sides[1], BROKEN, BROKEN
     if share:
         change, interval = points(one["difference"]), points_interval(one["difference_ci"])
     else:
         change, ends = signed(one["difference"], 3), one["difference_ci"]
-        interval = _BROKEN if ends is None else " to ".join(signed(end, 3) for end in ends)
+        interval = BROKEN if ends is None else " to ".join(signed(end, 3) for end in ends)
     return sides[0], sides[1], change, interval
 
 

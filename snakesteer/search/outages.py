@@ -103,8 +103,8 @@ def through_outages(run: Callable[[], T], progress: Callable[[], int]) -> T:
 
 
 def _has_server() -> bool:
-    url = os.environ.get(URL_VARIABLE)
-    return url is not None and url != "" and not url.startswith("sqlite")
+    url = os.environ.get(URL_VARIABLE, "")
+    return url != "" and not url.startswith("sqlite")
 
 
 def _wait() -> None:

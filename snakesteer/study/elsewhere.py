@@ -64,6 +64,21 @@ class Elsewhere:
 NOTHING = Elsewhere()
 
 
+def record_of(path: Path, tested: Mapping[str, Any]) -> Any:
+    """What a file of a run says; None where there is none, or one of another configuration.
+
+    Args:
+        path: The file.
+        tested: The configuration, by test_final.json: an older record may lie there that the run no
+            longer asks for.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    record = read_json(path) if path.exists() else None
+    return record if record is not None and record["best_trial_params"] == tested else None
+
+
 def read_elsewhere(results: Path, tested: Mapping[str, Any]) -> Elsewhere:
     """What off_target.json says of a run; nothing where there is none of what was tested.
 
@@ -75,11 +90,8 @@ def read_elsewhere(results: Path, tested: Mapping[str, Any]) -> Elsewhere:
     Raises:
         UserError: The file is damaged.
     """
-    path = results / "off_target.json"
-    if not path.exists():
-        return NOTHING
-    record = read_json(path)
-    if record["best_trial_params"] != tested:
+    record = record_of(results / "off_target.json", tested)
+    if record is None:
         return NOTHING
     neutral, answers, task = record["neutral"], record["test_answers"], record["second_task"]
     second = {"estimate": task["difference"], "ci": task["difference_ci"]} if task else None

@@ -6,10 +6,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from snakesteer.records.files import read_json
 from snakesteer.report.figures.figure import Table
 from snakesteer.report.harness_text import metric_name, shown_tasks
 from snakesteer.report.wording import signed
+from snakesteer.study.elsewhere import record_of
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,8 @@ def read_task_changes(results: Path, tested: Mapping[str, Any]) -> TaskChanges:
     Raises:
         UserError: The file is damaged.
     """
-    path = results / "harness.json"
-    if not path.exists():
-        return {}
-    record = read_json(path)
-    if record["best_trial_params"] != tested:
+    record = record_of(results / "harness.json", tested)
+    if record is None:
         return {}
     return {
         (name, metric_name(one)): TaskChange(

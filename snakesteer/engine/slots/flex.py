@@ -14,7 +14,7 @@ the logarithm of the sums.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from typing import Any, NamedTuple
 
 import torch
@@ -55,6 +55,23 @@ def nothing_seen(query: Tensor) -> Seen:
     return Seen(lowest, total, query.new_zeros(slots, heads, width, dtype=torch.float32))
 
 
+def _compiled_on_gpus(add: Callable[..., Seen]) -> Callable[..., Seen]:
+    @wraps(add)
+    def run(seen: Seen, query: Tensor, *others: Any) -> Seen:
+        import torch._dynamo  # it takes seconds
+
+        with torch._dynamo.config.patch(recompile_limit=_FORMS, accumulated_recompile_limit=_FORMS):
+            return _function(add, query.is_cuda)(seen, query, *others)
+
+    return run
+
+
+@cache
+def _function(add: Callable[..., Seen], compiled: bool) -> Callable[..., Seen]:
+    return torch.compile(add, dynamic=False, fullgraph=True) if compiled else add
+
+
+@_compiled_on_gpus
 def add_block(
     seen: Seen,
     query: Tensor,
@@ -77,9 +94,20 @@ def add_block(
         scaling: Factor on the scores.
         softcap: See `snakesteer.engine.slots.attention.attend_slots`.
     """
-    return _run(_add_block, seen, query, key, value, hidden, bias, scaling, softcap)
+    slots, heads, _, width = query.shape
+    group = heads // key.shape[1]
+
+    def finish(score: Tensor, slot: Tensor, head: Tensor, member: Tensor, at: Tensor) -> Tensor:
+        score = score if softcap is None else softcap * torch.tanh(score / softcap)
+        score = score if bias is None else score + bias[head * group + member, at]
+        return torch.where(hidden[slot, at], -float("inf"), score)
+
+    grouped = query.reshape(slots, -1, group, width)
+    mixed, log_sum = _flex(grouped, key, value, finish, scaling, _OF_BLOCKS)
+    return _added(seen, mixed.reshape(slots, heads, width), log_sum.reshape(slots, heads))
 
 
+@_compiled_on_gpus
 def add_prefix(
     seen: Seen,
     query: Tensor,
@@ -102,59 +130,6 @@ def add_prefix(
         scaling: As in `add_block`.
         softcap: Likewise.
     """
-    return _run(_add_prefix, seen, query, key, value, hidden, bias, scaling, softcap)
-
-
-def mean_of(seen: Seen) -> Tensor:
-    """The values' mean by the softmax of all scores, ``[slots, heads, width]`` float32."""
-    return seen.weighted / seen.total[..., None]
-
-
-def _run(add: Callable[..., Seen], seen: Seen, query: Tensor, *others: Any) -> Seen:
-    import torch._dynamo  # it takes seconds
-
-    with torch._dynamo.config.patch(recompile_limit=_FORMS, accumulated_recompile_limit=_FORMS):
-        return _function(add, query.is_cuda)(seen, query, *others)
-
-
-@cache
-def _function(add: Callable[..., Seen], compiled: bool) -> Callable[..., Seen]:
-    return torch.compile(add, dynamic=False, fullgraph=True) if compiled else add
-
-
-def _add_block(
-    seen: Seen,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    hidden: Tensor,
-    bias: Tensor | None,
-    scaling: float,
-    softcap: float | None,
-) -> Seen:
-    slots, heads, _, width = query.shape
-    group = heads // key.shape[1]
-
-    def finish(score: Tensor, slot: Tensor, head: Tensor, member: Tensor, at: Tensor) -> Tensor:
-        score = score if softcap is None else softcap * torch.tanh(score / softcap)
-        score = score if bias is None else score + bias[head * group + member, at]
-        return torch.where(hidden[slot, at], -float("inf"), score)
-
-    grouped = query.reshape(slots, -1, group, width)
-    mixed, log_sum = _flex(grouped, key, value, finish, scaling, _OF_BLOCKS)
-    return _added(seen, mixed.reshape(slots, heads, width), log_sum.reshape(slots, heads))
-
-
-def _add_prefix(
-    seen: Seen,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    hidden: Tensor,
-    bias: Tensor | None,
-    scaling: float,
-    softcap: float | None,
-) -> Seen:
     slots, heads, _, width = query.shape
     kv_heads = len(key)
     group = heads // kv_heads
@@ -171,6 +146,11 @@ def _add_prefix(
     mixed = mixed.reshape(kv_heads, slots, group, width).transpose(0, 1)
     log_sum = log_sum.reshape(kv_heads, slots, group).transpose(0, 1)
     return _added(seen, mixed.reshape(slots, heads, width), log_sum.reshape(slots, heads))
+
+
+def mean_of(seen: Seen) -> Tensor:
+    """The values' mean by the softmax of all scores, ``[slots, heads, width]`` float32."""
+    return seen.weighted / seen.total[..., None]
 
 
 def _flex(

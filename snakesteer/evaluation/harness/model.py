@@ -5,7 +5,6 @@ others publish. A context counts as the prompt and its continuation as generated
 acts where it would act on an answer.
 """
 
-import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from snakesteer.data.chat import Chat, find_chat
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.reference.forced import GivenText
 from snakesteer.errors import UserError
+from snakesteer.evaluation.answers import named_seed
 from snakesteer.evaluation.harness.sides import Asked, Sides
 
 # Both as in ``--model hf``: length of a model that names none, and of an answer of a task that does
@@ -154,7 +154,9 @@ class HarnessModel(TemplateLM):
             decoding, limit = self._decoding(settings)
             together[decoding].append(number)
             problem = (request.task_name, request.doc_id)
-            seed = _seed(*problem, draws[problem]) if decoding.temperature else 0
+            # Equal on both sides, whatever else is asked.
+            name = json.dumps([*problem, draws[problem]])
+            seed = named_seed(name) if decoding.temperature else 0
             draws[problem] += 1
             asked.append(Asked(self._start(context, limit), limit, seed))
         texts: dict[int, str] = {}
@@ -218,9 +220,3 @@ class HarnessModel(TemplateLM):
             stop=tuple(stops),
         )
         return decoding, known["max_gen_toks"]
-
-
-def _seed(*names: str | int | None) -> int:
-    """Of a sampled answer: equal on both sides, whatever else is asked."""
-    digest = hashlib.sha256(json.dumps(names).encode()).digest()
-    return int.from_bytes(digest[:8], "big")

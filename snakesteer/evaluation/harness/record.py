@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from snakesteer.config import EvaluationConfig
 from snakesteer.errors import UserError
 from snakesteer.evaluation.second_task import compare_outcomes
-from snakesteer.evaluation.statistics import paired_bootstrap
+from snakesteer.evaluation.statistics import finite_or_none, paired_bootstrap
 
 # Resamples where a metric is no mean; the harness, too, takes a hundred of those that are slow.
 _RESAMPLES, _FEW_RESAMPLES = 1000, 100
@@ -73,7 +73,7 @@ def compare_metric(
         for what is not finite, and for an interval where some draws have no value.
     """
     before, after = (_aggregated(aggregate, side) for side in values)
-    told = {"baseline": _finite(before), "steered": _finite(after)}
+    told = {"baseline": finite_or_none(before), "steered": finite_or_none(after)}
     if not np.isfinite([before, after]).all():
         return {**told, "difference": None, "difference_ci": None}
     if not _is_mean(values[0], before) or not _is_mean(values[1], after):
@@ -127,7 +127,3 @@ def _aggregated(aggregate: Aggregate, values: Sequence[Any]) -> float:
         return float(aggregate(values))
     except (ArithmeticError, ValueError):
         return math.nan
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

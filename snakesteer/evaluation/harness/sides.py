@@ -38,7 +38,7 @@ class Likelihood:
 
 @dataclass(frozen=True)
 class Asked:
-    """A text to generate, and which of several draws it is (0 is the first)."""
+    """A text to generate, and the seed of its random stream; 0 where nothing is drawn."""
 
     prompt_ids: tuple[int, ...]
     max_new_tokens: int
