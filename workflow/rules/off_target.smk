@@ -11,6 +11,16 @@ tasks, after a look at the test split that none of them asks its problems.
 """
 
 NEUTRAL_TEXTS = package_file("data", "assets", "neutral.txt")
+# What of the evaluation section intervals and tests depend on.
+STATISTICS = section_params(
+    "evaluation",
+    "samples",
+    "planned_changes",
+    "random_controls",
+    "shuffled_controls",
+    "prompt_control",
+    "ledger",
+)
 
 
 rule off_target:
@@ -44,15 +54,7 @@ rule off_target:
             **section_params("prompt"),
             **section_params("generation"),
             **section_params("engine"),
-            **section_params(
-                "evaluation",
-                "samples",
-                "planned_changes",
-                "random_controls",
-                "shuffled_controls",
-                "prompt_control",
-                "ledger",
-            ),
+            **STATISTICS,
         ),
         code=code_of("off_target"),
     script:
@@ -88,15 +90,7 @@ rule harness:
             **section_params("prompt"),
             **section_params("engine"),
             **section_params("off_target", "in_report", "task_file"),
-            **section_params(
-                "evaluation",
-                "samples",
-                "planned_changes",
-                "random_controls",
-                "shuffled_controls",
-                "prompt_control",
-                "ledger",
-            ),
+            **STATISTICS,
         ),
         code=code_of("harness"),
     script:
