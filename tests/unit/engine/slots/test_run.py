@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
@@ -31,10 +32,20 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 
 def live_bytes():
+    """Bytes of all plain tensors; those that torch's tracing keeps for itself have no data."""
     gc.collect()
-    tensors = (item for item in gc.get_objects() if issubclass(type(item), torch.Tensor))
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
-    return sum(storages.values())
+    plain = (item for item in gc.get_objects() if type(item) in (torch.Tensor, torch.nn.Parameter))
+    storages = (tensor.untyped_storage() for tensor in plain if tensor.device.type != "meta")
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def test_live_bytes_are_those_of_plain_tensors():
+    before = live_bytes()
+    kept = torch.zeros(1000, dtype=torch.float64)
+    views = [kept[:10], torch.zeros(1000, device="meta"), FakeTensorMode().from_tensor(kept)]
+    assert live_bytes() - before == 8000
+    del kept, views
+    assert live_bytes() == before
 
 
 def test_memory_does_not_grow_over_a_thousand_requests():
