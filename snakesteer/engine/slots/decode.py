@@ -217,22 +217,22 @@ class SlotDecoder:
             used: Blocks that hold the keys of every slot that is not idle.
 
         Returns:
-            ``[ticks][slots]`` new tokens, and the α_t with which they were chosen; where gates are
-            computed, 1 or 0 in place of it, as a token was steered or not. Empty where the strength
-            is not dynamic and nothing has a gate. What idle slots have means nothing.
+            ``[ticks][slots]`` new tokens, and what is noted of each: under a dynamic strength its
+            α_t, where gates are computed 1 if it was steered and 0 if not, else nothing: the list
+            is empty. What idle slots have means nothing.
         """
         common = self.common
         tick = self._captured(used, common) if self.token.is_cuda else None
-        chosen, alphas = [], []
+        chosen, noted = [], []
         for _ in range(ticks):
             chosen.append((self._tick(used, common) if tick is None else tick()).clone())
             if self.capacity.dynamic:
-                alphas.append(self.dynamic.alpha_t.clone())
+                noted.append(self.dynamic.alpha_t.clone())
             elif self.rows.gates.computed:
-                alphas.append(self.rows.gates.steered.clone())
+                noted.append(self.rows.gates.steered.clone())
             if self.watch is not None:
                 self.watch.stepped(STREAMS if self.capacity.dynamic else STREAMS[-1:])
-        return torch.stack(chosen).tolist(), torch.stack(alphas).tolist() if alphas else []
+        return torch.stack(chosen).tolist(), torch.stack(noted).tolist() if noted else []
 
     def logits(self, used: int, common: int | None = None) -> Tensor:
         """``[slots, vocab]`` that choose every slot's next token; no slot is advanced.

@@ -122,17 +122,17 @@ class Lane:
         self.work.steps += ticks
         self.work.live += ticks * len(live)
         started = time.perf_counter()
-        tokens, alphas = self.decoder.run(ticks, self.decoder.blocks_for(last - len(self.shared)))
+        tokens, noted = self.decoder.run(ticks, self.decoder.blocks_for(last - len(self.shared)))
         self.work.seconds += time.perf_counter() - started
-        ended = self.scheduler.collect(tokens, alphas)
+        ended = self.scheduler.collect(tokens, noted)
         self._end([one for one, _ in ended])
         return [(one.ticket, self._generation(one, finish)) for one, finish in ended]
 
     def _generation(self, one: Live, finish: Finish) -> Generation:
         found = self.scheduler.ends.rule.generation(
-            one.tokens, finish, one.alphas if self.dynamic else ()
+            one.tokens, finish, one.noted if self.dynamic else ()
         )
-        return replace(found, steered_share=fmean(one.alphas)) if one.request.is_gated else found
+        return replace(found, steered_share=fmean(one.noted)) if one.request.is_gated else found
 
     def rehearse(self, request: Request) -> None:
         """Compute one step with all slots as full as this request can make them.

@@ -21,7 +21,7 @@ class Live:
         slot: Its slot.
         position: Of the token read next.
         tokens: Chosen so far.
-        alphas: α_t of each of them, or whether a gate let it be steered; see `SlotDecoder.run`.
+        noted: What the step noted of each of them; see `SlotDecoder.run`.
     """
 
     ticket: int
@@ -29,7 +29,7 @@ class Live:
     slot: int
     position: int
     tokens: list[int] = field(default_factory=list)
-    alphas: list[float] = field(default_factory=list)
+    noted: list[float] = field(default_factory=list)
 
 
 class Ends:
@@ -128,17 +128,17 @@ class Scheduler:
         return one
 
     def collect(
-        self, tokens: Sequence[Sequence[int]], alphas: Sequence[Sequence[float]] = ()
+        self, tokens: Sequence[Sequence[int]], noted: Sequence[Sequence[float]] = ()
     ) -> list[tuple[Live, Finish]]:
         """Hand out new tokens; the requests that end with them, which give back their slots.
 
         Args:
             tokens: ``[ticks][slots]``.
-            alphas: ``[ticks][slots]``, see `SlotDecoder.run`.
+            noted: ``[ticks][slots]``, see `SlotDecoder.run`.
         """
         ended: list[tuple[Live, Finish]] = []
         for one in self.live:
-            own = [tick[one.slot] for tick in alphas]
+            own = [tick[one.slot] for tick in noted]
             finish = self._extend(one, [tick[one.slot] for tick in tokens], own)
             if finish is not None:
                 ended.append((one, finish))
@@ -150,11 +150,11 @@ class Scheduler:
             self.live.remove(one)
             self._free.append(one.slot)
 
-    def _extend(self, one: Live, tokens: Sequence[int], alphas: Sequence[float]) -> Finish | None:
+    def _extend(self, one: Live, tokens: Sequence[int], noted: Sequence[float]) -> Finish | None:
         """Append new tokens up to the request's end; why it ends, or None."""
         for tick, token in enumerate(tokens):
             one.tokens.append(token)
-            one.alphas += alphas[tick : tick + 1]
+            one.noted += noted[tick : tick + 1]
             one.position += 1
             finish = self.ends.finish(one.tokens, one.request.max_new_tokens)
             if finish is not None:

@@ -102,7 +102,7 @@ def test_a_request_has_the_alpha_t_of_its_own_tokens(ticks):
             tokens[-1][one.slot] = (6, EOS, 5, 5)[number]
             alphas[-1][one.slot] = (0.5, 0.25, 7.0, 7.0)[number]
         scheduler.collect(tokens, alphas)
-    assert (one.tokens, one.alphas) == ([6, EOS], [0.5, 0.25])
+    assert (one.tokens, one.noted) == ([6, EOS], [0.5, 0.25])
 
 
 def test_the_rule_is_asked_only_where_a_text_can_end():
