@@ -35,6 +35,7 @@ from snakesteer.models.blocks import (
     on_block_outputs,
     residual_norms,
 )
+from snakesteer.models.cache_argument import cache_argument
 from snakesteer.models.loading import LoadedModel, check_ids
 from snakesteer.records.files import atomic_path, read_json
 from snakesteer.vectors.activations import TOKEN_ENTRY
@@ -216,13 +217,12 @@ def _run_blocks(
         last: 0-based.
     """
     blocks = loaded.model.base_model
+    if cache is not None and start > 0:
+        cache = copy.deepcopy(cache)
+        cache.batch_repeat_interleave(ids.shape[0])
     arguments: dict[str, Any] = {"use_cache": False}
     if cache is not None:
-        arguments = {"use_cache": True, "past_key_values": cache}
-    if cache is not None and start > 0:
-        own = copy.deepcopy(cache)
-        own.batch_repeat_interleave(ids.shape[0])
-        arguments["past_key_values"] = own
+        arguments = {"use_cache": True, cache_argument(blocks): cache}
     if "position_ids" in inspect.signature(blocks.forward).parameters:
         positions = torch.arange(start, start + ids.shape[1], device=loaded.device)
         arguments["position_ids"] = positions.expand(ids.shape)

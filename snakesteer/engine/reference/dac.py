@@ -25,6 +25,7 @@ from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import on_block_outputs
+from snakesteer.models.cache_argument import cache_argument
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.dac import Dac, dynamic_alpha
@@ -139,16 +140,14 @@ def _forward(loaded: LoadedModel, ids: Tensor, mask: Tensor, cache: DynamicCache
     Raises:
         UserError: The model leaves the cache as it is.
     """
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = {cache_argument(loaded.model): cache}
     parameters = inspect.signature(loaded.model.forward).parameters
     if "logits_to_keep" in parameters:
         arguments["logits_to_keep"] = 1
     if "position_ids" in parameters:
         positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
         arguments["position_ids"] = positions[:, -ids.shape[1] :]
-    output = loaded.model(
-        input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **arguments
-    )
+    output = loaded.model(input_ids=ids, attention_mask=mask, use_cache=True, **arguments)
     if cache.get_seq_length() != mask.shape[1]:
         raise UserError(
             f"{type(loaded.model).__name__} does not extend the KV cache it is given",

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 from transformers import DynamicCache
 
+from snakesteer.models.cache_argument import cache_argument
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.kinds import Steering
@@ -48,7 +49,7 @@ def may_be_apart(loaded: LoadedModel, steering: Steering) -> bool:
     model = loaded.model
     # Models that keep a state in place of keys cannot go back; of others' code nothing is known.
     plain = type(model).__module__.startswith("transformers.") and not model._is_stateful
-    needed = {"past_key_values", "logits_to_keep"}
+    needed = {cache_argument(model), "logits_to_keep"}
     able = plain and needed <= set(signature(model.forward).parameters)
     return able and leaves_prompts_alone(steering)
 
@@ -76,7 +77,8 @@ def leaves_prompts_alone(steering: Steering) -> bool:
 def read_prompts(loaded: LoadedModel, ids: Tensor) -> DynamicCache:
     """Keys and values of the starts of texts ``[batch, apart]``; none of them is padding."""
     cache = DynamicCache()
-    loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    keys = {cache_argument(loaded.model): cache}
+    loaded.model(input_ids=ids, use_cache=True, logits_to_keep=1, **keys)
     return cache
 
 
@@ -89,8 +91,7 @@ def read_on(loaded: LoadedModel, ids: Tensor, mask: Tensor, cache: DynamicCache)
         mask: ``[batch, apart + seq]``, 0 at padding.
         cache: From `read_prompts`.
     """
-    logits = loaded.model(
-        input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True
-    ).logits
+    keys = {cache_argument(loaded.model): cache}
+    logits = loaded.model(input_ids=ids, attention_mask=mask, use_cache=True, **keys).logits
     cache.crop(-ids.shape[1])
     return logits

@@ -24,6 +24,7 @@ from snakesteer.engine.slots.head_rows import HeadRows
 from snakesteer.engine.slots.rows import RowSteering, SteeredRows
 from snakesteer.engine.slots.token_rows import TokenRows
 from snakesteer.engine.watch import Stream, Watch
+from snakesteer.models.cache_argument import cache_argument
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.residual import ResidualSteering
@@ -125,6 +126,7 @@ class SlotDecoder:
 
         self._started: dict[int, SlotStart] = {}  # by the slots that are not idle
         self._prefixes = 1  # that they have
+        self._cache_argument = cache_argument(loaded.model)
         self._forward: Callable[[Tensor, Tensor, SlotCache], Tensor] = self._model_logits
         if compiled:
             self._forward = torch.compile(self._model_logits, dynamic=False)
@@ -283,9 +285,8 @@ class SlotDecoder:
         return logits
 
     def _model_logits(self, ids: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
-        output = self.loaded.model(
-            input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True
-        )
+        keys = {self._cache_argument: cache}
+        output = self.loaded.model(input_ids=ids, position_ids=positions, use_cache=True, **keys)
         return output.logits[:, -1]
 
     def _tick(self, used: int, common: int | None) -> Tensor:

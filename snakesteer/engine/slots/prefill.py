@@ -22,6 +22,7 @@ from snakesteer.engine.slots.parts import PromptSteering
 from snakesteer.engine.slots.rows import RowSteering, Scaled, SteeredRows, operators_of
 from snakesteer.engine.watch import Watch
 from snakesteer.models.blocks import blocks_up_to, on_block_outputs
+from snakesteer.models.cache_argument import cache_argument
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import ResidualSteering
@@ -147,8 +148,8 @@ class Prefill:
         self.body(
             input_ids=ids.to(device),
             position_ids=positions.expand(len(rows), -1),
-            past_key_values=cache,
             use_cache=True,
+            **{cache_argument(self.body): cache},
         )
         return cache
 

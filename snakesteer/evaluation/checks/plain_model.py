@@ -17,6 +17,7 @@ from torch import Tensor
 from snakesteer.engine.watch import Stream
 from snakesteer.evaluation.checks.hook_effects import Location, TensorChange, change_at
 from snakesteer.models.blocks import on_block_outputs
+from snakesteer.models.cache_argument import cache_argument
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.models.precision import (
@@ -161,7 +162,7 @@ class PlainModel:
         """HuggingFace's own, with all of the prompt but its last token, unsteered."""
         if wide not in self._read:
             output = _forward(loaded, self.prompt[:-1], 0, None, logits_to_keep=1)
-            self._read[wide] = output.past_key_values
+            self._read[wide] = output[cache_argument(loaded.model)]
         return self._read[wide]
 
 
@@ -201,9 +202,9 @@ def _forward(
     return loaded.model(
         ids[:, start:],
         attention_mask=torch.ones_like(ids),
-        past_key_values=cache,
         use_cache=True,
         logits_to_keep=logits_to_keep,
+        **{cache_argument(loaded.model): cache},
     )
 
 

@@ -23,6 +23,7 @@ from snakesteer.models.blocks import (
     replace_block_output,
     residual_norms,
 )
+from snakesteer.models.cache_argument import cache_argument
 from snakesteer.models.loading import LoadedModel, check_ids, vocabulary_size
 from snakesteer.steering.residual import ResidualSteering
 from snakesteer.steering.tokens import token_table
@@ -353,7 +354,7 @@ class BatchReader:
             input_ids=ids.to(device),
             attention_mask=seen.to(device),
             use_cache=cache is not None,
-            past_key_values=cache,
+            **{cache_argument(model): cache},
             **told,
         )
 
