@@ -154,6 +154,8 @@ def tiny_model(family: str, seed: int = 0, **others: Any) -> PreTrainedModel:
         for parameter in model.parameters():
             if parameter.dim() == 1:
                 parameter.data += 0.1 * torch.randn_like(parameter)
+    if getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
+        model.set_attn_implementation("eager")  # as `snakesteer.models.loading` has it loaded
     return model.eval()
 
 
