@@ -129,7 +129,7 @@ class SteeringConfig(Section):
         None,
         description="Generated tokens, for two scopes: `at_tokens` steers these where they are "
         "read back, and `not_at_tokens` all other generated ones. A list of token ids and of "
-        "tokens as they are decoded alone (with the space before a word), or a regular expression "
+        "tokens as they stand in a text (with the space before a word), or a regular expression "
         r"that is searched for in every token: '\n\n$' are those that end in a blank line. For "
         "these scopes only.",
     )
