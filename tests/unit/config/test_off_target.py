@@ -35,4 +35,5 @@ def test_an_old_harness_is_refused_before_the_first_job(monkeypatch, installed, 
     with pytest.raises(UserError, match=told) as caught:
         off_target.check_installed()
     [extra] = EXTRAS["optional-dependencies"]["harness"]
+    assert extra in EXTRAS["optional-dependencies"]["dev"]
     assert f"pip install '{extra}'" in str(caught.value)
