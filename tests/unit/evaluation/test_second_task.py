@@ -13,6 +13,7 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.data.second_task import ChoiceProblem
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.errors import UserError
 from snakesteer.evaluation.second_task import (
     answered_rows,
     choice_rows,
@@ -89,6 +90,7 @@ def test_choices_get_no_examples_of_the_other_task(tmp_path: Path):
         STEERING,
         GenerationConfig(),
         EVALUATION,
+        ["Is ice cold?"],
     )
     alone = Prompter(PromptConfig(shots=0), (), tiny_tokenizer())
     wanted = choice_rows(loaded_model("llama"), alone, QUESTIONS, STEERING)
@@ -96,6 +98,35 @@ def test_choices_get_no_examples_of_the_other_task(tmp_path: Path):
     assert (record["n"], record["scored_by"]) == (2, "likelihood of the choices")
     assert {row["what"] for row in told} == {"second task"}
     assert told[0]["id"] == "facts-00000"
+
+
+CHOICES = {"choices": ["no", "yes"], "answer": 0}
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (
+            {"question": "Tom has\n3 pens. ", "answer": 3},
+            "asks a problem of the run's own test split",
+        ),
+        ({"question": "Tom has 3 pens.", **CHOICES}, "asks a problem of the run's own test split"),
+        (
+            {"question": "Tom has 3 pens." * 20, "answer": 3},
+            "needs 3.. tokens, the answer included",
+        ),
+        ({"question": "Is ice hot?" * 30, **CHOICES}, "needs 3.. tokens, the answer included"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(tmp_path: Path, row, told):
+    path = tmp_path / "facts.jsonl"
+    path.write_text(json.dumps({**row, "question": "Hm?"}) + "\n" + json.dumps(row), "utf-8")
+    how = (PROMPTER, STEERING, GenerationConfig(max_new_tokens=6), EVALUATION)
+    loaded = loaded_model("llama")
+    with pytest.raises(UserError, match=told) as caught:
+        second_task(path, loaded, pytest.fail, *how, ["Tom has 3 pens."])
+    assert "facts-00001" in str(caught.value)
+    assert "out of the file" in str(caught.value)
 
 
 def test_problems_are_answered_and_graded_as_usual(tmp_path: Path):
@@ -114,6 +145,7 @@ def test_problems_are_answered_and_graded_as_usual(tmp_path: Path):
         ResidualSteering(LAYER, vector, 0.2),
         GenerationConfig(max_new_tokens=3),
         EVALUATION,
+        [],
     )
     assert record["scored_by"] == "generated answers"
     assert record["steered_accuracy"] == 1.0
