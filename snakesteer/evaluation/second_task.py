@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from snakesteer.config import EvaluationConfig, GenerationConfig
 from snakesteer.data.problem import Problem
-from snakesteer.data.prompts import Prompter, common_prefix
+from snakesteer.data.prompts import Prompter
 from snakesteer.data.second_task import ChoiceProblem, read_second_task
 from snakesteer.engine.interface import Engine
 from snakesteer.engine.open import settled
@@ -199,7 +199,5 @@ def _choice_row(problem: ChoiceProblem, scores: NDArray[np.float64]) -> dict[str
 
 
 def _chosen(prompter: Prompter, question: str, choice: str) -> GivenText:
-    """A question with a choice behind it. A tokenizer may join the one's end with the other."""
-    alone = prompter.ids(question)
-    whole = prompter.ids(question, prompter.response(choice))
-    return GivenText(whole, len(common_prefix([alone, whole])))
+    """A question with a choice behind it; a think block that stands between is no part of it."""
+    return GivenText(*prompter.with_response(question, prompter.response(choice)))

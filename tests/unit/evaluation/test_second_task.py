@@ -21,6 +21,7 @@ from snakesteer.evaluation.second_task import (
     second_task,
 )
 from snakesteer.steering.residual import ResidualSteering
+from tests.chat_templates import QWEN_3
 from tests.loaded_models import as_loaded, direction, loaded_model, slow_logits
 from tests.planted import LAYER, RESOLVE, planted_model, planted_rows
 from tests.tiny_models import HIDDEN, tiny_tokenizer
@@ -35,11 +36,11 @@ QUESTIONS = [
 ]
 
 
-def slow_score(prompt, choice, steering):
+def slow_score(prompt, choice, steering, between=" "):
     """The choice's log-likelihood by character, token by token and without batch."""
     model = loaded_model("llama").model
     before = tiny_tokenizer()(prompt)["input_ids"]
-    ids = tiny_tokenizer()(f"{prompt} {choice}")["input_ids"]
+    ids = tiny_tokenizer()(f"{prompt}{between}{choice}")["input_ids"]
     total = 0.0
     for end in range(len(before), len(ids)):
         where = torch.tensor([float(at >= len(before) - 1) for at in range(end)])
@@ -60,6 +61,18 @@ def test_choices_are_scored_by_likelihood_per_character():
             assert row[f"{side}_choice"] == int(np.argmax(wanted))
             assert row[f"{side}_correct"] == (row[f"{side}_choice"] == asked.answer)
     json.dumps(rows, allow_nan=False)
+
+
+def test_a_think_block_is_no_part_of_a_choice():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = QWEN_3
+    thinking = Prompter(PromptConfig(shots=0, chat=True), (), tokenizer)
+    asked = QUESTIONS[0]
+    [row] = choice_rows(loaded_model("llama"), thinking, [asked], STEERING)
+    prompt = thinking.text(asked.question) + "<think>\n\n</think>\n\n"
+    for side, way in (("baseline", STEERING.off), ("steered", STEERING)):
+        wanted = [slow_score(prompt, choice, way, "") for choice in asked.choices]
+        assert row[f"{side}_scores"] == pytest.approx(wanted, rel=1e-4)
 
 
 def test_steering_that_breaks_the_numbers_chooses_nothing():
