@@ -143,10 +143,7 @@ IMPOSSIBLE = [
         {"steering": {"unit": "kl", "strength": [0, 1], "gates": [{"layer": 1}]}},
         ["steering.unit is 'kl' and steering.gates has a gate", "Leave gates out, or use"],
     ),
-    (
-        {"steering": {"gates": [{"layer": 1}] * 2}},
-        ["steering.gates names 'token cosine caa layer 1 above 0.5' tw"],
-    ),
+    ({"steering": {"gates": [{"layer": 1}] * 2}}, ["names 'token cosine caa layer 1 above 0.5'"]),
     (
         {"steering": {"methods": ["dac"], "gates": [{"layer": 1}]}},
         ["steering.gates is [", "none uses it: it is for caa", "Add caa, or leave gates out"],
@@ -194,17 +191,6 @@ IMPOSSIBLE = [
             "generation": {"max_new_tokens": 40},
         },
         ["steering.generated_window is [39, 60]", "no answer would be steered", "another window"],
-    ),
-    (
-        {
-            "steering": {"scope": "outside_generated_window", "generated_window": [0, 39]},
-            "generation": {"max_new_tokens": 40},
-        },
-        ["'outside_generated_window', steering.generated_window is [0, 39]", "another window"],
-    ),
-    (
-        {"steering": {"scope": "generated_only"}, "generation": {"max_new_tokens": 1}},
-        ["'generated_only' and generation.max_new_tokens is 1", "Choose another scope"],
     ),
     (
         {"steering": {"methods": ["caa", "actadd"], "band": 2, "actadd_prompts": ["a", "b"]}},
@@ -295,12 +281,6 @@ IMPOSSIBLE = [
         },
         ["sensitivity.strengths names [-0.1, 0.2]", "[0.0, 0.1]", "leave these out"],
     ),
-    (
-        {"off_target": {"harness_limit": 5}},
-        ["off_target.harness_limit is 5 and off_target.harness_tasks is []", "leave harness_limit"],
-    ),
-    ({"off_target": {"harness_folder": "tasks"}}, ["'tasks' and", "leave harness_folder out"]),
-    ({"off_target": {"harness_tasks": ["a", "b", "a"]}}, ["off_target.harness_tasks names 'a' tw"]),
     ({"sensitivity": {"strengths": [0.1, 0]}}, ["[0.1, 0.0]", "Name every other strength once"]),
     ({"sensitivity": {"strengths": [0.1, 0.1]}}, ["sensitivity.strengths is [0.1, 0.1]"]),
     ({"sensitivity": {"methods": ["caa", "caa"]}}, ["sensitivity.methods names 'caa' twice"]),
