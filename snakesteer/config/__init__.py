@@ -42,7 +42,7 @@ from snakesteer.config.pairs import (
     ReadPosition,
 )
 from snakesteer.config.runs import ReplicatesConfig
-from snakesteer.config.scopes import Operator, Scope, TokenRule
+from snakesteer.config.scopes import Operator, Scope, TokenRule, check_steers
 from snakesteer.config.search import SearchConfig
 from snakesteer.config.section import Section, check_braces, written_out
 from snakesteer.config.steering import (
@@ -204,16 +204,9 @@ class Config(Section):
                 "blank_lines and pairs.remove_token_means: false, or take another direction"
             )
         tokens = self.generation.max_new_tokens
-        for each in (self.steering, *(self.steering.together or ())):
-            window = each.generated_window
-            if each.scope != "generated_window" or window is None or window[0] < tokens - 1:
-                continue
-            raise ValueError(
-                f"steering.generated_window begins at generated token {window[0]}, but "
-                f"generation.max_new_tokens is {tokens}, and the last token is not read back: no "
-                "answer would be steered. Let the window begin earlier, or raise "
-                "generation.max_new_tokens"
-            )
+        check_steers("steering", self.steering, tokens)
+        for number, part in enumerate(self.steering.together or ()):
+            check_steers(f"steering.together[{number}]", part, tokens)
         low, high = self.steering.strength
         beyond = [one for one in self.sensitivity.strengths if not low <= one <= high]
         if self.steering.unit == "kl" and self.sensitivity.in_report and beyond:

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from snakesteer.config import catalogue
-from snakesteer.config.section import Section, written_out
+from snakesteer.config.section import Section, check_once, written_out
 
 # Several vectors at once have their layers from the configuration.
 LAYERED = [
@@ -102,8 +102,5 @@ class SensitivityConfig(Section):
                 f"sensitivity.strengths is {self.strengths}, with 0 (which is always there) or a "
                 "value twice. Name every other strength once"
             )
-        if len(set(self.methods)) < len(self.methods):
-            raise ValueError(
-                f"sensitivity.methods names a value twice: {self.methods}. Name each once"
-            )
+        check_once("sensitivity.methods", self.methods)
         return self

@@ -58,7 +58,7 @@ class GateConfig(Section):
     def name(self) -> str:
         """What results and trials call it."""
         condition = f"{self.score} {self.direction} layer {self.layer} {self.side}"
-        return f"{self.when} {condition} {self.quantile:g}"
+        return f"{self.when} {condition} {self.quantile}"
 
     @property
     def block(self) -> int:

@@ -3,12 +3,12 @@
 import re
 from importlib.metadata import PackageNotFoundError, version
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from snakesteer.config.section import Section, check_braces, written_out
+from snakesteer.config.section import Section, check_braces, check_once, written_out
 from snakesteer.errors import UserError
 
-# The oldest lm-evaluation-harness that does; pyproject.toml has it, too.
+# The oldest lm-evaluation-harness that does; a test holds it equal to that of pyproject.toml.
 _HARNESS = (0, 4, 13)
 
 
@@ -46,12 +46,19 @@ class OffTargetConfig(Section):
     @field_validator("harness_tasks")
     @classmethod
     def _once(cls, value: list[str]) -> list[str]:
-        for name in value:
-            if value.count(name) > 1:
-                raise ValueError(
-                    f"off_target.harness_tasks names {name!r} twice. Name each task once"
-                )
+        check_once("off_target.harness_tasks", value)
         return value
+
+    @model_validator(mode="after")
+    def _of_tasks(self) -> "OffTargetConfig":
+        for key in ("harness_limit", "harness_folder"):
+            value = getattr(self, key)
+            if value is not None and not self.harness_tasks:
+                raise ValueError(
+                    f"off_target.{key} is {value!r} and off_target.harness_tasks is []: it is for "
+                    f"tasks of lm-evaluation-harness. Name some, or leave {key} out"
+                )
+        return self
 
 
 def check_installed() -> None:

@@ -69,6 +69,36 @@ def check_scope(name: str, section: Any) -> None:
             )
 
 
+def check_steers(name: str, section: Any, max_new_tokens: int) -> None:
+    """Refuse a scope that no position of any answer is in.
+
+    Args:
+        name: What messages call the section.
+        section: As for `check_scope`.
+        max_new_tokens: The longest answer.
+
+    Raises:
+        ValueError: Names the scope.
+    """
+    read_back = max_new_tokens - 1  # generated tokens; nothing is asked behind the last one
+    first, end = section.generated_window or (0, 0)
+    nothing = {
+        "generated_only": not read_back,
+        "at_tokens": not read_back,
+        "not_at_tokens": not read_back,
+        "generated_window": first >= read_back,
+        "outside_generated_window": first == 0 and end >= read_back,
+    }
+    if nothing.get(section.scope):
+        window = f", {name}.generated_window is [{first}, {end}]" if end else ""
+        raise ValueError(
+            f"{name}.scope is {section.scope!r}{window} and generation.max_new_tokens is "
+            f"{max_new_tokens}, of which the last token is not read back: no answer would be "
+            f"steered. {'Choose another window' if end else 'Choose another scope'}, or raise "
+            "generation.max_new_tokens"
+        )
+
+
 def _check_rule(name: str, rule: TokenRule) -> None:
     if isinstance(rule, str):
         try:

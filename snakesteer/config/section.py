@@ -1,5 +1,8 @@
 """What all sections of the config have in common."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 from snakesteer.errors import UserError
@@ -12,6 +15,21 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
     )
+
+
+def check_once(key: str, values: Sequence[Any]) -> None:
+    """Refuse a list that names something twice.
+
+    Args:
+        key: The config key, for the message.
+        values: Its value.
+
+    Raises:
+        ValueError: Names what is there twice.
+    """
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{key} names {value!r} twice. Name each once")
 
 
 def written_out(key: str, path: str) -> str:

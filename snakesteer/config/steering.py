@@ -10,7 +10,7 @@ from snakesteer.config.catalogue import IMPORTED, TRAINED
 from snakesteer.config.gates import NO_GATE, GateChoice
 from snakesteer.config.layers import parse_layers
 from snakesteer.config.scopes import Operator, Scope, TokenRule, check_scope
-from snakesteer.config.section import Section, written_out
+from snakesteer.config.section import Section, check_once, written_out
 from snakesteer.config.together import TogetherPart
 
 Range = tuple[float, float]
@@ -129,7 +129,7 @@ class SteeringConfig(Section):
         None,
         description="Generated tokens, for two scopes: `at_tokens` steers these where they are "
         "read back, and `not_at_tokens` all other generated ones. A list of token ids and of "
-        "tokens as they are decoded alone (with the space before a word), or a regular expression "
+        "tokens as they stand in a text (with the space before a word), or a regular expression "
         r"that is searched for in every token: '\n\n$' are those that end in a blank line. For "
         "these scopes only.",
     )
@@ -190,9 +190,9 @@ class SteeringConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "SteeringConfig":
         for key in ("methods", "directions", "operators", "gates"):
-            values = getattr(self, key)
-            if len(set(values)) != len(values):
-                raise ValueError(f"steering.{key} names a value twice: {values}. Name each once")
+            # Gates go by their names.
+            named = [getattr(value, "name", value) for value in getattr(self, key)]
+            check_once(f"steering.{key}", named)
         for key in ("strength", "dac_entropy_threshold", "dac_ptop", "dac_max_alpha"):
             low, high = getattr(self, key)
             if low > high or (key == "strength" and low == high):

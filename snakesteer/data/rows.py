@@ -106,6 +106,23 @@ def problems_from_rows(
     return problems
 
 
+def check_characters(name: str, text: str) -> None:
+    """Refuse a text that no tokenizer reads.
+
+    Args:
+        name: Of the field.
+        text: What it holds.
+
+    Raises:
+        BadRow: It holds half a character.
+    """
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise BadRow(
+            f"{name!r} holds half a character (a lone surrogate such as \\ud800)",
+            "Save the text as UTF-8 anew, or remove the row.",
+        )
+
+
 def problem_from_row(row: Any, id_: str, fields: Fields = Fields()) -> Problem:
     """Make a problem of one row.
 
@@ -136,11 +153,8 @@ def problem_from_row(row: Any, id_: str, fields: Fields = Fields()) -> Problem:
         )
     group = None if fields.group is None else _group(row, fields.group)
     for name in (*fields.question, fields.answer, fields.group):
-        if name and any("\ud800" <= char <= "\udfff" for char in str(row[name])):
-            raise BadRow(
-                f"{name!r} holds half a character (a lone surrogate such as \\ud800)",
-                "Save the text as UTF-8 anew, or remove the row.",
-            )
+        if name:
+            check_characters(name, str(row[name]))
     try:
         solution = gold_solution(row[fields.answer])
         gold = parse_gold(solution)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.data.problem import Problem
-from snakesteer.data.rows import BadRow, problem_from_row
+from snakesteer.data.rows import BadRow, check_characters, problem_from_row
 from snakesteer.errors import UserError
 from snakesteer.records.files import read_jsonl
 
@@ -89,6 +89,11 @@ def _choices(row: Mapping[str, Any], path: str | Path, name: str, number: int) -
             f"'answer' is {str(answer)[:60]!r}, not the index of one of {len(choices)} choices",
             f"Write the place of the right choice, from 0 to {len(choices) - 1}.",
         )
+    try:
+        check_characters("question", row["question"])
+        check_characters("choices", "".join(choices))
+    except BadRow as error:
+        raise _refused(place, error.problem, error.remedy) from None
     return ChoiceProblem(name, row["question"], tuple(choices), answer)
 
 

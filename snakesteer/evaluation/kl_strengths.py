@@ -15,7 +15,7 @@ from typing import Any
 from snakesteer.config import Range, SteeringConfig
 from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
-from snakesteer.engine.reference.forced import FORCED_TOKENS, GivenText
+from snakesteer.engine.reference.forced import FORCED_TOKENS, GivenText, reaches
 from snakesteer.errors import UserError
 from snakesteer.evaluation.token_kl import TokenKl
 from snakesteer.models.loading import LoadedModel
@@ -91,6 +91,7 @@ def kl_strengths(
     for of_dose, sign, largest in _wanted(config, layers, vectors):
         one = of_dose(sign * FIRST_DOSE)
         _, direction, layer, operator, _ = key_of_curve(one, sign)
+        _check_reached(loaded, texts, one, vectors)
 
         def kl(
             dose: float, of_dose: Callable[[float], Candidate] = of_dose, sign: int = sign
@@ -123,6 +124,22 @@ def kl_strengths(
         "tokens": sum(len(text.generated) for text in texts),
         "curves": curves,
     }
+
+
+def _check_reached(
+    loaded: LoadedModel,
+    texts: Sequence[GivenText],
+    candidate: Candidate,
+    vectors: Mapping[VectorKey, AnyVector],
+) -> None:
+    steering = steering_of(candidate, vectors)
+    assert steering is not None  # a dose that is not 0
+    if not reaches(loaded, texts, steering):
+        raise UserError(
+            "steering.unit is 'kl', but steering.scope steers none of the tokens on which doses "
+            f"are found, the first {SOLUTION_TOKENS} of {len(texts)} train solutions",
+            "Use steering.unit: dose, or another scope.",
+        )
 
 
 def doses_at(

@@ -40,7 +40,8 @@ class TextCost:
         steered_nll: The same with it.
         changed: Share of tokens at which another one is the likeliest.
         alpha_t: Mean α_t; None where the strength is not dynamic.
-        steered_share: Share of the tokens at which a gate let steering through; None without one.
+        steered_share: Share of the tokens at which gate and scope let steering through; None where
+            neither a gate nor tokens or a window decide.
     """
 
     tokens: int

@@ -48,7 +48,8 @@ def compare_paired(
         that of equivalence, the smallest effect that was to be expected to be found (from
         the number of problems and `evaluation.planned_changes`, not from what was seen; for several
         answers each it is an upper bound), and the verdict. ``gained_from`` says what
-        stood in place of gained answers, ``lost_to`` what stands in place of lost ones.
+        stood in place of gained answers, ``lost_to`` what stands in place of lost ones, and
+        ``changed_answers`` how many texts are others.
     """
     before, after = outcomes(baseline), outcomes(steered)
     n, confidence = len(before), evaluation.confidence
@@ -72,6 +73,11 @@ def compare_paired(
         "mcnemar": asdict(test),
         "gained_from": _wrong_answers(steered, baseline),
         "lost_to": _wrong_answers(baseline, steered),
+        "changed_answers": sum(
+            one.text != other.text
+            for ones, others in zip(baseline, steered, strict=True)
+            for one, other in zip(ones, others, strict=True)
+        ),
         "test": name,
         "equivalence": {"margin": evaluation.margin, "p_value": equivalence},
         "minimum_detectable_effect": minimum_detectable_effect(

@@ -4,7 +4,7 @@ Choices are scored as lm-evaluation-harness scores them: the log-likelihood of t
 question, divided by its number of characters (``acc_norm`` there); the highest is the model's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from snakesteer.config import EvaluationConfig, GenerationConfig
 from snakesteer.data.problem import Problem
-from snakesteer.data.prompts import Prompter, common_prefix
+from snakesteer.data.prompts import Prompter
 from snakesteer.data.second_task import ChoiceProblem, read_second_task
 from snakesteer.engine.interface import Engine
 from snakesteer.engine.open import settled
 from snakesteer.engine.reference.forced import GivenText, forced_logits
+from snakesteer.errors import UserError
 from snakesteer.evaluation.answers import answer_all
 from snakesteer.evaluation.equivalence import equivalence_p
 from snakesteer.evaluation.statistics import (
@@ -42,6 +43,7 @@ def second_task(
     steering: Steering,
     generation: GenerationConfig,
     evaluation: EvaluationConfig,
+    test_questions: Iterable[str],
 ) -> tuple[dict[str, Any], TaskRows]:
     """Do a second task with and without steering.
 
@@ -54,20 +56,26 @@ def second_task(
         steering: The tested one.
         generation: Limit and seed.
         evaluation: Of the statistics.
+        test_questions: Of the run's own test split, which it may not ask.
 
     Returns:
         What off_target.json says of the task, and rows of off_target.jsonl.
 
     Raises:
-        UserError: A bad file, or a question that does not fit into the model's context.
+        UserError: A bad file, a question of the test split, or one that does not fit into the
+            model's context.
     """
     problems = read_second_task(path)
     choices = [one for one in problems if isinstance(one, ChoiceProblem)]
     others = [one for one in problems if isinstance(one, Problem)]
+    _check_apart(problems, test_questions)
     if choices:
         alone = replace(prompter, examples=())
         rows = choice_rows(loaded, alone, choices, steering)
     else:
+        for problem in others:
+            needed = len(prompter.ids(problem.question)) + generation.max_new_tokens
+            _check_room(problem, needed, loaded)
         rows = answered_rows(engine(), prompter, others, steering, generation)
     before, after = ([row[f"{side}_correct"] for row in rows] for side in ("baseline", "steered"))
     told = {
@@ -76,6 +84,29 @@ def second_task(
         **compare_outcomes(before, after, evaluation),
     }
     return told, [{"what": "second task", **row} for row in rows]
+
+
+def _check_apart(
+    problems: Sequence[Problem | ChoiceProblem], test_questions: Iterable[str]
+) -> None:
+    """Refuse what the run's own test split asks: it would be a second read that no ledger sees."""
+    own = {" ".join(question.split()) for question in test_questions}
+    for problem in problems:
+        if " ".join(problem.question.split()) in own:
+            raise UserError(
+                f"off_target.task_file asks a problem of the run's own test split ({problem.id}, "
+                "rows counted from 0), which is for the one evaluation of test_final.json",
+                "Take it out of the file.",
+            )
+
+
+def _check_room(problem: Problem | ChoiceProblem, needed: int, loaded: LoadedModel) -> None:
+    if loaded.context is not None and needed > loaded.context:
+        raise UserError(
+            f"off_target.task_file: {problem.id} (rows counted from 0) needs {needed} tokens, the "
+            f"answer included, and the model reads {loaded.context}",
+            "Shorten it, or take it out of the file.",
+        )
 
 
 def compare_outcomes(
@@ -140,6 +171,9 @@ def choice_rows(
     """
     asked = [(problem.question, choice) for problem in problems for choice in problem.choices]
     texts = [_chosen(prompter, question, choice) for question, choice in asked]
+    owners = [problem for problem in problems for _ in problem.choices]
+    for problem, text in zip(owners, texts, strict=True):
+        _check_room(problem, len(text.token_ids) - 1, loaded)  # the last one is not read
     scores = np.zeros((2, len(texts)))  # [sides, choices]
     for at, forced in forced_logits(loaded, texts, steering):
         own = texts[at].generated
@@ -165,7 +199,5 @@ def _choice_row(problem: ChoiceProblem, scores: NDArray[np.float64]) -> dict[str
 
 
 def _chosen(prompter: Prompter, question: str, choice: str) -> GivenText:
-    """A question with a choice behind it. A tokenizer may join the one's end with the other."""
-    alone = prompter.ids(question)
-    whole = prompter.ids(question, prompter.response(choice))
-    return GivenText(whole, len(common_prefix([alone, whole])))
+    """A question with a choice behind it; a think block that stands between is no part of it."""
+    return GivenText(*prompter.with_response(question, prompter.response(choice)))

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from snakesteer.data.neutral import read_passages
 from snakesteer.data.prompts import Prompter
-from snakesteer.engine.reference.forced import GivenText, forced_logits
+from snakesteer.engine.reference.forced import GivenText, forced_logits, reaches
 from snakesteer.engine.reference.known_prompts import Known
+from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel
 from snakesteer.models.views import second_view
 from snakesteer.steering.kinds import Steering
@@ -97,6 +98,9 @@ def neutral_kl(
 ) -> Callable[[Steering], float] | None:
     """Mean KL of a steering on neutral passages; None without any.
 
+    It raises a UserError where a scope by tokens or window acts nowhere in them: their KL says
+    nothing then of what steering costs.
+
     Args:
         loaded: The model, with no engine at work yet.
         prompter: Of the run.
@@ -105,4 +109,17 @@ def neutral_kl(
     passages = [passage for path in files for passage in read_passages(path)]
     if not passages:
         return None
-    return TokenKl(loaded, neutral_texts(prompter, passages, loaded.context)).mean
+    texts = neutral_texts(prompter, passages, loaded.context)
+    measured = TokenKl(loaded, texts)
+
+    def cost(steering: Steering) -> float:
+        if not reaches(loaded, texts, steering):
+            raise UserError(
+                f"search.objectives weighs KL, but the scope steers none of the {len(texts)} "
+                f"neutral passages, of which {TEXT_TOKENS - START_TOKENS} tokens each count as "
+                "generated: every trial would cost nothing there",
+                "Leave kl out of search.objectives, or take another steering.scope.",
+            )
+        return measured.mean(steering)
+
+    return cost

@@ -125,7 +125,8 @@ def train_vectors(
     if dose == 0.0:
         raise UserError(
             f"The training ({config.objective}) learned nothing: its vector is 0",
-            "Rewards that are all equal teach nothing: raise training.samples or data.train.",
+            "Texts of which steering.scope steers no token teach nothing, nor do rewards that are "
+            "all equal: take another scope, or raise training.samples or data.train.",
         )
     before = ends[0].held_out if ends else None
     after = chosen.held_out if chosen else None

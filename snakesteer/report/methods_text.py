@@ -51,7 +51,8 @@ def methods_text(evidence: Evidence) -> str:
 def references(methods: str) -> str:
     """BibTeX entries of what a methods paragraph cites, in the order of the keys."""
     entries = bibliography()
-    return "\n\n".join(entries[key] for key in cited(methods)) + "\n"
+    # What a user wrote (a rule for tokens, a name) may look like a citation.
+    return "\n\n".join(entries[key] for key in cited(methods) if key in entries) + "\n"
 
 
 def cited(methods: str) -> list[str]:

@@ -46,7 +46,10 @@ def off_target_text(record: Record) -> list[str]:
             about += f" α_t was {neutral['mean_alpha_t']:.3g} on average there."
         if "steered_share" in neutral:
             share = _told(neutral["steered_share"], percent)
-            about += f" The gate let {share} of the tokens be steered."
+            who = "gate" if "gate" in record["best_trial_params"] else "scope"
+            about += f" The {who} let {share} of the tokens be steered."
+            if not neutral["steered_share"]["estimate"]:
+                about += " So this text says nothing of what steering does where it acts."
     return [about, _answers_text(record), *_task_text(record)]
 
 
@@ -103,7 +106,7 @@ def off_target_table(record: Record) -> Table:
             *_cells(neutral["changed_tokens"], percent),
         ),
         *(
-            [("Neutral text: let through by the gate", "", "", *_cells(share, percent))]
+            [("Neutral text: tokens that are steered", "", "", *_cells(share, percent))]
             if (share := neutral.get("steered_share"))
             else []
         ),

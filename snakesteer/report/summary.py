@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.records.files import read_json
-from snakesteer.report.wording import configuration, delivered_words, gained_from, verdict_words
+from snakesteer.report.wording import (
+    configuration,
+    delivered_words,
+    gained_from,
+    unchanged_words,
+    verdict_words,
+)
 
 
 def final_summary(results_folder: str | Path, since: float = 0.0) -> str:
@@ -46,6 +52,7 @@ def describe(results: Mapping[str, Any], path: str | Path) -> str:
             f"{test['gained']} gained, {test['lost']} lost, "
             f"{results['test']} p = {test['p_value']:.2g}",
             *_kinds(results),
+            *filter(None, [unchanged_words(results)]),
             *_limits(results),
             f"Verdict: {verdict_words(results)}",
             f"Details: {path}",

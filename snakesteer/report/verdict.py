@@ -19,6 +19,7 @@ from snakesteer.report.wording import (
     points_interval,
     recommended,
     trained_on,
+    unchanged_words,
 )
 
 
@@ -130,6 +131,8 @@ def _cautions(evidence: Evidence) -> Iterator[str]:
                     f"best, even if the tested vector beats all of them; {fewest} could show "
                     f"{p_value(level)} (evaluation.{kind}_controls)."
                 )
+    if unchanged := unchanged_words(evidence.test):
+        yield unchanged
     yield from evidence.chosen_warnings
     yield from reads_cautions(evidence)
     yield from origins_cautions(evidence)

@@ -96,6 +96,16 @@ def delivered_words(results: Mapping[str, Any]) -> str:
     )
 
 
+def unchanged_words(results: Mapping[str, Any]) -> str:
+    """That steering changed no test answer; empty where it changed one."""
+    if results.get("changed_answers") != 0:
+        return ""
+    return (
+        "Not one of the test answers reads differently with steering. Its scope or gate reaches "
+        "none of their tokens, or it is too weak to change one."
+    )
+
+
 def trained_on(config: Mapping[str, Any], params: Mapping[str, Any]) -> str:
     """What a trained vector learned from, in words; empty for other directions."""
     if params["steering_direction"] != TRAINED:

@@ -6,11 +6,13 @@ from dataclasses import replace
 import torch
 
 from snakesteer.config import SettledGate
+from snakesteer.errors import UserError
 from snakesteer.steering.candidate import ALL_LAYERS, Candidate, VectorKey
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.gates import Gate
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.kinds import Steering
+from snakesteer.steering.operators import are_parallel
 from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import Place, ResidualSteering
 from snakesteer.steering.vector import AnyVector, HeadVector, Vector
@@ -22,6 +24,7 @@ def steering_of(candidate: Candidate, vectors: Mapping[VectorKey, AnyVector]) ->
     """What an engine needs; None where α is 0, which is the unsteered model.
 
     Raises:
+        UserError: A vector along the mean of the residual stream, which leaves `rotate` no plane.
         ValueError: The candidate lacks what its kind needs, which is a bug of its method.
     """
     if candidate.alpha == 0.0:
@@ -99,6 +102,12 @@ def _place(candidate: Candidate, vector: AnyVector, alpha: float) -> Place:
         if vector.residual_mean is None:
             raise ValueError(f"a vector without the mean that spans its plane: {candidate}")
         axis = torch.from_numpy(vector.residual_mean)
+        if are_parallel(torch.from_numpy(vector.raw), axis):
+            raise UserError(
+                f"The vector of {vector.direction} at layer {vector.layer} lies along the mean of "
+                "the residual stream there, so that the operator rotate has no plane to turn in",
+                "Leave rotate out of the operators, or take another direction or layer.",
+            )
     return Place(vector.layer, torch.from_numpy(vector.raw), strength, axis)
 
 

@@ -106,13 +106,17 @@ def rotate(hidden: Tensor, vector: Tensor, alpha: Tensor, axis: Tensor) -> Tenso
     strength needs.
     """
     h = hidden.float()
-    d = vector / _positive(_length(vector))
-    aside = axis - _dot(axis, d) * d
+    d, aside = _apart(vector, axis)
     e = aside / _positive(_length(aside))
     a, b = _dot(h, d), _dot(h, e)
     cos, sin = alpha.cos()[..., None], alpha.sin()[..., None]
     turned = h + ((cos - 1.0) * a + sin * b) * d + ((cos - 1.0) * b - sin * a) * e
-    return torch.where(_length(aside) > _PARALLEL * _length(axis), turned, h).to(hidden.dtype)
+    return torch.where(_parallel(aside, axis), h, turned).to(hidden.dtype)
+
+
+def are_parallel(vector: Tensor, axis: Tensor) -> bool:
+    """Whether `rotate` has no plane to turn in, ``[hidden]`` both."""
+    return bool(_parallel(_apart(vector.float(), axis.float())[1], axis.float()))
 
 
 _FUNCTIONS: dict[Operator, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
@@ -149,6 +153,17 @@ def apply_operator(
     else:
         changed = _FUNCTIONS[operator](hidden, vector, alpha)
     return torch.where((alpha != 0.0)[..., None], changed, hidden)
+
+
+def _apart(vector: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
+    """The unit vector d, and what of the axis is not along it."""
+    d = vector / _positive(_length(vector))
+    return d, axis - _dot(axis, d) * d
+
+
+def _parallel(aside: Tensor, axis: Tensor) -> Tensor:
+    """``[..., 1]``."""
+    return ~(_length(aside) > _PARALLEL * _length(axis))
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Which tokens a scope steers: a rule of the configuration, and what it means for a vocabulary."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -31,8 +31,9 @@ class TokenSet:
 def token_table(tokenizer: Any, size: int, tokens: TokenSet) -> Tensor:
     """For every token id whether it is in a set, ``[size]`` bool on the CPU.
 
-    A token's text is what the tokenizer makes of it alone. Ids that the tokenizer does not know
-    (vocabularies are padded to round sizes) have none.
+    A token's text is what it adds to a text: tokenizers of SentencePiece's kind leave out the space
+    before a word where they decode the word alone. Ids that the tokenizer does not know (models
+    have more embeddings, and vocabularies have gaps) have no text.
 
     Args:
         tokenizer: HuggingFace's.
@@ -44,37 +45,46 @@ def token_table(tokenizer: Any, size: int, tokens: TokenSet) -> Tensor:
     """
     table, texts = torch.zeros(size, dtype=torch.bool), _texts(tokenizer, size)
     table[_named(texts, size, tokens.rule)] = True
-    every = table[: len(texts)].all()  # that there is; the others are padding
+    every = table[[*texts]].all()  # that there is
     if not table.any() or every:
         count = "every" if every else "no"
         raise UserError(
             f"steering.at_tokens is {tokens.rule!r}, and {count} token of the model is among these",
-            "A regular expression is searched for in the text of each token alone: '\\n\\n$' is in "
-            "those that end in a blank line.",
+            "A regular expression is searched for in the text of each token: '\\n\\n$' is "
+            "in those that end in a blank line.",
         )
     return ~table if tokens.others else table
 
 
 @lru_cache(maxsize=1)
-def _texts(tokenizer: Any, size: int) -> list[str]:
-    ids = [[number] for number in range(min(size, len(tokenizer)))]
-    found: list[str] = tokenizer.batch_decode(ids, clean_up_tokenization_spaces=False)
+def _texts(tokenizer: Any, size: int) -> dict[int, str]:
+    """Token → its text."""
+    known = sorted(number for number in {*tokenizer.get_vocab().values()} if number < size)
+    start = tokenizer("a", add_special_tokens=False)["input_ids"]
+    before = _decoded(tokenizer, [start])[0]
+    found = _decoded(tokenizer, [[*start, number] for number in known])
+    return {number: text.removeprefix(before) for number, text in zip(known, found, strict=True)}
+
+
+def _decoded(tokenizer: Any, texts: list[list[int]]) -> list[str]:
+    found: list[str] = tokenizer.batch_decode(texts, clean_up_tokenization_spaces=False)
     return found
 
 
-def _named(texts: Sequence[str], size: int, rule: TokenRule) -> list[int]:
+def _named(texts: Mapping[int, str], size: int, rule: TokenRule) -> list[int]:
     if isinstance(rule, str):
         expression = re.compile(rule)
-        return [number for number, text in enumerate(texts) if expression.search(text)]
+        return [number for number, text in texts.items() if expression.search(text)]
     found = []
     for one in rule:
-        own = [number for number, text in enumerate(texts) if text == one]
+        own = [number for number, text in texts.items() if text == one]
         own = [one] if isinstance(one, int) and one < size else own
         if not own:
             raise UserError(
                 f"steering.at_tokens names {one!r}, which is no token of the model",
-                "Name ids, or tokens as they are decoded alone (with the space before a word), or "
-                "write a regular expression instead of a list.",
+                "Name ids, or tokens as they stand in a text (with the space before a word; a line "
+                'break is "\\n" in double quotation marks), or write a regular expression instead '
+                "of a list.",
             )
         found += own
     return found

@@ -11,7 +11,7 @@ from snakesteer.evaluation import off_target
 from snakesteer.evaluation.final import read_best, read_generations
 from snakesteer.evaluation.second_task import second_task
 from snakesteer.models.open import open_model
-from snakesteer.records.files import read_json, write_json, write_jsonl
+from snakesteer.records.files import read_json, read_jsonl, write_json, write_jsonl
 from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
@@ -21,13 +21,13 @@ with script_log(snakemake.log[0]):
     evaluation = section(EvaluationConfig, "evaluation", params)
     loaded = open_model(params, given.info, snakemake.resources.gpu, snakemake.threads)
     prompter, _ = open_prompter(params, given.train, loaded.tokenizer)
-    passages = read_passages(given.texts)
-    costs = off_target.neutral_costs(loaded, prompter, passages, best.steering)
+    costs = off_target.neutral_costs(loaded, prompter, read_passages(given.texts), best.steering)
     task, task_rows = None, []
     for path in given.task:  # one, or none
         engine = partial(open_engine, params, loaded, prompter, final["run"])
         how = (section(GenerationConfig, "generation", params), evaluation)
-        task, task_rows = second_task(path, loaded, engine, prompter, best.steering, *how)
+        asked = [row["question"] for row in read_jsonl(given.generations)]
+        task, task_rows = second_task(path, loaded, engine, prompter, best.steering, *how, asked)
     record = {
         "best_trial_params": final["best_trial_params"],
         "neutral": off_target.neutral_record(costs, evaluation),

@@ -6,7 +6,8 @@ stream (`snakesteer.engine.reference.dac`) do not depend on α_t, so that one pa
 of all steps, and a third pass steers with them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
@@ -69,8 +70,8 @@ class Forced:
         unsteered: ``[generated, vocab]`` logits in float32, without steering.
         steered: The same with it.
         alpha_t: ``[generated]`` float32 on the CPU; None where the strength is not dynamic.
-        let_through: ``[generated]`` bool on the CPU, whether a gate let steering through where the
-            scope asks for it; None without a gate.
+        let_through: ``[generated]`` bool on the CPU, whether gate and scope let steering through;
+            None where neither a gate nor tokens or a window decide.
     """
 
     unsteered: Tensor
@@ -198,7 +199,8 @@ def _read(
         if gate is not None:
             opened = _opened(gate, looked_at[0], last)
             parts = [(part, factor * opened) for part, factor in parts]
-            let_through = parts[0][1] != 0.0  # [batch, seq]; there is one vector behind a gate
+        if gate is not None or _is_narrow(steering):
+            let_through = torch.stack([factor != 0.0 for _, factor in parts]).any(dim=0)
     else:
         probe = logits((steering, torch.where(steps >= 0, steering.dac.probe_alpha, 0.0)))
         alphas = torch.zeros(steps.shape)
@@ -213,6 +215,32 @@ def _read(
             alpha_t=None if alphas is None else alphas[row, where],
             let_through=None if let_through is None else let_through[row, where],
         )
+
+
+def reaches(loaded: LoadedModel, texts: Iterable[GivenText], steering: Steering) -> bool:
+    """Whether a scope steers any position of texts that is read, whatever a gate says there.
+
+    Args:
+        loaded: The model.
+        texts: The texts.
+        steering: One that is not off.
+    """
+    if not _is_narrow(steering):
+        return True
+    assert isinstance(steering, ResidualSteering)
+    for text, part in itertools.product(texts, steering.parts):
+        ids = torch.tensor([text.token_ids[:-1]])
+        steps = torch.arange(ids.shape[1]) - (text.prompt_tokens - 1)
+        if _factors(loaded, part, steps[None], ids).any():
+            return True
+    return False
+
+
+def _is_narrow(steering: Steering) -> bool:
+    """Whether a scope may leave out a whole text."""
+    if not isinstance(steering, ResidualSteering) or steering.dac is not None:
+        return False
+    return any(part.tokens is not None or part.window is not None for part in steering.parts)
 
 
 def _opened(gate: Gate, hidden: Tensor, last: Tensor) -> Tensor:

@@ -20,36 +20,40 @@ from snakesteer.steering.residual import ResidualSteering
 
 
 def looks(
-    loaded: LoadedModel, steering: Steering, prompt: Sequence[int], answer: Sequence[int]
+    loaded: LoadedModel, steering: Steering, prompt: Sequence[int], read: Sequence[int]
 ) -> list[Steering]:
-    """The steering with a token, and with thresholds, that make a difference in a text.
+    """The steering with a token, a window and thresholds that make a difference in a text.
 
-    A scope by token gets the answer's first one. A gate gets a threshold between the scores of the
-    first two positions of the scope, and the side of it on which the first is closed and the second
-    open: up to there the text is the unsteered one, so that both are sure. Where one score decides
-    for all, there are two looks, of which the first finds the gate closed.
+    A scope by token gets the answer's first one. A window of generated tokens holds the second one
+    alone, so that it begins and ends within the text, or the first where that is all there is. A
+    gate gets a threshold between the scores of the first two positions of the scope, and the side
+    of it on which the first is closed and the second open: up to there the text is the unsteered
+    one, so that both are sure. Where one score decides for all, there are two looks, of which the
+    first finds the gate closed.
 
     Args:
         loaded: The model.
         steering: How the text is steered.
         prompt: Token ids.
-        answer: What the unsteered model says.
+        read: What the unsteered model says, as far as it is read back.
 
     Returns:
-        One or two, the last of which steers.
+        One or two, the last of which steers; nothing where no position of the text is in the scope.
     """
     if not isinstance(steering, ResidualSteering):
         return [steering]
-    read = [*answer[:-1]]
-    first = ((*answer, loaded.pad_id)[0],)
-    steering = steering.with_parts(
-        lambda part: part if part.tokens is None else replace(part, tokens=first)
-    )
+    tokens = [prompt[-1], *read]
+    steering = steering.with_parts(lambda part: _within(part, read, loaded.pad_id))
+    deciding = [
+        step
+        for step, token in enumerate(tokens)
+        if any(in_scope(part, step, token) for part in steering.parts)
+    ]
+    if not deciding:
+        return []
     if steering.gate is None:
         return [steering]
     scores = _scores(loaded, steering.gate, [*prompt, *read])[len(prompt) - 1 :]
-    tokens = [prompt[-1], *read]
-    deciding = [step for step, token in enumerate(tokens) if in_scope(steering, step, token)]
     if steering.gate.when == "prompt" or len(deciding) < 2:
         [score] = scores[:1] if steering.gate.when == "prompt" else [scores[deciding[0]]]
         beyond = abs(score) / 2 + 1e-3
@@ -58,6 +62,18 @@ def looks(
     closed, opened = (scores[step] for step in deciding[:2])
     side = replace(steering.gate, side="above" if opened > closed else "below")
     return [_at(replace(steering, gate=side), (closed + opened) / 2)]
+
+
+def _within(part: ResidualSteering, read: Sequence[int], pad: int) -> ResidualSteering:
+    """A part with a token and a window that a text has, and has not everywhere if it can be."""
+    if part.window is not None:
+        second = part.scope == "outside_generated_window" or len(read) > 1
+        part = replace(part, window=(1, 2) if second else (0, 1))
+    if part.tokens is None:
+        return part
+    several = part.scope == "at_tokens" or len({*read}) > 1
+    unread = next(token for token in (pad, 0, 1) if token not in read[:1])
+    return replace(part, tokens=(read[0] if read and several else unread,))
 
 
 def _at(steering: ResidualSteering, threshold: float) -> ResidualSteering:

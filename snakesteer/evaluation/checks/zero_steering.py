@@ -43,7 +43,7 @@ from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, VectorKey
 from snakesteer.steering.kinds import Steering
 from snakesteer.steering.kl_unit import KlCurves
-from snakesteer.steering.residual import ResidualSteering, Sites
+from snakesteer.steering.residual import Sites
 from snakesteer.steering.space import suggest
 from snakesteer.steering.trials import LargestTrial
 from snakesteer.steering.vector import AnyVector
@@ -60,9 +60,8 @@ class GateCase:
     Attributes:
         name: For results.
         candidate: The configuration.
-        steering: What the engine needs. Where the strength is dynamic, every step is steered. A
-            window of generated tokens holds the second one alone, so that it begins and ends within
-            the few tokens of the gate's texts; for scopes by token and gates see `looks`.
+        steering: What the engine needs. Where the strength is dynamic, every step is steered. For
+            windows, scopes by token and gates see `looks`.
     """
 
     name: str
@@ -98,10 +97,6 @@ def gate_cases(
         if steering.dac is not None:
             always = replace(steering.dac, entropy_threshold=-1.0, ptop=1.0)
             steering = replace(steering, dac=always)
-        if isinstance(steering, ResidualSteering):
-            steering = steering.with_parts(
-                lambda part: part if part.window is None else replace(part, window=(1, 2))
-            )
         kinds.setdefault(name, GateCase(name, candidate, steering))
     return list(kinds.values())
 
@@ -184,7 +179,7 @@ class _Gate:
             zip(requests, requests.values(), bare, strict=True),
             key=lambda one: (one[2].generation.num_tokens, len(one[1].prompt_ids)),
         )
-        self.unsteered = longest.generation.token_ids
+        self.read = longest.generation.token_ids[: longest.generation.num_tokens - 1]
         # Whose output is changed → engine whose hooks are watched there.
         self._looking: dict[Sites, WatchedEngine] = {}
         self._plain = PlainModel(loaded, self.example.prompt_ids)
@@ -214,7 +209,15 @@ class _Gate:
 
     def measure(self, name: str, steering: Steering) -> dict[str, Any]:
         """Measure what hooks do to one text at a strength that is not 0."""
-        *closed, steering = looks(self.loaded, steering, self.example.prompt_ids, self.unsteered)
+        found_looks = looks(self.loaded, steering, self.example.prompt_ids, self.read)
+        if not found_looks:
+            raise UserError(
+                f"The zero-steering gate sees nothing of {name}: of the longest of its answers "
+                f"{len(self.read)} tokens are read back, and the scope steers none of them",
+                "Raise checks.new_tokens (2 are read back of 3), or take a scope that so short "
+                "answers reach.",
+            )
+        *closed, steering = found_looks
         for one in closed:
             if (cause := self._look(one)[1]) is not None:
                 self.faults.append(f"{name} behind a gate that is closed: {cause}")
@@ -332,7 +335,7 @@ class _Gate:
         )
         cause = None
         if off is not None:
-            *_, shown = looks(self.loaded, off, self.example.prompt_ids, self.unsteered)
+            *_, shown = looks(self.loaded, off, self.example.prompt_ids, self.read)
             cause = self._look(shown)[1]
         self.faults.append(text if cause is None else f"{text}: {cause}")
 

@@ -180,7 +180,7 @@ class HarnessModel(TemplateLM):
     def _room(self, limit: int) -> int:
         """How many tokens a context may have before an answer."""
         room = self.max_length - limit
-        if room < 1:
+        if room < 1 or limit < 1:
             raise UserError(
                 f"A task asks for answers of {limit} tokens; the model reads {self.max_length}, "
                 "the prompt included",

@@ -51,7 +51,9 @@ def scope_words(steering: RunConfig) -> str:
     """
     first, end = steering["generated_window"] or (0, 0)
     rule = steering["at_tokens"]
-    tokens = f"that match “{rule}”" if isinstance(rule, str) else f"among {list(rule or ())}"
+    tokens = f"among {list(rule or ())}"
+    if isinstance(rule, str):
+        tokens = "that match “{}”".format(rule.replace("\n", r"\n"))  # one paragraph stays one
     return SCOPE_WORDS[steering["scope"]].format(
         first_k=steering["first_k"], first=first, last=end - 1, tokens=tokens
     )

@@ -91,8 +91,8 @@ IMPOSSIBLE = [
     ({"engine": {"compile": "always", "attention": "flex"}}, ["compile is 'always'", "blocks"]),
     ({"generation": {"top_k": 5}}, ["top_k is set", "top_k: 0"]),
     ({"generation": {"top_p": 0.5}}, ["generation.top_p", "top_p: 1.0"]),
-    ({"steering": {"methods": ["caa", "caa"]}}, ["steering.methods names a value twice"]),
-    ({"steering": {"directions": ["probe"] * 2}}, ["steering.directions names a value twice"]),
+    ({"steering": {"methods": ["caa", "caa"]}}, ["steering.methods names 'caa' twice"]),
+    ({"steering": {"directions": ["probe"] * 2}}, ["steering.directions names 'probe' twice"]),
     ({"steering": {"strength": [0.1, 0.3]}}, ["[0.1, 0.3] and leaves out 0", "include 0"]),
     ({"steering": {"strength": [0.5, -0.5]}}, ["steering.strength is [0.5, -0.5]", "[low, high]"]),
     ({"steering": {"strength": [0, 0]}}, ["steering.strength is [0.0, 0.0]"]),
@@ -112,7 +112,7 @@ IMPOSSIBLE = [
         ["search.trials_per_round is not a known key", "Did you mean 'trials_in_flight'?"],
     ),
     ({"steering": {"scope": "first_k"}}, ["steering.first_k is None", "Set both or neither"]),
-    ({"steering": {"operators": ["add"] * 2}}, ["steering.operators names a value twice"]),
+    ({"steering": {"operators": ["add"] * 2}}, ["steering.operators names 'add' twice"]),
     (
         {"steering": {"methods": ["dac"], "operators": ["clamp"]}},
         ["steering.operators is ['clamp']", "['dac']", "Add caa"],
@@ -143,7 +143,7 @@ IMPOSSIBLE = [
         {"steering": {"unit": "kl", "strength": [0, 1], "gates": [{"layer": 1}]}},
         ["steering.unit is 'kl' and steering.gates has a gate", "Leave gates out, or use"],
     ),
-    ({"steering": {"gates": [{"layer": 1}] * 2}}, ["steering.gates names a value twice"]),
+    ({"steering": {"gates": [{"layer": 1}] * 2}}, ["names 'token cosine caa layer 1 above 0.5'"]),
     (
         {"steering": {"methods": ["dac"], "gates": [{"layer": 1}]}},
         ["steering.gates is [", "none uses it: it is for caa", "Add caa, or leave gates out"],
@@ -190,7 +190,7 @@ IMPOSSIBLE = [
             "steering": {"scope": "generated_window", "generated_window": [39, 60]},
             "generation": {"max_new_tokens": 40},
         },
-        ["begins at generated token 39", "no answer would be steered", "Let the window begin"],
+        ["steering.generated_window is [39, 60]", "no answer would be steered", "another window"],
     ),
     (
         {"steering": {"methods": ["caa", "actadd"], "band": 2, "actadd_prompts": ["a", "b"]}},
@@ -283,7 +283,7 @@ IMPOSSIBLE = [
     ),
     ({"sensitivity": {"strengths": [0.1, 0]}}, ["[0.1, 0.0]", "Name every other strength once"]),
     ({"sensitivity": {"strengths": [0.1, 0.1]}}, ["sensitivity.strengths is [0.1, 0.1]"]),
-    ({"sensitivity": {"methods": ["caa", "caa"]}}, ["sensitivity.methods names a value twice"]),
+    ({"sensitivity": {"methods": ["caa", "caa"]}}, ["sensitivity.methods names 'caa' twice"]),
     ({"sensitivity": {"methods": ["iti"]}}, ["sensitivity.methods"]),
 ]
 

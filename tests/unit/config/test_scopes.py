@@ -10,10 +10,28 @@ PARTS = [{"direction": "caa", "layer": 1}, {"direction": "caa", "layer": 2, "ope
 TOGETHER = {"methods": ["together"], "together": PARTS}
 
 
-def refusal(**steering):
+def refusal(max_new_tokens=40, **steering):
     with pytest.raises(UserError) as caught:
-        load_config({"steering": steering})
+        load_config({"steering": steering, "generation": {"max_new_tokens": max_new_tokens}})
     return str(caught.value)
+
+
+def outside(end):
+    return {"scope": "outside_generated_window", "generated_window": [0, end]}
+
+
+def test_a_scope_that_no_answer_reaches():
+    """The last token of an answer is not read back."""
+    told = refusal(**outside(39))
+    assert "'outside_generated_window', steering.generated_window is [0, 39] and" in told
+    assert "Choose another window" in told
+    load_config({"steering": outside(38)})
+    parts = [PARTS[0], {**PARTS[0], **outside(60)}]
+    told = refusal(methods=["together"], together=parts)
+    assert "steering.together[1].generated_window is [0, 60]" in told
+    told = refusal(1, scope="generated_only")
+    assert "'generated_only' and generation.max_new_tokens is 1" in told
+    assert "Choose another scope" in told
 
 
 def test_yes_and_no_without_quotation_marks_are_no_tokens():

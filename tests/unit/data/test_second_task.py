@@ -46,6 +46,11 @@ BAD_TASKS = {
     "a negative answer": ([CHOICE | {"answer": -1}], ("'answer' is '-1'", "from 0 to 1")),
     "the answer in words": ([CHOICE | {"answer": "yes"}], ("'answer' is 'yes'", "from 0 to 1")),
     "true as answer": ([CHOICE | {"answer": True}], ("'answer' is 'True'",)),
+    "half a character": (
+        [CHOICE | {"choices": ["yes", "n\ud800"]}],
+        ("row 1: 'choices' holds half a character", "remove the row"),
+    ),
+    "half a character in a question": ([CHOICE | {"question": "\ud800"}], ("row 1: 'question' h",)),
     "choices in some rows only": (
         [CHOICE, {"question": "A?", "answer": 0}],
         ("row 2: 'choices' is None",),

@@ -165,3 +165,12 @@ def test_a_dynamic_strength_is_not_measured_again(monkeypatch):
         monkeypatch.undo()
     assert counts["caa", "dac"] == counts["caa",] == counts["dac",] > 0
     assert found["caa", "dac"] == found["caa",] + found["dac",]
+
+
+def test_texts_that_a_scope_does_not_reach_have_no_doses(monkeypatch):
+    monkeypatch.setattr(TokenKl, "quantile", pytest.fail)
+    texts = calibration_texts(PROMPTER, PROBLEMS, context=None)
+    window = {"scope": "generated_window", "generated_window": (SOLUTION_TOKENS, 60)}
+    space = SteeringConfig(directions=["caa"], methods=["caa"], unit="kl", **window)
+    with pytest.raises(UserError, match="steers none of the tokens on which doses are found"):
+        kl_strengths(LOADED, texts, space, LAYERS, VECTORS)

@@ -1,6 +1,7 @@
 """The comparison of two runs, against arrays made by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,5 +94,8 @@ def test_the_same_answers_again_prove_nothing():
     found = compare_paired(run, run, EVALUATION)
     assert found["verdict"] == "inconclusive"
     assert found["mcnemar"] == {"gained": 0, "lost": 0, "p_value": 1.0}
+    assert found["changed_answers"] == 0
+    other = [[replace(run[0][0], text="4, as always"), *run[0][1:]], *run[1:]]
+    assert compare_paired(run, other, EVALUATION)["changed_answers"] == 1
     assert found["minimum_detectable_effect"] is None
     assert found["seeds"]["difference_sd"] == 0.0

@@ -13,6 +13,7 @@ from snakesteer.data.prompts import Prompter
 from snakesteer.data.second_task import ChoiceProblem
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.errors import UserError
 from snakesteer.evaluation.second_task import (
     answered_rows,
     choice_rows,
@@ -20,6 +21,7 @@ from snakesteer.evaluation.second_task import (
     second_task,
 )
 from snakesteer.steering.residual import ResidualSteering
+from tests.chat_templates import QWEN_3
 from tests.loaded_models import as_loaded, direction, loaded_model, slow_logits
 from tests.planted import LAYER, RESOLVE, planted_model, planted_rows
 from tests.tiny_models import HIDDEN, tiny_tokenizer
@@ -34,11 +36,11 @@ QUESTIONS = [
 ]
 
 
-def slow_score(prompt, choice, steering):
+def slow_score(prompt, choice, steering, between=" "):
     """The choice's log-likelihood by character, token by token and without batch."""
     model = loaded_model("llama").model
     before = tiny_tokenizer()(prompt)["input_ids"]
-    ids = tiny_tokenizer()(f"{prompt} {choice}")["input_ids"]
+    ids = tiny_tokenizer()(f"{prompt}{between}{choice}")["input_ids"]
     total = 0.0
     for end in range(len(before), len(ids)):
         where = torch.tensor([float(at >= len(before) - 1) for at in range(end)])
@@ -59,6 +61,18 @@ def test_choices_are_scored_by_likelihood_per_character():
             assert row[f"{side}_choice"] == int(np.argmax(wanted))
             assert row[f"{side}_correct"] == (row[f"{side}_choice"] == asked.answer)
     json.dumps(rows, allow_nan=False)
+
+
+def test_a_think_block_is_no_part_of_a_choice():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = QWEN_3
+    thinking = Prompter(PromptConfig(shots=0, chat=True), (), tokenizer)
+    asked = QUESTIONS[0]
+    [row] = choice_rows(loaded_model("llama"), thinking, [asked], STEERING)
+    prompt = thinking.text(asked.question) + "<think>\n\n</think>\n\n"
+    for side, way in (("baseline", STEERING.off), ("steered", STEERING)):
+        wanted = [slow_score(prompt, choice, way, "") for choice in asked.choices]
+        assert row[f"{side}_scores"] == pytest.approx(wanted, rel=1e-4)
 
 
 def test_steering_that_breaks_the_numbers_chooses_nothing():
@@ -89,6 +103,7 @@ def test_choices_get_no_examples_of_the_other_task(tmp_path: Path):
         STEERING,
         GenerationConfig(),
         EVALUATION,
+        ["Is ice cold?"],
     )
     alone = Prompter(PromptConfig(shots=0), (), tiny_tokenizer())
     wanted = choice_rows(loaded_model("llama"), alone, QUESTIONS, STEERING)
@@ -96,6 +111,35 @@ def test_choices_get_no_examples_of_the_other_task(tmp_path: Path):
     assert (record["n"], record["scored_by"]) == (2, "likelihood of the choices")
     assert {row["what"] for row in told} == {"second task"}
     assert told[0]["id"] == "facts-00000"
+
+
+CHOICES = {"choices": ["no", "yes"], "answer": 0}
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (
+            {"question": "Tom has\n3 pens. ", "answer": 3},
+            "asks a problem of the run's own test split",
+        ),
+        ({"question": "Tom has 3 pens.", **CHOICES}, "asks a problem of the run's own test split"),
+        (
+            {"question": "Tom has 3 pens." * 20, "answer": 3},
+            "needs 3.. tokens, the answer included",
+        ),
+        ({"question": "Is ice hot?" * 30, **CHOICES}, "needs 3.. tokens, the answer included"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(tmp_path: Path, row, told):
+    path = tmp_path / "facts.jsonl"
+    path.write_text(json.dumps({**row, "question": "Hm?"}) + "\n" + json.dumps(row), "utf-8")
+    how = (PROMPTER, STEERING, GenerationConfig(max_new_tokens=6), EVALUATION)
+    loaded = loaded_model("llama")
+    with pytest.raises(UserError, match=told) as caught:
+        second_task(path, loaded, pytest.fail, *how, ["Tom has 3 pens."])
+    assert "facts-00001" in str(caught.value)
+    assert "out of the file" in str(caught.value)
 
 
 def test_problems_are_answered_and_graded_as_usual(tmp_path: Path):
@@ -114,6 +158,7 @@ def test_problems_are_answered_and_graded_as_usual(tmp_path: Path):
         ResidualSteering(LAYER, vector, 0.2),
         GenerationConfig(max_new_tokens=3),
         EVALUATION,
+        [],
     )
     assert record["scored_by"] == "generated answers"
     assert record["steered_accuracy"] == 1.0

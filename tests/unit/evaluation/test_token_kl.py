@@ -1,6 +1,7 @@
 """KL per token for many steerings of one model, beside an engine at work."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,18 @@ from snakesteer.data.neutral import read_passages
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.slots.engine import SlotsEngine
+from snakesteer.errors import UserError
 from snakesteer.evaluation.off_target import text_costs
-from snakesteer.evaluation.token_kl import TokenKl, neutral_kl, neutral_texts
+from snakesteer.evaluation.token_kl import (
+    START_TOKENS,
+    TEXT_TOKENS,
+    TokenKl,
+    neutral_kl,
+    neutral_texts,
+)
 from snakesteer.records.code_files import PACKAGE
 from snakesteer.steering.dac import Dac
+from snakesteer.steering.gates import Gate
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.residual import ResidualSteering
 from tests.loaded_models import direction, loaded_model
@@ -97,3 +106,35 @@ def test_passages_of_files():
     kl = neutral_kl(LOADED, PROMPTER, [SEARCHED])
     assert kl(STEADY) > 0.0
     assert neutral_kl(LOADED, PROMPTER, []) is None
+
+
+HELD, LACKED = "e", "7"  # by the passages, which do not calculate
+
+
+@pytest.mark.parametrize(
+    ("scope", "reached"),
+    [
+        ({"scope": "at_tokens", "tokens": (HELD,)}, True),
+        ({"scope": "at_tokens", "tokens": (LACKED,)}, False),
+        ({"scope": "not_at_tokens", "tokens": (LACKED,)}, True),
+        ({"scope": "generated_window", "window": (TEXT_TOKENS - START_TOKENS - 2, 99)}, True),
+        ({"scope": "generated_window", "window": (TEXT_TOKENS - START_TOKENS - 1, 99)}, False),
+        ({"scope": "outside_generated_window", "window": (0, 99)}, False),
+        ({"scope": "outside_generated_window", "window": (1, 99)}, True),
+    ],
+)
+def test_passages_that_a_scope_does_not_reach_say_nothing(scope, reached):
+    kl = neutral_kl(LOADED, PROMPTER, [SEARCHED])
+    steering = replace(STEADY, **scope)
+    gated = replace(steering, gate=Gate(0, direction(5), "cosine", 2.0, "above", "token"))
+    beside = replace(steering, beside=(STEADY,))
+    shares = [cost.steered_share for cost in text_costs(LOADED, TEXTS, steering)]
+    assert any(shares) == reached
+    assert kl(beside) > 0.0
+    if reached:
+        assert kl(steering) > 0.0
+        assert kl(gated) == 0.0  # which is what a gate is for
+        return
+    for one in (steering, gated):
+        with pytest.raises(UserError, match="the scope steers none of the 16 neutral passages"):
+            kl(one)

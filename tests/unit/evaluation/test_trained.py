@@ -1,5 +1,7 @@
 """Objectives from problems to vectors, and what their files say."""
 
+from dataclasses import replace
+
 import pytest
 
 from snakesteer.config import GenerationConfig, PromptConfig, TrainingConfig
@@ -7,8 +9,9 @@ from snakesteer.data.problem import Problem
 from snakesteer.data.prompts import Prompter
 from snakesteer.engine.interface import Decoding
 from snakesteer.engine.slots.engine import SlotsEngine
+from snakesteer.errors import UserError
 from snakesteer.evaluation.trained import Task, lessons_of, train_vectors
-from snakesteer.steering.positions import DEFAULT_POSITIONS
+from snakesteer.steering.positions import DEFAULT_POSITIONS, Positions
 from tests.loaded_models import as_loaded
 from tests.planted import LAYER, letter_of, resolve_direction, telling_model
 
@@ -77,6 +80,13 @@ def test_a_finished_training_is_taken_from_its_checkpoint(loaded, tmp_path):
 def test_layers_together_have_a_vector_each(loaded, tmp_path):
     vectors, _, told = trained(loaded, tmp_path, layers=(0, 2), epochs=1)
     assert [vector.layer for vector in vectors] == told["trained_layers"] == [0, 2]
+
+
+def test_a_scope_that_reaches_no_text_teaches_nothing(loaded, tmp_path):
+    beyond = replace(task(loaded), positions=Positions("generated_window", window=(9, 12)))
+    config, generation = TrainingConfig(epochs=1), GenerationConfig(max_new_tokens=2)
+    with pytest.raises(UserError, match=r"Texts of which steering.scope steers no token teach no"):
+        train_vectors(beyond, config, generation, pytest.fail, tmp_path / "checkpoint", {})
 
 
 def test_objectives_learn_from_different_texts(loaded):

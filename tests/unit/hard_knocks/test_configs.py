@@ -30,7 +30,7 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "method twice": (
         {"steering": {"methods": ["caa", "caa"]}},
-        ("names a value twice", "Name each once"),
+        ("steering.methods names 'caa' twice", "Name each once"),
     ),
     "no layers": ({"steering": {"layers": []}}, ("steering.layers is empty", "Write [8, 10]")),
     "layer beyond the model": (
@@ -75,7 +75,7 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a window behind all answers": (
         {"steering": {"scope": "generated_window", "generated_window": [5000, 6000]}},
-        ("no answer would be steered", "Let the window begin earlier"),
+        ("no answer would be steered", "Choose another window"),
     ),
     "a broken regular expression": (
         {"steering": {"scope": "at_tokens", "at_tokens": "[a"}},

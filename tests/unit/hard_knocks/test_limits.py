@@ -123,7 +123,11 @@ def test_home_and_variables_are_written_out_in_every_path(monkeypatch, tmp_path)
             "data": {"source": "folder", "folder": "$DATA/gsm8k"},
             "steering": {"directions": ["file"], "vector_file": "${DATA}/{layer}.gguf"},
             "evaluation": {"ledger": "~/reads"},
-            "off_target": {"task_file": "$DATA/facts.jsonl", "harness_folder": "~/tasks"},
+            "off_target": {
+                "task_file": "$DATA/facts.jsonl",
+                "harness_tasks": ["facts"],
+                "harness_folder": "~/tasks",
+            },
         }
     )
     assert config.results == f"{tmp_path}/runs//data sets"

@@ -28,6 +28,11 @@ STEERED = [
         ["last prompt token"],
     ),
     (
+        {"methods": ["caa"], "scope": "at_tokens", "at_tokens": "[x]\n\n$"},
+        [r"of a block, at generated tokens that match “[x]\n\n$”."],
+        ["last prompt token"],
+    ),
+    (
         {"methods": ["caa"], "scope": "not_at_tokens", "at_tokens": [7, "e"]},
         ["of a block, at generated tokens but those among [7, 'e']."],
         ["last prompt token"],

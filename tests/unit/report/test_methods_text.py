@@ -266,6 +266,7 @@ def test_the_references_are_those_of_the_text(report, name: str):
 
 def test_keys_are_only_those_in_brackets():
     assert cited("a@b.c [@one] and [@two; @three]") == ["one", "three", "two"]
+    assert references("tokens that match “[@x]” [@lee2024cast]").count("\n@") == 0
 
 
 def test_a_method_without_words_is_described_by_its_own_module(monkeypatch):

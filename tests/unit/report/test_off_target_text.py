@@ -63,10 +63,17 @@ def test_the_table_has_every_number_with_its_interval():
 
 def test_a_gate_s_share_is_told():
     share = {"estimate": 0.25, "ci": [0.2, 0.31]}
-    record = {**RECORD, "neutral": {**RECORD["neutral"], "steered_share": share}}
+    neutral = {**RECORD["neutral"], "steered_share": share}
+    record = {**RECORD, "neutral": neutral, "best_trial_params": {"gate": {}}}
     assert "The gate let 25.0% of the tokens be steered." in off_target_text(record)[0]
     rows = {row[0]: row[1:] for row in off_target_table(record).rows}
-    assert rows["Neutral text: let through by the gate"] == ("", "", "25.0%", "20.0% to 31.0%")
+    assert rows["Neutral text: tokens that are steered"] == ("", "", "25.0%", "20.0% to 31.0%")
+    none = {**neutral, "steered_share": {"estimate": 0.0, "ci": [0.0, 0.0]}}
+    told = off_target_text({**record, "neutral": none, "best_trial_params": {}})[0]
+    assert told.endswith(
+        "The scope let 0.0% of the tokens be steered. So this text says nothing of what steering "
+        "does where it acts."
+    )
 
 
 def test_the_methods_sentences():

@@ -59,6 +59,10 @@ def test_all_numbers_are_said():
 
 
 def test_what_is_not_recommended_is_told_all_the_same():
+    assert "Not one of the test answers reads diff" in describe(
+        {**RESULTS, "changed_answers": 0}, "x"
+    )
+    assert "Not one" not in describe({**RESULTS, "changed_answers": 1}, "x")
     text = describe({**RESULTS, "recommendation": "leave alone"}, "x")
     assert "Tested: dac with the probe direction at layer 15" in text
     assert "Recommendation: leave alone\n" in text

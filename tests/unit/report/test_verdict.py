@@ -57,6 +57,14 @@ def test_equivalent(report):
     assert "four times in five" not in verdict.text
 
 
+def test_steering_that_changes_no_answer_is_told(report):
+    evidence = report("left alone").evidence
+    warned = "Not one of the test answers reads differently"
+    assert read_verdict(changed(evidence, changed_answers=0)).cautions[0].startswith(warned)
+    found = read_verdict(changed(evidence, changed_answers=1)).cautions
+    assert not any(warned in each for each in found)
+
+
 def test_inconclusive(report):
     evidence = report("helps").evidence
     verdict = inconclusive(evidence, -1, 5)

@@ -34,6 +34,9 @@ DAC = {
 }
 
 
+ACROSS = np.linspace(-1.0, 1.0, HIDDEN, dtype=np.float32)
+
+
 def suggested(params, layers=LAYERS, **changes):
     config = SteeringConfig(
         **{"methods": ["caa", "dac"], "directions": ["caa", "probe"], **changes}
@@ -240,13 +243,13 @@ def test_a_rotation_has_the_mean_of_its_layer_as_its_second_axis():
     with pytest.raises(ValueError, match="without the mean that spans its plane"):
         steering_of(candidate, VECTORS)
     means = {
-        key: dataclasses.replace(vector, residual_mean=vector.raw + key[1])
+        key: dataclasses.replace(vector, residual_mean=vector.raw + key[1] + ACROSS)
         for key, vector in VECTORS.items()
     }
     found = steering_of(candidate, means)
     assert [place.alpha for place in found.places] == pytest.approx([0.3] * 3)
     for place in found.places:
-        assert torch.equal(place.axis, place.vector + place.layer)
+        assert torch.equal(place.axis, place.vector + place.layer + torch.from_numpy(ACROSS))
     assert candidate_from_params(json.loads(json.dumps(candidate.params()))) == candidate
 
 
@@ -360,3 +363,17 @@ def test_vectors_that_were_trained_together_keep_their_proportions():
     doses = [vectors["trained", layer].dose(candidate.alpha) for layer in layers]
     assert np.mean(doses) == pytest.approx(0.25) == pytest.approx(candidate.dose)
     assert max(doses) > 1.3 * min(doses)
+
+
+def test_a_vector_along_the_mean_has_no_plane_to_turn_in():
+    vector = VECTORS["probe", 2]
+    candidate = suggested(CAA, operators=["rotate"])
+    beside = dataclasses.replace(suggested(CAA), beside=(candidate,))
+    for mean, told in ((-3.0 * vector.raw, "no plane to turn in"), (vector.raw + ACROSS, None)):
+        vectors = {**VECTORS, ("probe", 2): dataclasses.replace(vector, residual_mean=mean)}
+        for one in (candidate, beside):
+            if told is None:
+                assert steering_of(one, vectors) is not None
+                continue
+            with pytest.raises(UserError, match=told):
+                steering_of(one, vectors)

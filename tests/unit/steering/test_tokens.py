@@ -4,6 +4,9 @@ import re
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
 from snakesteer.errors import UserError
 from snakesteer.steering.tokens import TokenSet, token_table
@@ -55,3 +58,31 @@ def test_ids_and_texts_are_named_one_by_one():
 def test_what_names_nothing_or_everything_is_refused(rule, told):
     with pytest.raises(UserError, match=told):
         token_table(TOKENIZER, SIZE, TokenSet(rule))
+
+
+def test_a_token_is_named_as_it_stands_in_a_text():
+    """Llama 2's decoder leaves out the space before a text; here there are gaps between ids."""
+    vocabulary = {
+        "<unk>": 0,
+        "<0xC3>": 1,
+        "\u2581": 2,
+        "\u2581the": 3,
+        "the": 4,
+        "a": 5,
+        "\u2581a": 9,
+    }
+    tokenizer = Tokenizer(BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True))
+    steps = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    tokenizer.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)])
+    llama = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+    def named(rule):
+        return token_table(llama, 12, TokenSet(rule)).nonzero()[:, 0].tolist()
+
+    assert (llama.decode([3]), llama.decode([5, 3])) == ("the", "a the")
+    assert (named((" the",)), named(("the",)), named("^ ")) == ([3], [4], [2, 3, 9])
+    assert (named("a$"), named((" ",)), named("\N{REPLACEMENT CHARACTER}")) == ([5, 9], [2], [1])
+    with pytest.raises(UserError, match="every token of the model"):
+        named("")
+    with pytest.raises(UserError, match="no token of the model is among these"):
+        named("^$")

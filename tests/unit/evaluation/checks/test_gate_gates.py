@@ -14,6 +14,7 @@ from snakesteer.engine.slots.prompt_gates import PromptGates
 from snakesteer.steering.gates import Gate
 from tests.engine_faults import one_step_late
 from tests.loaded_models import TOKENS, loaded_model, prompt_ids
+from tests.unit.evaluation.checks import test_zero_steering
 from tests.unit.evaluation.checks.test_gate_residual import break_hooks as break_hooks
 from tests.unit.evaluation.checks.test_zero_steering import (
     BROKEN,
@@ -50,6 +51,28 @@ def test_gates_pass(engine: str, when: str, dtype: torch.dtype):
         if when == "token" and scope in ("from_last_prompt_token", "generated_only", "first_k"):
             whole = {"from_last_prompt_token": NEW_TOKENS, "first_k": 2}
             assert steered < whole.get(scope, NEW_TOKENS - 1)
+
+
+SHORT = ("generated_only", "generated_window", "outside_generated_window", "not_at_tokens")
+
+
+@pytest.mark.parametrize("gates", [[], ["token"]], ids=["no gate", "a gate"])
+@pytest.mark.parametrize("scope", SHORT)
+def test_short_answers(monkeypatch: pytest.MonkeyPatch, scope: Scope, gates: list[str]):
+    """One token is never read back, so that nothing would be seen; of two, one is."""
+    window = (20, 30) if "window" in scope else None
+    changes = {"scope": scope, "generated_window": window}
+    changes["at_tokens"] = TOKENS if "tokens" in scope else None
+    config = steering_config(methods=["caa"], **changes)
+    for when in gates:
+        config = gated(when, **changes)
+    monkeypatch.setattr(test_zero_steering, "NEW_TOKENS", 2)
+    *_, found = gate("slots", loaded_model("llama"), config).values()
+    assert found["places_steered"] == 1
+    monkeypatch.setattr(test_zero_steering, "NEW_TOKENS", 1)
+    said = refused("slots", loaded_model("llama"), config=config)
+    assert "The zero-steering gate sees nothing of caa" in said
+    assert "Raise checks.new_tokens" in said
 
 
 def test_every_gate_is_looked_at():

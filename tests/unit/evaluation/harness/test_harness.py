@@ -265,9 +265,11 @@ def test_what_the_engines_cannot_do_is_refused_before_anything_is_read(tmp_path,
         run(beams, ["snake_choice", "snake_sums"])
     long = write_task(tmp_path / "long", "max_new_tokens: 9")
     path = long / "snake_sums.yaml"
-    path.write_text(path.read_text().replace("max_gen_toks: 8", "max_gen_toks: 256"))
-    with pytest.raises(UserError, match="answers of 256 tokens"):
-        run(long, ["snake_choice", "snake_sums"])
+    text = path.read_text(encoding="utf-8")
+    for limit in (256, 0):
+        path.write_text(text.replace("max_gen_toks: 8", f"max_gen_toks: {limit}"), encoding="utf-8")
+        with pytest.raises(UserError, match=f"answers of {limit} tokens"):
+            run(long, ["snake_choice", "snake_sums"])
     code = write_task(tmp_path / "code", "do_sample: false}\nunsafe_code: true #")
     with pytest.raises(UserError, match="snake_sums runs code"):
         run(code, ["snake_sums"])
