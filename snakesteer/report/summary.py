@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from snakesteer.records.files import read_json
-from snakesteer.report.wording import configuration, delivered_words, gained_from, verdict_words
+from snakesteer.report.wording import (
+    changes_found,
+    configuration,
+    delivered_words,
+    gained_from,
+    verdict_words,
+)
 
 
 def final_summary(results_folder: str | Path, since: float = 0.0) -> str:
@@ -64,10 +70,10 @@ def _limits(results: Mapping[str, Any]) -> list[str]:
     least, improvement = results["minimum_detectable_effect"], results["accuracy_improvement"]
     lines = []
     if least is not None:
-        changes = results["config"]["evaluation"]["planned_changes"]
+        rate, how = changes_found(least, results["config"]["evaluation"]["planned_changes"])
         lines.append(
-            f"Smallest effect that so many problems detect four times in five, where {changes:.0%} "
-            f"of the answers change: {least:.1%}"
+            f"Smallest effect that so many problems detect four times in five, where {rate:.0%} "
+            f"of the answers change{how}: {least:.1%}"
         )
     lines.append(
         f"From validation to test: {improvement + results['shrinkage']:+.1%} became "
