@@ -120,6 +120,8 @@ def choose_trial(
             "no steering lies within one paired standard error of the best trial"
             if rules.one_standard_error and ahead.difference > 0.0
             else "no steering does as well without a dose"
+            if ahead.difference == 0.0
+            else "no steering does better"
         )
     if max_t_p is not None and max_t_p >= rules.level:
         against.append(f"corrected for the number of steered trials ({steered}) p = {max_t_p:.2g}")
