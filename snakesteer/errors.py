@@ -15,7 +15,8 @@ class UserError(Exception):
     def __init__(self, problem: str, remedy: str) -> None:
         self.problem = problem
         self.remedy = remedy
-        super().__init__(f"{problem.rstrip('.')}. {remedy}")
+        end = "" if problem.endswith("?") else "."
+        super().__init__(f"{problem.rstrip('.')}{end} {remedy}")
 
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str]]:
         """Pickle by both arguments, so that the error survives a worker process."""

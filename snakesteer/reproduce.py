@@ -19,6 +19,7 @@ from snakesteer.config.load import load_config
 from snakesteer.errors import UserError
 from snakesteer.records.cli import path_argument, run_command
 from snakesteer.records.files import read_json
+from snakesteer.records.library_causes import USER_FILE
 from snakesteer.records.machine import machine
 from snakesteer.records.versions import git_state, versions
 
@@ -57,7 +58,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: It is missing, or not enough to do the run again.
     """
-    record = read_json(path)
+    record = read_json(path, USER_FILE)
     if not isinstance(record, dict) or not record.keys() >= _NEEDED:
         raise UserError(
             f"{path} is not the record of a finished run",

@@ -156,7 +156,8 @@ rule study_summary:
     conda:
         "../envs/snakesteer.yaml"
     params:
-        runs=json.dumps(RUNS),
+        # A function, as braces in it (prompt templates) are no wildcards.
+        runs=lambda wildcards: json.dumps(RUNS),
         code=code_files.fingerprint(workflow.source_path("scripts/study_summary.py")),
     script:
         "scripts/study_summary.py"

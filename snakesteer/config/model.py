@@ -199,3 +199,12 @@ class DataConfig(Section):
                 "folder that holds train.jsonl and test.jsonl"
             )
         return self
+
+    @model_validator(mode="after")
+    def _no_question_holds_its_answer(self) -> "DataConfig":
+        if self.answer_field in self.question_fields:
+            raise ValueError(
+                f"data.question_fields names {self.answer_field!r}, which is data.answer_field: "
+                "the model would read the answer in the question. Leave it out there"
+            )
+        return self

@@ -259,9 +259,13 @@ def read_answers(path: str | Path) -> list[Answer]:
     """Read graded answers.
 
     Raises:
-        UserError: A row that is no answer.
+        UserError: A row that is no answer, or no row.
     """
-    return [_answer(path, row) for row in read_jsonl(path)]
+    if not (answers := [_answer(path, row) for row in read_jsonl(path)]):
+        raise UserError(
+            f"{path} holds no answer", "Delete it and run snakemake again; it will be made anew."
+        )
+    return answers
 
 
 def _answer(path: str | Path, row: Mapping[str, Any]) -> Answer:

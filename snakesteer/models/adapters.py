@@ -6,11 +6,14 @@ files are its own. Merged into its base, an adapter becomes such a model.
 """
 
 import json
+import logging
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from snakesteer.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 ADAPTER = "adapter_config.json"
 
@@ -27,6 +30,30 @@ def refuse_adapter_folder(name: str) -> None:
     folder = Path(name)
     if (folder / ADAPTER).is_file() and not (folder / "config.json").is_file():
         raise _merge_first(name, folder / ADAPTER)
+
+
+def refuse_adapter_in(network: Any, name: str) -> None:
+    """Refuse a model that transformers has put an adapter into; name one that was left out.
+
+    It does so where a model has an adapter beside it and the package peft is installed, so that the
+    same files would be one model here and another one there, or a merged adapter counted twice.
+
+    Args:
+        network: As it was loaded.
+        name: Its folder or hub id.
+
+    Raises:
+        UserError: Says how to have one model.
+    """
+    if getattr(network, "_hf_peft_config_loaded", False):
+        raise UserError(
+            f"model.name is {name!r}, which holds a LoRA adapter ({ADAPTER}) beside a model, and "
+            "transformers has put it in, as the package peft is installed",
+            f"If the model's weights are merged with it, or shall go without, remove {ADAPTER} "
+            "from the folder (download a hub model first); else merge it: docs/models.md.",
+        )
+    if (Path(name) / ADAPTER).is_file():
+        logger.warning("%s holds a LoRA adapter beside its model, which is left out", name)
 
 
 def refuse_hub_adapter(name: str, revision: str | None) -> None:

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 
 from snakesteer.config import Device, Dtype, ModelConfig
 from snakesteer.errors import UserError
-from snakesteer.models.adapters import refuse_hub_adapter
+from snakesteer.models.adapters import refuse_adapter_in, refuse_hub_adapter
 from snakesteer.models.blocks import decoder_blocks, num_layers
 from snakesteer.models.depth import check_folder
 from snakesteer.models.devices import Lease, gpu_of_slurm
@@ -212,6 +212,7 @@ def _with_weights(
         network, report = AutoModelForCausalLM.from_pretrained(
             model.name, dtype=dtype, output_loading_info=True, **arguments
         )
+    refuse_adapter_in(network, model.name)
     check_complete(report, model.name)
     network.eval()
     if "device_map" not in arguments:

@@ -77,11 +77,30 @@ def read_json(path: str | Path, stage: Stage = RESULT) -> Any:
         path: The file.
         stage: What it is, for the remedy: a result, which is made anew, or `USER_FILE`.
 
+    Returns:
+        The document. Of a result it is an object, which names the file where it lacks a key.
+
     Raises:
-        UserError: The file is missing or is not JSON.
+        UserError: The file is missing or is not JSON, or a result is no object.
     """
     with told(stage, str(path), "is not a JSON file"):
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    if stage is not RESULT:
+        return found
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no JSON object", RESULT.remedy)
+    return _Result(path, found)
+
+
+class _Result(dict[str, Any]):
+    """A JSON object; what it lacks was lost in the file, which may be of another version."""
+
+    def __init__(self, path: str | Path, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise UserError(f"{self.path} lacks {key!r}", RESULT.remedy)
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from snakesteer.errors import UserError
 from snakesteer.records.files import atomic_path
 from snakesteer.records.library_causes import RESULT
 from snakesteer.records.library_errors import told
@@ -39,10 +40,15 @@ def read_tensors(
         optional: Tensors that are read if they are there.
 
     Raises:
-        UserError: The file is missing, damaged, or holds something else.
+        UserError: The file is missing, damaged, or holds something else, or numbers that are not
+            finite.
     """
     broken = f"is not a readable file of {' and '.join(names)}"
     with told(RESULT, str(path), broken), safe_open(path, framework="numpy") as file:
         header = json.loads((file.metadata() or {})["header"])
         found = [*names, *sorted({*optional} & {*file.keys()})]
-        return {name: file.get_tensor(name) for name in found}, header
+        tensors = {name: file.get_tensor(name) for name in found}
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise UserError(f"{path} holds numbers in {name} that are not finite", RESULT.remedy)
+    return tensors, header

@@ -14,6 +14,7 @@ from snakesteer.report.reads import reads_of, reads_words
 from snakesteer.report.steering_text import searched_words, steering_sentences, strength_words
 from snakesteer.report.wording import (
     configuration,
+    count,
     data_name,
     delivered_words,
     model_name,
@@ -73,7 +74,10 @@ def _setting(evidence: Evidence) -> list[str]:
     shots = prompt["shots"]
     decoding = "greedily"
     if generation["do_sample"]:
-        decoding = f"at temperature {generation['temperature']:g} and top-p {generation['top_p']:g}"
+        kept = f", top-k {generation['top_k']}" if generation["top_k"] else ""
+        decoding = (
+            f"at temperature {generation['temperature']:g}{kept} and top-p {generation['top_p']:g}"
+        )
     source = data_name(config["data"])
     if source == "GSM8K":
         source += f" [@cobbe2021gsm8k] (commit {config['data']['hub_revision'][:12]})"
@@ -86,7 +90,7 @@ def _setting(evidence: Evidence) -> list[str]:
         f"{model_name(config['model'])}"
         f"{f' (revision {revision[:12]})' if revision else ''} on {source}.",
         f"{splits['train']['size']} train, {splits['val']['size']} validation and "
-        f"{splits['test']['size']} test problems were drawn with seed "
+        f"{count(splits['test']['size'], 'test problem')} were drawn with seed "
         f"{config['data']['seed']}, {_parts(config['data'])}; no two splits share a question, not "
         f"even one that differs in its {_masked(evidence.manifest)} alone"
         f"{_groups(config['data'])}.",
@@ -225,7 +229,7 @@ def _difference(evidence: Evidence, confidence: str, interval: str) -> list[str]
     if "McNemar" in test["test"]:
         name = "exact McNemar test [@mcnemar1947]"
     return [
-        f"On {test['num_test_samples']} test problems, {evidence.answered}, accuracy was "
+        f"On {count(test['num_test_samples'], 'test problem')}, {evidence.answered}, accuracy was "
         f"{percent(unsteered.accuracy)} unsteered ({confidence} CI "
         f"{percent_interval(unsteered.accuracy_ci)}, {interval}) and {percent(steered.accuracy)} "
         f"steered ({percent_interval(steered.accuracy_ci)}), a difference of "
@@ -244,10 +248,10 @@ def _controls(evidence: Evidence) -> str:
     for kind, family in evidence.controls["families"].items():
         drawn = [arm.difference for arm in evidence.arms if arm.kind == kind]
         found = [difference for difference in drawn if difference is not None]
-        parts.append(
-            f"{len(found)} {FAMILIES[kind]} {points(min(found))} to {points(max(found))} "
-            f"(permutation {p_value(family['p_value'])})"
-        )
+        told = f"{len(found)} {FAMILIES[kind]} {points(min(found))} to {points(max(found))}"
+        if len(found) == 1:
+            told = f"one draw of {FAMILIES[kind]} {points(found[0])}"
+        parts.append(f"{told} (permutation {p_value(family['p_value'])})")
     parts += [
         f"{arm.label.lower()} {points(arm.difference)} ({points_interval(arm.difference_ci)})"
         for arm in evidence.arms[2:]

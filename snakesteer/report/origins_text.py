@@ -4,7 +4,14 @@ from collections.abc import Iterator
 
 from snakesteer.evaluation.origins import knows_train_part
 from snakesteer.report.evidence import Evidence, Record
-from snakesteer.report.wording import p_value, percent, percent_interval, points, points_interval
+from snakesteer.report.wording import (
+    count,
+    p_value,
+    percent,
+    percent_interval,
+    points,
+    points_interval,
+)
 
 
 def origins_text(evidence: Evidence) -> str:
@@ -51,6 +58,6 @@ def _accuracy(origins: Record, name: str) -> str:
     """For example: 45.8% of the 96 validation problems (36.2% to 55.8%)."""
     part = origins[name]
     return (
-        f"{percent(part['accuracy'])} of the {part['n']} {name} problems "
+        f"{percent(part['accuracy'])} of the {count(part['n'], f'{name} problem')} "
         f"({percent_interval(part['ci'])})"
     )

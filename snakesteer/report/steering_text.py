@@ -74,7 +74,9 @@ def steering_sentences(config: RunConfig, layers: Sequence[int]) -> list[str]:
     """
     steering = config["steering"]
     methods = steering["methods"]
-    blocks = ", ".join(map(str, layers))
+    blocks = (
+        f"the blocks {', '.join(map(str, layers))}" if len(layers) > 1 else f"block {layers[0]}"
+    )
     residual = catalogue.of_kind("residual", methods)
     others = (TRAINED, IMPORTED)
     estimated = [name for name in steering["directions"] if name not in others] if residual else []
@@ -88,16 +90,14 @@ def steering_sentences(config: RunConfig, layers: Sequence[int]) -> list[str]:
         )
     if estimated:
         sentences.append(
-            f"Steering vectors for the blocks {blocks} (counted from 0) were estimated on train "
+            f"Steering vectors for {blocks} (counted from 0) were estimated on train "
             f"from contrast pairs as {'; '.join(map(direction_words, estimated))}."
         )
     if residual and TRAINED in steering["directions"]:
         sentences.append(training_sentence(config["training"], blocks, steering["band"] > 1))
     if residual and IMPORTED in steering["directions"]:
         told = DIRECTION_WORDS[IMPORTED]
-        sentences.append(
-            f"{told[0].upper()}{told[1:]} was tried at the blocks {blocks} (counted from 0)."
-        )
+        sentences.append(f"{told[0].upper()}{told[1:]} was tried at {blocks} (counted from 0).")
     sentences += [method_sentence(name, config, blocks) for name in methods]
     if steering["band"] > 1:
         sentences.append(
@@ -119,7 +119,7 @@ def training_sentence(training: Mapping[str, Any], blocks: str, together: bool) 
     kept = f", {training['held_out']:.0%} of its problems held out to choose the epoch"
     return (
         f"With the model's weights frozen, a vector was trained on train for "
-        f"{'all of the blocks' if together else 'each of the blocks'} {blocks} (counted from 0"
+        f"{'all of ' if together else 'each of ' if ',' in blocks else ''}{blocks} (counted from 0"
         f"{', together' if together else ''}): {learned} ({training['epochs']} epochs of Adam"
         f"{kept if training['held_out'] else ''})."
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from snakesteer.records.files import read_json
 from snakesteer.report.wording import (
+    changes_found,
     configuration,
     delivered_words,
     gained_from,
@@ -71,10 +72,10 @@ def _limits(results: Mapping[str, Any]) -> list[str]:
     least, improvement = results["minimum_detectable_effect"], results["accuracy_improvement"]
     lines = []
     if least is not None:
-        changes = results["config"]["evaluation"]["planned_changes"]
+        rate, how = changes_found(least, results["config"]["evaluation"]["planned_changes"])
         lines.append(
-            f"Smallest effect that so many problems detect four times in five, where {changes:.0%} "
-            f"of the answers change: {least:.1%}"
+            f"Smallest effect that so many problems detect four times in five, where {rate:.0%} "
+            f"of the answers change{how}: {least:.1%}"
         )
     lines.append(
         f"From validation to test: {improvement + results['shrinkage']:+.1%} became "

@@ -9,7 +9,9 @@ from snakesteer.report.evidence import Arm, Evidence
 from snakesteer.report.origins_text import origins_cautions
 from snakesteer.report.reads import reads_cautions
 from snakesteer.report.wording import (
+    changes_found,
     configuration,
+    count,
     gained_from,
     left_open,
     model_name,
@@ -61,11 +63,12 @@ def _text(evidence: Evidence) -> str:
     n, confidence = test["num_test_samples"], test["confidence"]
     sentences = [
         f"Steered by {configuration(evidence.params)}, {model_name(evidence.config['model'])} "
-        f"answers {percent(steered.accuracy)} of the {n} test problems correctly, without steering "
-        f"{percent(unsteered.accuracy)}. The difference is {points(steered.difference)} "
-        f"({confidence:.0%} interval {points_interval(steered.difference_ci)}); problems "
-        f"gained: {steered.gained}, lost: {steered.lost} ({test['test']} test, "
-        f"{p_value(steered.p_value)})" + (f"; {kinds}." if (kinds := gained_from(test)) else ".")
+        f"answers {percent(steered.accuracy)} of the {count(n, 'test problem')} correctly, "
+        f"without steering {percent(unsteered.accuracy)}. The difference is "
+        f"{points(steered.difference)} ({confidence:.0%} interval "
+        f"{points_interval(steered.difference_ci)}); problems gained: {steered.gained}, lost: "
+        f"{steered.lost} ({test['test']} test, {p_value(steered.p_value)})"
+        + (f"; {kinds}." if (kinds := gained_from(test)) else ".")
     ]
     if taught := trained_on(evidence.config, evidence.params):
         sentences.append(f"The vector was {taught}, with the model's weights frozen.")
@@ -100,12 +103,12 @@ def _margin(evidence: Evidence) -> str:
 def _planned(evidence: Evidence) -> Iterator[str]:
     """The smallest effect that the test was to be expected to find."""
     effect = evidence.test["minimum_detectable_effect"]
-    changes = percent(evidence.config["evaluation"]["planned_changes"])
     if effect is not None:
+        rate, how = changes_found(effect, evidence.config["evaluation"]["planned_changes"])
         yield (
-            f"Where {changes} of the answers to {evidence.test['num_test_samples']} problems "
-            f"change, the test finds an effect of {points(effect).lstrip('+')} four times in five, "
-            "smaller ones less often."
+            f"Where {percent(rate)} of the answers to {evidence.test['num_test_samples']} problems "
+            f"change{how}, the test finds an effect of {points(effect).lstrip('+')} four times in "
+            "five, smaller ones less often."
         )
 
 

@@ -70,8 +70,22 @@ def left_open(results: Mapping[str, Any]) -> str:
     low, high = results["accuracy_improvement_ci"]
     if low == high:  # all problems changed alike, so that resampling them shows no scatter
         margin = 100.0 * results["equivalence"]["margin"]
-        return f"{results['num_test_samples']} problems are too few to rule out {margin:g} points"
+        n = results["num_test_samples"]
+        few = f"{count(n, 'problem')} {'is' if n == 1 else 'are'} too few"
+        return f"{few} to rule out {margin:g} points"
     return f"the data leave room for {points_interval((low, high))}"
+
+
+def changes_found(effect: float, planned: float) -> tuple[float, str]:
+    """How many answers change where the test finds an effect, and what is to be said of them.
+
+    An effect beyond the planned share of changes needs more of them, all for the better.
+
+    Args:
+        effect: The smallest that is found, a fraction.
+        planned: Share of the answers that was planned to change.
+    """
+    return (planned, "") if effect <= planned else (effect, ", all for the better")
 
 
 def recommended(results: Mapping[str, Any]) -> str:

@@ -120,9 +120,11 @@ def choose_trial(
             "no steering lies within one paired standard error of the best trial"
             if rules.one_standard_error and ahead.difference > 0.0
             else "no steering does as well without a dose"
+            if ahead.difference == 0.0
+            else "no steering does better"
         )
     if max_t_p is not None and max_t_p >= rules.level:
-        against.append(f"corrected for {steered} steered trials p = {max_t_p:.2g}")
+        against.append(f"corrected for the number of steered trials ({steered}) p = {max_t_p:.2g}")
     if confirmation is not None and not confirmation.clear:
         against.append(
             f"on {confirmation.problems} others it has {_points(confirmation.difference)}, with a "
@@ -161,7 +163,7 @@ def best_steered(trials: Sequence[FrozenTrial], one_standard_error: bool) -> Fro
     costs = [kl for t in early if (kl := kl_of(t)) is not None]
     if costs:  # with that objective, nothing else ends a trial early
         raise UserError(
-            f"All {len(costs)} steered trials are over search.kl_budget: the least costs "
+            f"All steered trials ({len(costs)}) are over search.kl_budget: the least costs "
             f"{nats(min(costs))} on neutral text",
             "Raise search.kl_budget or search.n_trials, or narrow steering.strength.",
         )

@@ -104,7 +104,7 @@ def _rows_of_file(path: str) -> list[Row]:
         place = f"{path}, line {number}"
         if len(cells) != len(header):
             problems.append(
-                f"{place} has {len(cells)} cells, but the first line names {len(header)} columns"
+                f"{place}: the first line names {len(header)} columns, this one has {len(cells)}"
             )
             continue
         values = {}
@@ -247,7 +247,7 @@ def _unknown(column: str) -> str:
     close = difflib.get_close_matches(column, [*COLUMNS, *_keys()], n=1)
     own = f" Besides keys there are {', '.join(COLUMNS)}." if not close else ""
     meant = f" Did you mean {close[0]!r}?" if close else ""
-    if column in _NOT_HERE:
+    if column.partition(".")[0] in _NOT_HERE:
         meant, own = " It is the same for all runs.", ""
     return f"{column!r} is no key that a run can set.{meant}{own}"
 

@@ -56,6 +56,10 @@ def test_a_study_is_planned_in_one_graph(fresh_copy: Project):
     one = fresh_copy.snakemake("results/runs/caa/test_final.json", "-n", *study)
     assert one.jobs["caa__test_final"] == one.jobs["both__baseline"] == 1
     assert "both__search" not in one.jobs
+    # Runs may differ in what holds braces, as prompts do.
+    (fresh_copy.folder / "runs.csv").write_text("name,prompt.template\nq,Q: {question}\n")
+    said = fresh_copy.snakemake("-n", overlay={"runs": "runs.csv"})
+    assert said.jobs["q__search"] == said.jobs["study_summary"] == 1, said.text
     # What a profile says of a rule is said of every run's.
     told = fresh_copy.snakemake("-n", *study, "--set-resources", "search:mem_mb=4321")
     assert len(re.findall(r"^    resources:.* mem_mb=4321", told.text, re.M)) == 3

@@ -31,6 +31,7 @@ from snakesteer.models.depth import local_files
 from snakesteer.models.memory import memory_mb
 from snakesteer.config.params import leaves
 from snakesteer.report.summary import final_summary
+from snakesteer.report.wording import changes_found, count
 from snakesteer.study.settled import settle
 
 EMBEDDED_MODEL_FOLDER = "resources/smollm2-135m-instruct"
@@ -140,12 +141,18 @@ def planned_power():
         minimum_detectable_effect,
     )  # takes half a second
 
-    n, changes = CONFIG.data.test, CONFIG.evaluation.planned_changes
-    effect = minimum_detectable_effect(n, changes, CONFIG.evaluation.confidence)
+    problems, planned = (
+        count(CONFIG.data.test, "test problem"),
+        CONFIG.evaluation.planned_changes,
+    )
+    effect = minimum_detectable_effect(
+        CONFIG.data.test, planned, CONFIG.evaluation.confidence
+    )
     if effect is None:
-        return f"{n} test problems are too few to find any effect (data.test)."
+        return f"With {problems}, no effect can be found (data.test)."
+    rate, how = changes_found(effect, planned)
     return (
-        f"With {n} test problems, where steering changes {changes:.0%} of the answers, an effect of "
+        f"With {problems}, where steering changes {rate:.0%} of the answers{how}, an effect of "
         f"{100 * effect:.1f} points is found four times in five (data.test, "
         "evaluation.planned_changes)."
     )

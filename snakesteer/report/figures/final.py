@@ -8,7 +8,7 @@ from snakesteer.report.evidence import Arm, Evidence
 from snakesteer.report.figures.figure import Figure, listing, padded
 from snakesteer.report.figures.forest import Estimate, forest
 from snakesteer.report.figures.style import BLUE, INK, MUTED
-from snakesteer.report.wording import p_number, percent, percent_interval, signed
+from snakesteer.report.wording import count, p_number, percent, percent_interval, signed
 
 # What a row of a forest plot is drawn in, by the kind of arm; a control is grey.
 ARM_COLOURS = {"unsteered": INK, "steered": BLUE}
@@ -27,9 +27,10 @@ def accuracy_figure(evidence: Evidence) -> Figure:
         name="accuracy",
         title="Accuracy on the test split",
         caption=(
-            f"Share of the {n} test problems answered correctly, with {confidence} {intervals}. "
-            "The dashed line is the unsteered model. Overlapping intervals do not settle whether "
-            "two arms differ, as both answered the same problems: the next figure does."
+            f"Share of the {count(n, 'test problem')} answered correctly, with {confidence} "
+            f"{intervals}. The dashed line is the unsteered model. Overlapping intervals do not "
+            "settle whether two arms differ, as both answered the same problems: the next figure "
+            "does."
         ),
         alt="Forest plot of accuracies. " + listing((a.label, percent(a.accuracy)) for a in arms),
         columns=("Arm", "Accuracy", f"{confidence} interval"),
@@ -57,9 +58,10 @@ def difference_figure(evidence: Evidence) -> Figure:
         name="difference",
         title="Difference from the unsteered model",
         caption=(
-            f"Change in accuracy on the same {n} test problems, with {confidence} intervals of the "
-            "paired bootstrap. Right of the dashed line is better than unsteered. In the table, "
-            "p (Holm) is adjusted for the number of controls, and a control's verdict follows it."
+            f"Change in accuracy on the same {count(n, 'test problem')}, with {confidence} "
+            "intervals of the paired bootstrap. Right of the dashed line is better than unsteered. "
+            "In the table, p (Holm) is adjusted for the number of controls, and a control's "
+            "verdict follows it."
         ),
         alt="Forest plot of differences in percentage points. "
         + listing((arm.label, signed(value)) for arm, value, _ in rows),

@@ -9,7 +9,7 @@ from snakesteer.report.evidence import MIN_TRIALS_FOR_IMPORTANCE, Evidence
 from snakesteer.report.figures.dose import ACCURACY, described
 from snakesteer.report.figures.figure import Figure, dashed_line, layered, listing, padded
 from snakesteer.report.figures.style import BLUE, INK, VERMILION
-from snakesteer.report.wording import percent
+from snakesteer.report.wording import count, percent
 
 _ROW = 30  # pixels
 _NAMES = {
@@ -165,7 +165,7 @@ def probe_figure(evidence: Evidence) -> Figure:
             "that it was not fitted on. The dashed line, 0.5, is chance. "
             + (
                 f"The probe of layer {evidence.params['layer_id']} reaches {test['auc']:.2f} on "
-                f"{test['pairs']} pairs of the test split."
+                f"{count(test['pairs'], 'pair')} of the test split."
                 if test["pairs"]
                 else "No pair of the test split can be read where the probes were."
             )

@@ -85,7 +85,7 @@ GOOD: dict[str, tuple[Job, Job]] = {
     ),
     "JSON": (
         lambda folder: write_json(folder / "file", {"a": 1}),
-        lambda folder: read_json(folder / "file"),
+        lambda folder: read_json(folder / "file")["a"],
     ),
     "split": (
         lambda folder: write_problems(folder / "file", load_official(DataConfig(), "test")[:4]),
@@ -118,6 +118,11 @@ BAD_FILES: dict[str, tuple[str, Harm, tuple[str, ...]]] = {
         lambda folder: (folder / "file").write_bytes(pickle.dumps(Payload(folder / "ran"))),
         ("not a readable file of raw", *ANEW),
     ),
+    "tensors, not finite": (
+        "tensors",
+        lambda folder: write_tensors(folder / "file", {"raw": np.full(3, np.nan)}, {}),
+        ("holds numbers in raw that are not finite", *ANEW),
+    ),
     "tensors, without header": (
         "tensors",
         lambda folder: save_file({"raw": torch.ones(3)}, folder / "file"),
@@ -130,6 +135,8 @@ BAD_FILES: dict[str, tuple[str, Harm, tuple[str, ...]]] = {
         lambda folder: (folder / "file").write_bytes(b'"\xfc"'),
         ("is not a JSON file", *ANEW),
     ),
+    "JSON, a list": ("JSON", written("file", "[1]"), ("holds no JSON object", *ANEW)),
+    "JSON, without a key": ("JSON", written("file", '{"b": 1}'), ("file lacks 'a'", *ANEW)),
     "split, half a row": ("split", truncated("file", 0.9), ("line 4: not JSON",)),
     "split, other fields": ("split", written("file", '{"id": "x"}'), ("row 1", *ANEW)),
     "split, one problem twice": (
@@ -142,6 +149,7 @@ BAD_FILES: dict[str, tuple[str, Harm, tuple[str, ...]]] = {
         written("file", '{"id": "x", "question": "?"}\n'),
         ("line 1: not a contrast pair", "Delete the file"),
     ),
+    "answers, none": ("answers", written("file", ""), ("holds no answer", *ANEW)),
     "answers, other fields": (
         "answers",
         written("file", '{"id": "x"}\n'),

@@ -44,6 +44,10 @@ BAD_LIMITS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "chunks of nothing": ({"search": {"chunk_size": 0}}, ("search.chunk_size = 0",)),
     "no worker": ({"search": {"workers": 0}}, ("search.workers = 0",)),
     "no slot": ({"engine": {"slots": 0}}, ("engine.slots = 0",)),
+    "the answer among the question's fields": (
+        {"data": {"question_fields": ["question", "answer"]}},
+        ("data.question_fields names 'answer'", "Leave it out"),
+    ),
     "no question field": ({"data": {"question_fields": []}}, ("data.question_fields = []",)),
     "a task with a slash": ({"data": {"task": "a/b"}}, ('data.task = "a/b"', "should match")),
     "an unknown quantisation": ({"model": {"quantization": "int3"}}, ("model.quantization",)),

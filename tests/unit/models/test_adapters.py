@@ -6,11 +6,13 @@ import huggingface_hub
 import pytest
 import transformers.utils.hub
 from huggingface_hub.errors import LocalEntryNotFoundError
+from transformers import LlamaForCausalLM
 
 from snakesteer.config import ModelConfig
 from snakesteer.errors import UserError
 from snakesteer.models.depth import depth_before_download
 from snakesteer.models.loading import describe_model, load_causal_lm
+from tests.tiny_models import save_tiny_model
 
 BASE = "some/base"
 
@@ -64,6 +66,17 @@ def test_a_merged_model_may_keep_the_adapters_config(tmp_path):
     write_adapter(tmp_path)
     (tmp_path / "config.json").write_text('{"num_hidden_layers": 3}')
     assert depth_before_download(ModelConfig(name=str(tmp_path))) == 3
+
+
+def test_an_adapter_beside_a_model_is_left_out_or_refused(tmp_path, monkeypatch, caplog):
+    model = ModelConfig(name=str(save_tiny_model(tmp_path / "both", "llama")), device="cpu")
+    write_adapter(tmp_path / "both")
+    load_causal_lm(model)
+    assert "a LoRA adapter beside its model, which is left out" in caplog.text
+    # What transformers says of a model that it has put one into, as it does with peft.
+    monkeypatch.setattr(LlamaForCausalLM, "_hf_peft_config_loaded", True)
+    with pytest.raises(UserError, match=r"beside a model, and transformers .* remove adapter_con"):
+        load_causal_lm(model)
 
 
 def test_on_the_hub(tmp_path, monkeypatch):

@@ -163,6 +163,35 @@ def test_several_answers_are_counted(report):
     assert "On 100 test problems, answered 4 times each, accuracy was" in methods_text(sampled)
 
 
+def test_one_of_a_kind_is_told_in_the_singular(report):
+    evidence = report("helps").evidence
+    controls = evidence.controls["controls"]
+    kinds = [control["kind"] for control in controls]
+    one = replace(
+        evidence,
+        test={**evidence.test, "num_test_samples": 1},
+        probes=evidence.probes[:1],
+        controls={
+            **evidence.controls,
+            "controls": [each for n, each in enumerate(controls) if each["kind"] not in kinds[:n]],
+        },
+    )
+    text = methods_text(one)
+    assert "Steering vectors for block 9 (counted from 0) were estimated" in text
+    assert "On 1 test problem, answered" in text
+    assert "dose: one draw of random directions −" in text
+
+
+@pytest.mark.parametrize(("top_k", "told"), [(0, ""), (50, ", top-k 50")])
+def test_how_answers_were_sampled(report, top_k, told):
+    evidence = report("helps").evidence
+    sampled = {"do_sample": True, "temperature": 0.7, "top_p": 0.9, "top_k": top_k}
+    generation = {**evidence.config["generation"], **sampled}
+    config = {**evidence.config, "generation": generation}
+    text = methods_text(replace(evidence, provenance={**evidence.provenance, "config": config}))
+    assert f"answered at temperature 0.7{told} and top-p 0.9 with" in text
+
+
 def test_what_a_dynamic_strength_delivered_is_said(report):
     evidence = report("helps").evidence
     dynamic = {"mean_alpha_t": 0.8333, "delivered_dose": 0.0417}

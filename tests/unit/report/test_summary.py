@@ -78,10 +78,19 @@ def test_what_is_not_recommended_is_told_all_the_same():
             {"accuracy_improvement_ci": [0.0, 0.0]},
             "inconclusive (100 problems are too few to rule out 2 points)",
         ),
+        (
+            {"accuracy_improvement_ci": [0.0, 0.0], "num_test_samples": 1},
+            "inconclusive (1 problem is too few to rule out 2 points)",
+        ),
     ],
 )
 def test_the_verdict_in_a_line(found, told):
     assert f"\nVerdict: {told}\n" in describe({**RESULTS, **found}, "x")
+
+
+def test_an_effect_beyond_the_planned_changes_says_what_must_change():
+    few = describe({**RESULTS, "minimum_detectable_effect": 0.801}, "x")
+    assert "five, where 80% of the answers change, all for the better: 80.1%\n" in few
 
 
 def test_too_few_problems_have_no_smallest_effect():

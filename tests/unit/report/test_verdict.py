@@ -75,6 +75,8 @@ def test_inconclusive(report):
     assert "Where 10.0% of the answers to 100 problems change" in verdict.text
     assert "an effect of 8.8 points four times in five" in verdict.text
     assert "The interval alone" not in verdict.text
+    more = changed(evidence, verdict="inconclusive", minimum_detectable_effect=0.19)
+    assert "Where 19.0% of the answers to 100 problems change, all for" in read_verdict(more).text
     few = changed(evidence, verdict="inconclusive", minimum_detectable_effect=None)
     assert "four times in five" not in read_verdict(few).text
 

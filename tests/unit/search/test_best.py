@@ -77,7 +77,7 @@ def test_what_is_not_recommended_is_tested_all_the_same(files, tmp_path):
     found = best_config(db, answers_of(BASELINE), probes, 7, 8, rules)
     assert (found["recommendation"], found["trial"]) == ("leave alone", 2)
     assert found["best_trial_params"]["steering_alpha"] == 2.0
-    assert "corrected for 2 steered trials p = 0.03" in found["why"]
+    assert "corrected for the number of steered trials (2) p = 0.03" in found["why"]
     lead = {"difference": 0.05, "standard_error": 0.05, "gained": 2, "lost": 1, "problems": 20}
     write_json(tmp_path / "confirmation.json", {"trial": 2, "lead": lead})
     found = best_config(

@@ -87,7 +87,10 @@ def test_the_best_steered_trial_is_tested_whatever_is_recommended():
     found = choose_trial(trials, right(trials[0]), PLAIN)
     assert (found.tested.number, found.recommended) == (1, False)
     assert "−5.0 points against no steering" in found.why
-    assert "no steering does as well without a dose" in found.why
+    assert "problems: no steering does better" in found.why
+    trials = numbered(trial_of(baseline, 0.0), trial_of(baseline, 0.01))
+    found = choose_trial(trials, right(trials[0]), PLAIN)
+    assert "problems: no steering does as well without a dose" in found.why
 
 
 def test_trials_that_ended_early_are_tested_where_there_are_no_others():
