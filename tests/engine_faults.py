@@ -128,7 +128,9 @@ def _set(change: Callable[[Tensor], Tensor]) -> Fault:
     def fault(patch: pytest.MonkeyPatch) -> None:
         right = RowSteering.set
         patch.setattr(
-            RowSteering, "set", lambda self, rows, scale: right(self, rows, change(scale))
+            RowSteering,
+            "set",
+            lambda self, rows, scale, beside=(): right(self, rows, change(scale), beside),
         )
 
     return fault
