@@ -5,6 +5,7 @@ steered, each position is changed by the second derivation of `hook_effects`.
 """
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -50,6 +51,13 @@ class PlainComparison:
     def error(self) -> float:
         """The largest one; NaN if any is."""
         return _largest(self.errors)
+
+    @property
+    def share(self) -> float:
+        """The error in units of what is allowed; NaN counts as the most."""
+        if not self.error:
+            return 0.0
+        return math.inf if self.error != self.error or not self.bound else self.error / self.bound
 
     @property
     def wrong_from(self) -> int | None:
