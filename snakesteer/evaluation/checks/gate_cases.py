@@ -58,8 +58,7 @@ def gate_cases(
         steering = steering_of(candidate, vectors)
         assert steering is not None  # a range of strengths is wider than 0
         if steering.dac is not None:
-            always = replace(steering.dac, entropy_threshold=-1.0, ptop=1.0)
-            steering = replace(steering, dac=always)
+            steering = replace(steering, dac=replace(steering.dac, entropy_threshold=-1.0))
         if isinstance(steering, ResidualSteering):
             steering = steering.with_parts(
                 lambda part: part if part.window is None else replace(part, window=(1, 2))

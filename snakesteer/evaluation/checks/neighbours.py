@@ -4,32 +4,65 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
+from torch import Tensor
+
 from snakesteer.engine.interface import Request
+from snakesteer.evaluation.checks.dynamic_truth import entropy
+from snakesteer.steering.dac import Dac
 from snakesteer.steering.kinds import Steering
+from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import ResidualSteering
 
+_OUT_OF_REACH = 4.0  # times the cap of the run
+_WITHIN_REACH = 0.05  # a cap in nats
 
-def variants(steering: Steering) -> list[Steering]:
+
+def variants(steering: Steering, first_logits: Tensor) -> list[Steering]:
     """A steering, the same with another vector, and the same at half its strength.
 
     An engine that shares what it must not among requests of one prompt (a prompt that was read
     under steering, a slot's vector, the vectors of heads) gives one of them the answer of another.
     Alone where there is a gate: where it is open depends on the answer's text.
+
+    A dynamic strength has its own top-p mass in the second one alone: in the others all tokens
+    count, as it may be 0 otherwise. The first one's cap is out of reach, as far as one can say, and
+    the third one's is not. A fourth one is not steered at the first step.
+
+    Args:
+        steering: How a text is steered.
+        first_logits: ``[vocab]`` of the first step, unsteered.
     """
     if isinstance(steering, ResidualSteering) and steering.gate is not None:
         return [steering]
-    other = steering.with_vectors(lambda vector, _: vector.roll(1, dims=-1))
-    return [steering, other, _half(steering)]
+    other, half = steering.with_vectors(lambda v, _: v.roll(1, dims=-1)), _scaled(steering, 0.5)
+    dac = steering.dac
+    if dac is None:
+        return [steering, other, half]
+    free = replace(dac, ptop=1.0, max_alpha=_OUT_OF_REACH * dac.max_alpha)
+    capped = replace(free, max_alpha=_WITHIN_REACH)
+    closed = replace(free, entropy_threshold=entropy(first_logits) * 1.001 + 1e-3)
+    as_strong = _scaled(half, 1.0 / _WITHIN_REACH)
+    return [
+        _with_dac(steering, free),
+        _with_dac(other, replace(dac, max_alpha=free.max_alpha)),
+        _with_dac(as_strong, capped),
+        _with_dac(steering, closed),
+    ]
 
 
-def _half(steering: Steering) -> Steering:
+def _with_dac(steering: Steering, dac: Dac) -> Steering:
+    assert not isinstance(steering, PromptStartSteering)
+    return replace(steering, dac=dac)
+
+
+def _scaled(steering: Steering, factor: float) -> Steering:
     if not isinstance(steering, ResidualSteering):
-        return replace(steering, alpha=steering.alpha / 2)
+        return replace(steering, alpha=factor * steering.alpha)
     return steering.with_parts(
         lambda part: replace(
             part,
-            alpha=part.alpha / 2,
-            more=tuple(replace(place, alpha=place.alpha / 2) for place in part.more),
+            alpha=factor * part.alpha,
+            more=tuple(replace(place, alpha=factor * place.alpha) for place in part.more),
         )
     )
 

@@ -28,7 +28,6 @@ from snakesteer.models.precision import (
     is_quantised,
     logits_error,
 )
-from snakesteer.steering.dac import dynamic_alpha
 from snakesteer.steering.kinds import Steering
 
 # Where the model's own error is not known, as its weights cannot be converted.
@@ -171,34 +170,6 @@ class PlainModel:
             output = _forward(loaded, self.prompt[:-1], 0, None, logits_to_keep=1)
             self._read[wide] = output.past_key_values
         return self._read[wide]
-
-
-def dynamic_strengths(
-    logits: Mapping[Stream, Sequence[Tensor]], steering: Steering | None
-) -> list[float]:
-    """α_t of every step, from the logits that an engine had; empty for constant strengths.
-
-    Args:
-        logits: Stream → ``[vocab]`` of every step.
-        steering: How the answer was steered.
-    """
-    dac = None if steering is None else steering.dac
-    if dac is None:
-        return []
-    streams = zip(logits["unsteered"], logits["probe"], strict=False)
-    return [
-        float(
-            dynamic_alpha(
-                unsteered[None],
-                probe[None],
-                torch.tensor([dac.ptop]),
-                torch.tensor([dac.max_alpha]),
-                torch.tensor([dac.entropy_threshold]),
-                torch.tensor([dac.kl == "per_token"]),
-            )
-        )
-        for unsteered, probe in streams
-    ]
 
 
 def _forward(

@@ -26,19 +26,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snakesteer.engine.interface import Generation, Request
+from snakesteer.engine.interface import Decoding, Generation, Request
 from snakesteer.engine.select import promises_bits
 from snakesteer.engine.watch import Stream, Watch, WatchedEngine
 from snakesteer.errors import UserError
+from snakesteer.evaluation.checks.chosen_tokens import wrong_choice
+from snakesteer.evaluation.checks.dynamic_truth import dynamic_strengths
 from snakesteer.evaluation.checks.gate_cases import GateCase
 from snakesteer.evaluation.checks.hook_effects import Effects, effects, likely_cause, sites_of
 from snakesteer.evaluation.checks.looks import looks
 from snakesteer.evaluation.checks.neighbours import alike, variants
-from snakesteer.evaluation.checks.plain_model import (
-    PlainComparison,
-    PlainModel,
-    dynamic_strengths,
-)
+from snakesteer.evaluation.checks.plain_model import PlainComparison, PlainModel
 from snakesteer.evaluation.checks.same_answers import AnswerDifference, answer_difference, nearly
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.kinds import Steering
@@ -130,6 +128,7 @@ class _Gate:
             key=lambda one: (one[2].generation.num_tokens, len(one[1].prompt_ids)),
         )
         self.unsteered = longest.generation.token_ids
+        self.first_logits = longest.logits["real"][0]
         # Whose output is changed → engine whose hooks are watched there.
         self._looking: dict[Sites, WatchedEngine] = {}
         self._plain: dict[str, PlainModel] = {}  # by problem
@@ -168,7 +167,7 @@ class _Gate:
             if (cause := self._look(one)[1]) is not None:
                 self.faults.append(f"{name} behind a gate that is closed: {cause}")
         seen: list[_Looked] = []
-        for one in variants(steering):
+        for one in variants(steering, self.first_logits):
             found, cause, answer = self._look(one)
             if cause is not None:
                 self.faults.append(f"{name} at α = {one.alpha:.4g}: {cause}")
@@ -198,6 +197,7 @@ class _Gate:
             answers: list[tuple[str, _Looked]]
             if steered is None:
                 told = dict(zip(self.requests, unsteered, strict=True))
+                self._check_choices(label, engine.decoding, told)
                 problems = dict.fromkeys([self.example_name, *alike(self.requests)])
                 answers = [(problem, _Looked(None, told[problem])) for problem in problems]
             else:
@@ -243,6 +243,16 @@ class _Gate:
             dynamic_strengths(logits, one.steering),
             one.effects.opened,
         )
+
+    def _check_choices(self, label: str, decoding: Decoding, told: Mapping[str, "_Answer"]) -> None:
+        """Let answers have the tokens that their logits choose."""
+        for problem, answer in told.items():
+            request, logits = self.requests[problem], answer.logits["real"]
+            wrong = wrong_choice(self.loaded, request, decoding, answer.generation, logits)
+            if wrong is not None:
+                called = f"{label}no steering".replace("_", " ")
+                self.faults.append(f"{called}: in the answer to {problem}, {wrong}")
+                return
 
     def _compare_with_alone(
         self, name: str, alone: Sequence["_Looked"], beside: Sequence["_Looked"]
