@@ -14,7 +14,8 @@ from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import ResidualSteering
 
 _OUT_OF_REACH = 4.0  # times the cap of the run
-_WITHIN_REACH = 0.05  # a cap in nats
+_WITHIN_REACH = 0.01  # a cap in nats
+_LIKELIEST = 1e-6  # a mass that one token has
 
 
 def variants(steering: Steering, first_logits: Tensor) -> list[Steering]:
@@ -24,9 +25,10 @@ def variants(steering: Steering, first_logits: Tensor) -> list[Steering]:
     under steering, a slot's vector, the vectors of heads) gives one of them the answer of another.
     Alone where there is a gate: where it is open depends on the answer's text.
 
-    A dynamic strength has its own top-p mass in the second one alone: in the others all tokens
-    count, as it may be 0 otherwise. The first one's cap is out of reach, as far as one can say, and
-    the third one's is not. A fourth one is not steered at the first step.
+    Under a dynamic strength, all tokens count in the first one, and its cap is out of reach, as far
+    as one can say. In the second one the likeliest token alone counts (between these, rounding may
+    decide which tokens do), the third one's cap is low, and a fourth one is not steered at the
+    first step.
 
     Args:
         steering: How a text is steered.
@@ -44,7 +46,7 @@ def variants(steering: Steering, first_logits: Tensor) -> list[Steering]:
     as_strong = _scaled(half, 1.0 / _WITHIN_REACH)
     return [
         _with_dac(steering, free),
-        _with_dac(other, replace(dac, max_alpha=free.max_alpha)),
+        _with_dac(other, replace(free, ptop=_LIKELIEST)),
         _with_dac(as_strong, capped),
         _with_dac(steering, closed),
     ]

@@ -77,7 +77,7 @@ def check_zero_steering(
     # Measured first: it names the cause where hooks make the model fail.
     measured = {kind.name: gate.measure(kind.name, kind.steering) for kind in kinds}
     unsteered = gate.compare_with_plain("no steering")
-    found = {"no steering": {**gate.compare("no steering", None), **unsteered}}
+    found: dict[str, dict[str, Any]] = {"no steering": {}}
     for kind in kinds:
         effect, steered = measured[kind.name]
         found[kind.name] = {
@@ -87,6 +87,8 @@ def check_zero_steering(
             # In slots that have held others by now.
             **(gate.compare_with_plain(kind.name, steered) if steered else {}),
         }
+    # Where texts were steered before.
+    found["no steering"] = {**gate.compare("no steering", None), **unsteered}
     if gate.faults:
         raise _closed(gate.faults)
     return found

@@ -7,6 +7,7 @@ import torch
 
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.slots import lane, parts, store
+from snakesteer.engine.slots.columns import StepStrengths
 from snakesteer.engine.slots.decode import SlotDecoder
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.engine.slots.head_rows import HeadRows
@@ -36,6 +37,19 @@ def first_vectors_stay(patch: pytest.MonkeyPatch) -> None:
                 rows.vectors[slot] = held.setdefault(slot, rows.vectors[slot].clone())
 
     patch.setattr(SteeredRows, "put", put)
+
+
+def nothing_changes_nothing(patch: pytest.MonkeyPatch) -> None:
+    """A request without steering leaves its slot as it was."""
+    for kind in (SteeredRows, StepStrengths):
+        right = kind.put
+
+        def put(rows, at, steerings, right=right):
+            steered = [n for n, one in enumerate(steerings) if one is not None]
+            if steered:
+                right(rows, at[steered], [steerings[n] for n in steered])
+
+        patch.setattr(kind, "put", put)
 
 
 def steps_go_on(patch: pytest.MonkeyPatch) -> None:
@@ -69,6 +83,11 @@ MIXED_UP = "beside others is not the one that it gets alone"
 # and what is said of it.
 SHARING: dict[str, tuple[Fault, dict, str]] = {
     "vectors of a slot's first request stay": (first_vectors_stay, {}, "what is added is not α·v"),
+    "a slot's former steering stays": (
+        nothing_changes_nothing,
+        {},
+        "no steering at α = 0: 3 of 4 prompts differ from the model without hooks",
+    ),
     "steps of a slot's former request go on": (
         steps_go_on,
         {"scope": "generated_only"},

@@ -292,7 +292,8 @@ def test_the_plain_model_is_compared_and_recorded():
         ("dac", ["probe", "real", "unsteered"]),
     ):
         one = found[name]["plain_model"]
-        assert (one["answers"], one["steps"], one["streams"]) == (3, NEW_TOKENS, streams)
+        assert (one["steps"], one["streams"]) == (NEW_TOKENS, streams)
+        assert one["answers"] == (4 if name == "dac" else 3)
         assert name == "no steering" or one["problem"] == "problem-3"
         number = int(one["problem"].removeprefix("problem-"))
         assert one["prompt_tokens"] == len(prompt_ids()[number])
