@@ -13,7 +13,8 @@ from torch import Tensor
 
 from snakesteer.config import ModelConfig
 from snakesteer.engine.slots import attention, exactness, prefill
-from snakesteer.engine.slots.attention import Blocked
+from snakesteer.engine.slots.attention import BLOCK, Blocked
+from snakesteer.engine.slots.cache import SlotCache
 from snakesteer.engine.slots.columns import StepStrengths
 from snakesteer.engine.slots.decode import SlotDecoder
 from snakesteer.engine.slots.prefill import Prefill
@@ -128,7 +129,9 @@ def _set(change: Callable[[Tensor], Tensor]) -> Fault:
     def fault(patch: pytest.MonkeyPatch) -> None:
         right = RowSteering.set
         patch.setattr(
-            RowSteering, "set", lambda self, rows, scale: right(self, rows, change(scale))
+            RowSteering,
+            "set",
+            lambda self, rows, scale, beside=(): right(self, rows, change(scale), beside),
         )
 
     return fault
@@ -259,6 +262,71 @@ FAULTS: dict[str, Fault] = {
     "later keys visible": _masks(lambda visible, queries, keys: visible | (keys == queries + 1)),
     "last key hidden": _masks(lambda visible, queries, keys: visible & (keys != queries - 1)),
 }
+
+
+def _at_block_starts(by: int) -> Fault:
+    """Keys lie elsewhere, where the first one of a later block belongs."""
+
+    def fault(patch: pytest.MonkeyPatch) -> None:
+        right = SlotCache.write_at
+
+        def write_at(self: SlotCache, positions: Tensor, used: int, prefixes: int) -> None:
+            edge = (positions > 0) & (positions % BLOCK == 0)
+            right(self, positions + by * edge, used, prefixes)
+
+        patch.setattr(SlotCache, "write_at", write_at)
+
+    return fault
+
+
+def positions_off_at_block_starts(patch: pytest.MonkeyPatch) -> None:
+    right = SlotDecoder._model_logits
+
+    def logits(self: SlotDecoder, ids: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
+        edge = (positions - self.capacity.shared) % BLOCK == 0
+        return right(self, ids, positions + edge, cache)
+
+    patch.setattr(SlotDecoder, "_model_logits", logits)
+
+
+def a_block_too_few(patch: pytest.MonkeyPatch) -> None:
+    right = SlotDecoder.blocks_for
+    patch.setattr(SlotDecoder, "blocks_for", lambda self, n: max(1, right(self, n) - 1))
+
+
+def a_key_too_many_at_block_ends(patch: pytest.MonkeyPatch) -> None:
+    def seen(visible: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
+        shared = attention._now.shared
+        if shared is None:  # prompts
+            return visible
+        return visible | ((keys == queries + 1) & ((keys - shared) % BLOCK == 0))
+
+    _masks(seen)(patch)
+
+
+def anothers_prefix(patch: pytest.MonkeyPatch) -> None:
+    right = attention._with_own_prefix
+    patch.setattr(
+        attention,
+        "_with_own_prefix",
+        lambda rows, prefixes, which: right(rows, prefixes, torch.zeros_like(which)),
+    )
+
+
+def prompts_exchanged(patch: pytest.MonkeyPatch) -> None:
+    right = Prefill.read
+    patch.setattr(Prefill, "read", lambda self, prompts: right(self, prompts)[::-1])
+
+
+# Of what differs between rows, and of the ends of blocks.
+EDGE_FAULTS: dict[str, Fault] = {
+    "first key of a block in the last place of the one before": _at_block_starts(-1),
+    "positions off by one at the start of a block": positions_off_at_block_starts,
+    "newest block not looked at": a_block_too_few,
+    "a key too many at the end of a block": a_key_too_many_at_block_ends,
+    "shared prefix of another prompt": anothers_prefix,
+    "prompts of one batch exchanged": prompts_exchanged,
+}
 # Of models with a sliding window only.
 WINDOW_FAULTS: dict[str, Fault] = {
     "no sliding window": _masks(lambda _, queries, keys: keys <= queries),
@@ -288,7 +356,7 @@ def all_faults(loaded: LoadedModel, hooked: int) -> dict[str, Fault]:
         loaded: The model.
         hooked: Block whose hook is broken.
     """
-    faults = dict(FAULTS)
+    faults = FAULTS | EDGE_FAULTS
     if getattr(loaded.model.config.get_text_config(), "sliding_window", None):
         faults |= WINDOW_FAULTS
     for name, broken in HOOK_FAULTS.items():

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from snakesteer.engine.interface import Engine
+from snakesteer.engine.interface import Decoding, Engine
 from snakesteer.models.blocks import block_output
 from snakesteer.models.loading import LoadedModel
 
@@ -229,9 +229,11 @@ class WatchedEngine(Engine, Protocol):
     """An engine that can be watched.
 
     Attributes:
+        decoding: How tokens are chosen.
         watch: Who looks on, if anyone; set before the first call.
     """
 
+    decoding: Decoding
     watch: Watch | None
 
 

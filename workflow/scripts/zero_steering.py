@@ -6,7 +6,8 @@ from snakesteer.data.problem import read_problems
 from snakesteer.data.prompts import open_prompter
 from snakesteer.engine.open import check_same_run, open_engine, run_record
 from snakesteer.evaluation.answers import make_request
-from snakesteer.evaluation.checks.zero_steering import check_zero_steering, gate_cases
+from snakesteer.evaluation.checks.gate_cases import gate_cases
+from snakesteer.evaluation.checks.zero_steering import check_zero_steering
 from snakesteer.models.open import open_model
 from snakesteer.records.files import read_json, write_json
 from snakesteer.records.logs import script_log

@@ -5,6 +5,7 @@ steered, each position is changed by the second derivation of `hook_effects`.
 """
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -28,7 +29,6 @@ from snakesteer.models.precision import (
     is_quantised,
     logits_error,
 )
-from snakesteer.steering.dac import dynamic_alpha
 from snakesteer.steering.kinds import Steering
 
 # Where the model's own error is not known, as its weights cannot be converted.
@@ -51,6 +51,13 @@ class PlainComparison:
     def error(self) -> float:
         """The largest one; NaN if any is."""
         return _largest(self.errors)
+
+    @property
+    def share(self) -> float:
+        """The error in units of what is allowed; NaN counts as the most."""
+        if not self.error:
+            return 0.0
+        return math.inf if self.error != self.error or not self.bound else self.error / self.bound
 
     @property
     def wrong_from(self) -> int | None:
@@ -164,34 +171,6 @@ class PlainModel:
             output = _forward(loaded, self.prompt[:-1], 0, None, logits_to_keep=1)
             self._read[wide] = output[cache_argument(loaded.model)]
         return self._read[wide]
-
-
-def dynamic_strengths(
-    logits: Mapping[Stream, Sequence[Tensor]], steering: Steering | None
-) -> list[float]:
-    """α_t of every step, from the logits that an engine had; empty for constant strengths.
-
-    Args:
-        logits: Stream → ``[vocab]`` of every step.
-        steering: How the answer was steered.
-    """
-    dac = None if steering is None else steering.dac
-    if dac is None:
-        return []
-    streams = zip(logits["unsteered"], logits["probe"], strict=False)
-    return [
-        float(
-            dynamic_alpha(
-                unsteered[None],
-                probe[None],
-                torch.tensor([dac.ptop]),
-                torch.tensor([dac.max_alpha]),
-                torch.tensor([dac.entropy_threshold]),
-                torch.tensor([dac.kl == "per_token"]),
-            )
-        )
-        for unsteered, probe in streams
-    ]
 
 
 def _forward(

@@ -7,98 +7,44 @@ So, second, each kind of steering answers a prompt at a strength of the search, 
 change is measured at every layer and position: α·v (or what the operator makes of it) where it
 belongs, and not one bit anywhere else.
 
-All of that compares an engine with itself. So, third, the logits of that prompt's answers, without
-steering and under each kind of it, are compared with those of the plain HuggingFace model, which
-reads prompt and answer without an engine. They may be as far from its logits in float32 as rounding
-explains: in reduced precision, three times as far as the model's own in that precision are.
+All of that compares an engine with itself. So, third, the logits of answers, without steering and
+under each kind of it, are compared with those of the plain HuggingFace model, which reads prompt
+and answer without an engine. They may be as far from its logits in float32 as rounding explains: in
+reduced precision, three times as far as the model's own in that precision are. Without steering
+these are answers to that prompt and to two others; with it, to that prompt under three steerings at
+a time, as those of a search share prompts and slots.
 
 An engine that does not promise bits (vLLM, outside its batch-invariant mode) is held to the same
 distance where the first comparison asks for equality, and the share of equal tokens is recorded.
 """
 
-import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from snakesteer.config import SteeringConfig
-from snakesteer.engine.interface import Generation, Request
+from snakesteer.engine.interface import Decoding, Generation, Request
 from snakesteer.engine.select import promises_bits
 from snakesteer.engine.watch import Stream, Watch, WatchedEngine
 from snakesteer.errors import UserError
+from snakesteer.evaluation.checks.chosen_tokens import wrong_choice
+from snakesteer.evaluation.checks.dynamic_truth import dynamic_strengths
+from snakesteer.evaluation.checks.gate_cases import GateCase
 from snakesteer.evaluation.checks.hook_effects import Effects, effects, likely_cause, sites_of
 from snakesteer.evaluation.checks.looks import looks
-from snakesteer.evaluation.checks.plain_model import (
-    PlainComparison,
-    PlainModel,
-    dynamic_strengths,
-)
+from snakesteer.evaluation.checks.neighbours import alike, variants
+from snakesteer.evaluation.checks.plain_model import PlainComparison, PlainModel
 from snakesteer.evaluation.checks.same_answers import AnswerDifference, answer_difference, nearly
 from snakesteer.models.loading import LoadedModel
-from snakesteer.steering.build import steering_of
-from snakesteer.steering.candidate import Candidate, VectorKey
 from snakesteer.steering.kinds import Steering
-from snakesteer.steering.kl_unit import KlCurves
 from snakesteer.steering.residual import Sites
-from snakesteer.steering.space import suggest
-from snakesteer.steering.trials import LargestTrial
-from snakesteer.steering.vector import AnyVector
 
 logger = logging.getLogger(__name__)
 
 _NAMED = 3  # prompts that a message names; the log has all
-
-
-@dataclass(frozen=True, eq=False)
-class GateCase:
-    """One kind of steering in the search, at a strength that is not 0.
-
-    Attributes:
-        name: For results.
-        candidate: The configuration.
-        steering: What the engine needs. Where the strength is dynamic, every step is steered. For
-            windows, scopes by token and gates see `looks`.
-    """
-
-    name: str
-    candidate: Candidate
-    steering: Steering
-
-
-def gate_cases(
-    config: SteeringConfig,
-    layers: Sequence[int],
-    vectors: Mapping[VectorKey, AnyVector],
-    curves: KlCurves | None = None,
-) -> list[GateCase]:
-    """What the search steers with: every method, with every operator and gate that it has.
-
-    They take turns at directions and layers.
-    """
-    kinds: dict[str, GateCase] = {}
-    choices = itertools.product(
-        config.methods, range(len(config.operators)), range(len(config.gates))
-    )
-    for method, operator, gate in choices:
-        # Operators come in turn, whatever the number that they begin with.
-        number = len(kinds) if len(config.operators) == 1 else operator
-        candidate = suggest(LargestTrial(method, number, gate), config, layers, vectors, curves)
-        name = candidate.method
-        if candidate.operator != "add":
-            name += f" {candidate.operator}"
-        if candidate.gate is not None:
-            name += f" gate {candidate.gate.name}"
-        steering = steering_of(candidate, vectors)
-        assert steering is not None  # a range of strengths is wider than 0
-        if steering.dac is not None:
-            always = replace(steering.dac, entropy_threshold=-1.0, ptop=1.0)
-            steering = replace(steering, dac=always)
-        kinds.setdefault(name, GateCase(name, candidate, steering))
-    return list(kinds.values())
 
 
 def check_zero_steering(
@@ -130,15 +76,19 @@ def check_zero_steering(
     gate = _Gate(make_engine, loaded, requests, compiled)
     # Measured first: it names the cause where hooks make the model fail.
     measured = {kind.name: gate.measure(kind.name, kind.steering) for kind in kinds}
-    unsteered = gate.compare_with_plain("no steering", None)
-    gate.tolerance = unsteered["plain_model"]["bound"]
-    found = {"no steering": {**gate.compare("no steering", None), **unsteered}}
+    unsteered = gate.compare_with_plain("no steering")
+    found: dict[str, dict[str, Any]] = {"no steering": {}}
     for kind in kinds:
+        effect, steered = measured[kind.name]
         found[kind.name] = {
             "configuration": kind.candidate.params(),
             **gate.compare(kind.name, kind.steering.off),
-            **measured[kind.name],
+            **effect,
+            # In slots that have held others by now.
+            **(gate.compare_with_plain(kind.name, steered) if steered else {}),
         }
+    # Where texts were steered before.
+    found["no steering"] = {**gate.compare("no steering", None), **unsteered}
     if gate.faults:
         raise _closed(gate.faults)
     return found
@@ -180,9 +130,10 @@ class _Gate:
             key=lambda one: (one[2].generation.num_tokens, len(one[1].prompt_ids)),
         )
         self.read = longest.generation.token_ids[: longest.generation.num_tokens - 1]
+        self.first_logits = longest.logits["real"][0]
         # Whose output is changed → engine whose hooks are watched there.
         self._looking: dict[Sites, WatchedEngine] = {}
-        self._plain = PlainModel(loaded, self.example.prompt_ids)
+        self._plain: dict[str, PlainModel] = {}  # by problem
         self.exact = promises_bits(self.runs[0][1])
         self.tolerance = 0.0  # where bits are not promised: what rounding explains
 
@@ -192,7 +143,7 @@ class _Gate:
         for label, engine, wanted in self.runs:
             steered = [replace(request, steering=off) for request in self.requests.values()]
             pairs = zip(wanted, _answers(engine, steered), strict=True)
-            found = dict(zip(self.requests, itertools.starmap(_difference, pairs), strict=True))
+            found = dict(zip(self.requests, map(_difference, pairs), strict=True))
             different = {problem: one for problem, one in found.items() if one is not None}
             record[f"{label}tokens_equal"] = all(one.tokens_equal for one in different.values())
             record[f"{label}max_logit_difference"] = max(
@@ -207,8 +158,12 @@ class _Gate:
                 self._note(f"{label}{name}".replace("_", " "), different, off)
         return record
 
-    def measure(self, name: str, steering: Steering) -> dict[str, Any]:
-        """Measure what hooks do to one text at a strength that is not 0."""
+    def measure(self, name: str, steering: Steering) -> tuple[dict[str, Any], list["_Looked"]]:
+        """Measure what hooks do to one text at a strength that is not 0.
+
+        Returns:
+            What is recorded, and what was looked at; nothing if it was not as it ought to be.
+        """
         found_looks = looks(self.loaded, steering, self.example.prompt_ids, self.read)
         if not found_looks:
             raise UserError(
@@ -221,66 +176,127 @@ class _Gate:
         for one in closed:
             if (cause := self._look(one)[1]) is not None:
                 self.faults.append(f"{name} behind a gate that is closed: {cause}")
-        found, cause = self._look(steering)
+        seen: list[_Looked] = []
+        for one in variants(steering, self.first_logits):
+            found, cause, answer = self._look(one)
+            if cause is not None:
+                self.faults.append(f"{name} at α = {one.alpha:.4g}: {cause}")
+            seen.append(_Looked(one, answer, found))
+            if cause is not None:
+                break
+        first = seen[0].effects
         record = {
             "alpha": steering.alpha,
-            "places_steered": len(found.steered),
-            "places_left_alone": found.untouched,
-            "max_error_in_roundings": found.error,
+            "places_steered": len(first.steered),
+            "places_left_alone": first.untouched,
+            "max_error_in_roundings": max(one.effects.error for one in seen),
         }
-        if cause is not None:
-            self.faults.append(f"{name} at α = {steering.alpha:.4g}: {cause}")
-            return record
-        return {**record, **self.compare_with_plain(name, steering, found.opened)}
+        return record, seen if cause is None else []
 
     def compare_with_plain(
-        self, name: str, steering: Steering | None, opened: Sequence[bool] | None = None
+        self, name: str, steered: Sequence["_Looked"] | None = None
     ) -> dict[str, Any]:
-        """Compare the logits of the example's answer with the plain HuggingFace model's."""
+        """Compare the logits of some answers with the plain HuggingFace model's.
+
+        Args:
+            name: Of the kind of steering.
+            steered: What is answered in one batch; None for what nothing steers.
+        """
         record: dict[str, Any] = {}
         for label, engine, unsteered in self.runs:
-            if steering is None:
-                answer = unsteered[[*self.requests].index(self.example_name)]
+            answers: list[tuple[str, _Looked]]
+            if steered is None:
+                told = dict(zip(self.requests, unsteered, strict=True))
+                self._check_choices(label, engine.decoding, told)
+                problems = dict.fromkeys([self.example_name, *alike(self.requests)])
+                answers = [(problem, _Looked(None, told[problem])) for problem in problems]
             else:
-                answer = _answers(engine, [replace(self.example, steering=steering)])[0]
-            new = answer.generation
-            found = self._plain.compare(
-                answer.logits,
-                new.token_ids[: new.num_tokens - 1],
-                steering,
-                dynamic_strengths(answer.logits, steering),
-                opened,
-            )
+                asked = [replace(self.example, steering=one.steering) for one in steered]
+                pairs = zip(steered, _answers(engine, asked), strict=True)
+                beside = [replace(one, answer=answer) for one, answer in pairs]
+                if self.exact and not label:  # what was looked at was not compiled
+                    self._compare_with_alone(name, steered, beside)
+                answers = [(self.example_name, one) for one in beside]
+            each = [self._compare_with_plain(*one) for one in answers]
+            bound = max(one.bound for one in each)
+            if steered is None:
+                self.tolerance = bound
+            each = [replace(one, bound=bound) for one in each]
+            compared = [(*one, found) for one, found in zip(answers, each, strict=True)]
+            problem, looked, worst = max(compared, key=lambda one: one[-1].share)
             record[f"{label}plain_model"] = {
-                "problem": self.example_name,
-                "prompt_tokens": len(self.example.prompt_ids),
-                "steps": len(found.errors),
-                "streams": sorted(answer.logits),
-                "error": found.error,
-                "bound": found.bound,
+                "answers": len(compared),
+                "problem": problem,
+                "prompt_tokens": len(self.requests[problem].prompt_ids),
+                "steps": len(worst.errors),
+                "streams": sorted(looked.answer.logits),
+                "error": worst.error,
+                "bound": worst.bound,
             }
-            if found.wrong_from is not None:
-                called = f"{label}{name}".replace("_", " ")
-                at = "" if steering is None else f" at α = {steering.alpha:.4g}"
-                self.faults.append(f"{called}{at}: {self._unlike(found, steering)}")
+            for problem, looked, one in compared:
+                if one.wrong_from is not None:
+                    way = looked.steering
+                    called = f"{label}{name}".replace("_", " ")
+                    at = "" if way is None else f" at α = {way.alpha:.4g}"
+                    self.faults.append(f"{called}{at}: {self._unlike(problem, one, way)}")
+                    break
         return record
 
-    def _unlike(self, found: PlainComparison, steering: Steering | None) -> str:
+    def _compare_with_plain(self, problem: str, one: "_Looked") -> PlainComparison:
+        if problem not in self._plain:
+            self._plain[problem] = PlainModel(self.loaded, self.requests[problem].prompt_ids)
+        logits, new = one.answer.logits, one.answer.generation
+        return self._plain[problem].compare(
+            logits,
+            new.token_ids[: new.num_tokens - 1],
+            one.steering,
+            dynamic_strengths(logits, one.steering),
+            one.effects.opened,
+        )
+
+    def _check_choices(self, label: str, decoding: Decoding, told: Mapping[str, "_Answer"]) -> None:
+        """Let answers have the tokens that their logits choose."""
+        for problem, answer in told.items():
+            request, logits = self.requests[problem], answer.logits["real"]
+            wrong = wrong_choice(self.loaded, request, decoding, answer.generation, logits)
+            if wrong is not None:
+                called = f"{label}no steering".replace("_", " ")
+                self.faults.append(f"{called}: in the answer to {problem}, {wrong}")
+                return
+
+    def _compare_with_alone(
+        self, name: str, alone: Sequence["_Looked"], beside: Sequence["_Looked"]
+    ) -> None:
+        for one, other in zip(alone, beside, strict=True):
+            different = _difference((one.answer, other.answer))
+            if different is not None:
+                assert one.steering is not None
+                at = len(self.example.prompt_ids) - 1 + different.step
+                self.faults.append(
+                    f"{name} at α = {one.steering.alpha:.4g}: the answer to {self.example_name} "
+                    f"beside others is not the one that it gets alone, from position {at} on "
+                    f"(logits up to {different.size:.3g} off): slots, vectors or prompts of "
+                    "several requests are mixed up"
+                )
+                return
+
+    def _unlike(self, problem: str, found: PlainComparison, steering: Steering | None) -> str:
         """What is said of an answer that is not the plain model's, and the likely cause."""
         step = found.wrong_from
         assert step is not None
         if steering is not None:
             cause = (
-                "if it happens without steering, too, see there; else keys and values of another "
-                "row or stream are read, or the hooks are not what they were when they were watched"
+                "if it happens without steering, too, see there; else keys, values or steering of "
+                "another row or stream are taken, or the hooks are not what they were when they "
+                "were watched"
             )
         elif step == 0:
             cause = "the prompt is read otherwise: wrong positions, mask, keys or attention"
         else:
             cause = "generated tokens are read back otherwise: wrong positions, mask or keys"
         return (
-            f"logits are {found.error:.2g} off the plain HuggingFace model's for "
-            f"{self.example_name} from position {len(self.example.prompt_ids) - 1 + step} on, "
+            f"logits are {found.error:.2g} off the plain HuggingFace model's for {problem} from "
+            f"position {len(self.requests[problem].prompt_ids) - 1 + step} on, "
             f"where rounding explains {found.bound:.2g}: {cause}"
         )
 
@@ -289,8 +305,11 @@ class _Gate:
         engine.watch = watch
         return engine
 
-    def _look(self, steering: Steering) -> tuple[Effects, str | None]:
-        """What hooks change in the example, and the likely cause if it is not what they should."""
+    def _look(self, steering: Steering) -> tuple[Effects, str | None, "_Answer"]:
+        """What hooks change in the example, and the likely cause if it is not what they should.
+
+        The answer is the third.
+        """
         where = steering.sites
         if where not in self._looking:
             sites = sites_of(self.loaded, where)
@@ -315,10 +334,10 @@ class _Gate:
         )
         oddities = engine.watch.oddities
         if found.right and not oddities:
-            return found, None
+            return found, None, answer
         for place in sorted(found.wrong, key=lambda place: (place.position, place.site)):
             logger.error("not as it ought to be: %s", place)
-        return found, likely_cause(found, oddities, names)
+        return found, likely_cause(found, oddities, names), answer
 
     def _note(
         self, name: str, different: Mapping[str, AnswerDifference], off: Steering | None
@@ -348,6 +367,15 @@ class _Answer:
     logits: Mapping[Stream, Sequence[Tensor]]
 
 
+@dataclass(frozen=True, eq=False)
+class _Looked:
+    """An answer, how it was steered, and what hooks did to it when they were watched."""
+
+    steering: Steering | None
+    answer: _Answer
+    effects: Effects = field(default_factory=Effects)
+
+
 def _answers(engine: WatchedEngine, requests: Iterable[Request]) -> list[_Answer]:
     """Answer requests with a watched engine; one at a time, if it watches what hooks do."""
     watch = engine.watch
@@ -357,8 +385,9 @@ def _answers(engine: WatchedEngine, requests: Iterable[Request]) -> list[_Answer
     return [_Answer(one, watch.logits[index]) for index, one in enumerate(generations)]
 
 
-def _difference(wanted: _Answer, answer: _Answer) -> AnswerDifference | None:
-    """Where an answer parts from the one that it must equal; None if it does not."""
+def _difference(pair: tuple[_Answer, _Answer]) -> AnswerDifference | None:
+    """Where an answer parts from the first one, which it must equal; None if it does not."""
+    wanted, answer = pair
     return answer_difference(
         wanted.generation, wanted.logits["real"], answer.generation, answer.logits["real"]
     )

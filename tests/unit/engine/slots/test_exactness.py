@@ -7,18 +7,21 @@ import torch
 
 from snakesteer.engine.slots.check import supports
 from snakesteer.engine.slots.exactness import compare
-from tests.engine_faults import FAULTS, HOOK_FAULTS, WINDOW_FAULTS, break_hook
+from tests.engine_faults import EDGE_FAULTS, FAULTS, HOOK_FAULTS, WINDOW_FAULTS, break_hook
 from tests.loaded_models import as_loaded, loaded_model
 from tests.tiny_models import ALL_FAMILIES, NUM_LAYERS, tiny_model
 
 RUN = [family for family in ALL_FAMILIES if family != "gptj"]
 # With rotary and learned positions, windows, several norms, parallel blocks and experts.
 BROKEN = ["llama", "gemma2", "gpt2", "gpt_neox", "gpt_neo", "falcon", "mixtral"]
+EDGED = ("gemma2", "gpt2")  # of what all families have in common
 WINDOWED = ("mistral", "gemma2", "gemma3_text", "gemma3")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What the gate sees, and this check cannot: another tensor with the same numbers in it; what the
 # next norm takes away.
 ONLY_THE_GATE = ("in place", "constant offset")
+# What the model itself fails with; of all others, the logits must tell.
+OF_FORM = ("promoted", "in a tuple")
 
 
 def model_in(dtype: str, family: str, seed: int = 0, **others):
@@ -37,18 +40,29 @@ def test_right_engines_pass(family: str, dtype: str):
         assert all(one.error <= one.bound < 3.0 for one in own)
 
 
+@pytest.mark.parametrize(
+    ("family", "seed", "dtype"),
+    [("gpt_neo", 8, "bfloat16"), ("mixtral", 2, "float16"), ("qwen2_moe", 7, "float16")],
+)
+def test_bad_luck_with_rounding_is_no_fault(family: str, seed: int, dtype: str):
+    """Where these were found, the first pair of texts has more than three roundings."""
+    assert supports(model_in(dtype, family, seed)) is None
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("fault", [*FAULTS, *WINDOW_FAULTS, *HOOK_FAULTS])
+@pytest.mark.parametrize("fault", [*FAULTS, *EDGE_FAULTS, *WINDOW_FAULTS, *HOOK_FAULTS])
 def test_faults_are_refused(monkeypatch: pytest.MonkeyPatch, fault: str, dtype: str):
     if fault in ONLY_THE_GATE:
         pytest.skip("for the gate: tests/unit/evaluation/checks/test_zero_steering.py")
-    loaded = {f: model_in(dtype, f) for f in (WINDOWED if fault in WINDOW_FAULTS else BROKEN)}
+    families = WINDOWED if fault in WINDOW_FAULTS else EDGED if fault in EDGE_FAULTS else BROKEN
+    loaded = {family: model_in(dtype, family) for family in families}
     if fault in HOOK_FAULTS:
         break_hook(monkeypatch, HOOK_FAULTS[fault], at=2 * NUM_LAYERS // 3)
     else:
-        (FAULTS | WINDOW_FAULTS)[fault](monkeypatch)
-    passed = [family for family, model in loaded.items() if supports(model) is None]
-    assert passed == []
+        (FAULTS | EDGE_FAULTS | WINDOW_FAULTS)[fault](monkeypatch)
+    said = {family: supports(model) or "it passes" for family, model in loaded.items()}
+    wanted = "cannot run" if fault in OF_FORM else "logits come out"
+    assert [family for family, text in said.items() if wanted not in text] == []
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

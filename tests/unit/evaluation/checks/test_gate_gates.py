@@ -9,6 +9,7 @@ import torch
 
 from snakesteer.config import Scope, SettledGate, SteeringConfig
 from snakesteer.engine.reference.open_gates import OpenGates
+from snakesteer.engine.slots import gate_rows
 from snakesteer.engine.slots.gate_rows import GateRows
 from snakesteer.engine.slots.prompt_gates import PromptGates
 from snakesteer.steering.gates import Gate
@@ -120,6 +121,17 @@ def test_another_gate_of_slots_is_noticed(
     assert right is not None
     monkeypatch.setattr(GateRows, "open", property(lambda rows: OTHER_GATES[wrong](right(rows))))
     refused("slots", loaded_model("llama"), config=gated("token", scope=scope))
+
+
+@pytest.mark.parametrize("wrong", SCORES)
+def test_another_score_of_slots_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, break_hooks: Callable, wrong: str
+):
+    right = gate_rows.gate_scores
+    cosine = torch.tensor(wrong == "cosine")
+    monkeypatch.setattr(gate_rows, "gate_scores", lambda h, unit, _: right(h, unit, cosine))
+    [other] = {*SCORES} - {wrong}
+    refused("slots", loaded_model("llama"), config=gated("token", other))
 
 
 @pytest.mark.parametrize("layer", [0, 2])

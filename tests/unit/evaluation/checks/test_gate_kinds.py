@@ -15,7 +15,8 @@ from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.engine.slots.head_rows import HeadHooks, HeadRows
 from snakesteer.engine.slots.prefill import Prefill
 from snakesteer.errors import UserError
-from snakesteer.evaluation.checks.zero_steering import check_zero_steering, gate_cases
+from snakesteer.evaluation.checks.gate_cases import gate_cases
+from snakesteer.evaluation.checks.zero_steering import check_zero_steering
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.models.heads import Heads
 from snakesteer.steering.candidate import ALL_LAYERS

@@ -12,8 +12,9 @@ from snakesteer.engine.vllm import worker
 from snakesteer.engine.vllm.engine import VllmEngine
 from snakesteer.engine.vllm.flat import FlatBatch, FlatStep
 from snakesteer.errors import UserError
+from snakesteer.evaluation.checks.gate_cases import gate_cases
 from snakesteer.evaluation.checks.same_answers import answer_difference, nearly
-from snakesteer.evaluation.checks.zero_steering import check_zero_steering, gate_cases
+from snakesteer.evaluation.checks.zero_steering import check_zero_steering
 from snakesteer.steering.operators import OPERATORS
 from snakesteer.steering.vector import Vector
 from tests.loaded_models import loaded_model, prompt_ids

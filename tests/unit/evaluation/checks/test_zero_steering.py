@@ -19,7 +19,8 @@ from snakesteer.engine.slots.decode import SlotDecoder
 from snakesteer.engine.slots.prefill import Prefill
 from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.errors import UserError
-from snakesteer.evaluation.checks.zero_steering import check_zero_steering, gate_cases
+from snakesteer.evaluation.checks.gate_cases import gate_cases
+from snakesteer.evaluation.checks.zero_steering import check_zero_steering
 from snakesteer.models.blocks import decoder_blocks, on_block_outputs
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.candidate import ALL_LAYERS
@@ -291,8 +292,11 @@ def test_the_plain_model_is_compared_and_recorded():
         ("dac", ["probe", "real", "unsteered"]),
     ):
         one = found[name]["plain_model"]
-        assert (one["problem"], one["steps"], one["streams"]) == ("problem-3", NEW_TOKENS, streams)
-        assert one["prompt_tokens"] == len(prompt_ids()[-1])
+        assert (one["steps"], one["streams"]) == (NEW_TOKENS, streams)
+        assert one["answers"] == (4 if name == "dac" else 3)
+        assert name == "no steering" or one["problem"] == "problem-3"
+        number = int(one["problem"].removeprefix("problem-"))
+        assert one["prompt_tokens"] == len(prompt_ids()[number])
         assert 1e-4 < one["error"] <= one["bound"] < 1.0
 
 
