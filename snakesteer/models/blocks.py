@@ -42,6 +42,15 @@ def num_layers(config: Any) -> int:
     return int(config.get_text_config().num_hidden_layers)
 
 
+def of_layers(config: Any, name: str) -> set[Any]:
+    """The values that a setting of a HuggingFace config has in its layers; empty without any.
+
+    Reading one that differs between layers (Gemma 4's ``head_dim``) is an error in transformers.
+    """
+    layers = config.per_layer_config if getattr(config, "is_heterogeneous", False) else [config]
+    return {getattr(layer, name, None) for layer in layers} - {None}
+
+
 def hidden_states_index(layer: int) -> int:
     """The entry of ``output_hidden_states`` that holds the output of a block (not the last)."""
     return layer + 1
