@@ -89,6 +89,8 @@ MATRIX = {
     "qwen2_moe": Entry("Qwen 1.5 and 2 MoE"),
     "qwen3_moe": Entry("Qwen 3 MoE"),
     "olmoe": Entry("OLMoE"),
+    "gpt_oss": Entry("GPT-OSS, its weights not in 4 bits"),
+    "phi3": Entry("Phi 3, 3.5 and 4 (two sets of frequencies)"),
     "gptj": Entry("GPT-J", "transformer.ln_f", NOT_EXCHANGEABLE),
 }
 
