@@ -22,6 +22,7 @@ from snakesteer.models.blocks import decoder_blocks, num_layers
 from snakesteer.models.depth import check_folder
 from snakesteer.models.devices import Lease, gpu_of_slurm
 from snakesteer.models.finite import check_finite
+from snakesteer.models.outputs import check_outputs
 from snakesteer.models.quantization import quantization_arguments
 from snakesteer.records.library_causes import MODEL, TOKENIZER
 from snakesteer.records.library_errors import told
@@ -219,7 +220,7 @@ def _with_weights(
     elif network.device.type != "meta":  # offloaded weights come to the device asked for
         device = network.device
     check_finite(network, model.name)
-    _check_logits(network, device, model)
+    check_outputs(network, device, model.name)
     return network, device
 
 
@@ -338,31 +339,6 @@ def _pad_id(network: Any, tokenizer: Any) -> int:
     """The tokenizer's padding id, or 0 where it has none or the model has no embedding for it."""
     pad = tokenizer.pad_token_id
     return pad if pad is not None and pad < network.get_input_embeddings().weight.shape[0] else 0
-
-
-def spread_ids(network: Any) -> torch.Tensor:
-    """A text from all over the vocabulary, ``[1, 16]`` token ids.
-
-    Args:
-        network: A HuggingFace causal LM.
-    """
-    rows = network.get_input_embeddings().weight.shape[0]
-    return torch.linspace(0, rows - 1, 16).long().clamp(max=rows - 1)[None]
-
-
-@torch.inference_mode()
-def _check_logits(network: Any, device: torch.device, model: ModelConfig) -> None:
-    """Refuse a model whose numbers overflow on their way, which would answer nonsense."""
-    ids = spread_ids(network).to(device)
-    with explained(model.name):  # a config may say what its own architecture cannot compute
-        logits = network(ids, use_cache=False).logits
-    # A model may rule tokens out with -inf.
-    if logits.isnan().any() or not logits.isfinite().any(dim=-1).all():
-        raise UserError(
-            f"The model {model.name!r} computes numbers that are not finite",
-            "The dtype may be too small for it (try model.dtype: bfloat16 or float32), or its "
-            "files may be damaged.",
-        )
 
 
 def vocabulary_size(loaded: LoadedModel) -> int:
