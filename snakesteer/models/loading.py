@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 # Weights in formats of which a model repository holds several; safetensors is preferred.
 _OTHER_WEIGHTS = (".bin", ".h5", ".msgpack", ".ot", ".onnx", ".pth", ".pt", ".tflite")
+# Of most families; MPT; the decoders of Whisper and its kin.
+_CONTEXTS = ("max_position_embeddings", "max_seq_len", "max_target_positions")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,12 @@ class LoadedModel:
     context: int | None
     lease: Lease | None = None
     source: ModelConfig | None = None
+
+
+def context_of(config: Any) -> int | None:
+    """The longest text that a HuggingFace config has positions for; None where it states none."""
+    found = (getattr(config.get_text_config(), name, None) for name in _CONTEXTS)
+    return next((length for length in found if length is not None), None)
 
 
 def resolve_device(wanted: Device, gpus: int) -> torch.device:
@@ -190,7 +198,7 @@ def load_causal_lm(
         dtype=dtype,
         eos_ids=eos_ids,
         pad_id=pad_id,
-        context=getattr(network.config.get_text_config(), "max_position_embeddings", None),
+        context=context_of(network.config),
         source=model,
     )
 
@@ -278,7 +286,7 @@ def describe_model(model: ModelConfig) -> dict[str, Any]:
         "model_type": config.model_type,
         "num_layers": depth,
         "hidden_size": config.get_text_config().hidden_size,
-        "context": getattr(config.get_text_config(), "max_position_embeddings", None),
+        "context": context_of(config),
     }
 
 

@@ -50,6 +50,10 @@ class Blocked(NamedTuple):
     own: Tensor
     prefix: Tensor | None = None
 
+    def to(self, _dtype: torch.dtype) -> "Blocked":
+        """A mask is of truth values already (MPT asks for them)."""
+        return self
+
 
 class _Positions:
     """Where the queries and keys of the running forward pass are."""

@@ -49,14 +49,14 @@ def test_supported_families(family):
     assert supports(loaded_model(family)) is None
 
 
-def test_gpt_j_is_refused_and_answered_by_the_reference(caplog):
-    loaded = loaded_model("gptj")
+def test_codegen_is_refused_and_answered_by_the_reference(caplog):
+    loaded = loaded_model("codegen")
     assert "exchangeable" in supports(loaded)
     with caplog.at_level(logging.WARNING):
         engine = make_engine("slots", loaded, GREEDY, batch_size=3)
     assert isinstance(engine, ReferenceEngine)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "GPTJForCausalLM" in caplog.text
+    assert "CodeGenForCausalLM" in caplog.text
     requests = [Request(prompt, 5) for prompt in prompt_ids()]
     assert engine.generate(requests) == ReferenceEngine(loaded, GREEDY, 3).generate(requests)
 
@@ -67,11 +67,11 @@ def test_gpt_j_is_refused_and_answered_by_the_reference(caplog):
         ("mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}, "are not kept"),
         ("bamba", MAMBA_TOO, "keep a state, in place of keys and values"),
         ("gemma4_text", OTHER_HEADS, "keys and values of its layers differ in shape"),
-        ("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 4}, "exchangeable"),
+        ("openai-gpt", {"n_embd": 32, "n_layer": 2, "n_head": 4}, "exchangeable"),
     ],
 )
 def test_foreign_architectures_are_refused(model_type, config, reason):
-    """State that is not keys and values, some or all; heads of two widths; biases on scores."""
+    """State that is not keys and values, some or all; heads of two widths; no cache."""
     assert reason in supports(other_model(model_type, **config))
 
 
