@@ -13,7 +13,13 @@ import torch
 import transformers
 from huggingface_hub import snapshot_download
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+)
 
 from snakesteer.config import Device, Dtype, ModelConfig
 from snakesteer.errors import UserError
@@ -270,9 +276,17 @@ def describe_model(model: ModelConfig) -> dict[str, Any]:
     """What is known of a model before its weights are read: depth, width, commit.
 
     Raises:
-        UserError: The config cannot be read, or contradicts ``model.num_layers``.
+        UserError: The config cannot be read, is of no causal language model, or contradicts
+            ``model.num_layers``.
     """
     config = load_config_of(model)
+    # What comes with code of its own names its class there.
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not hasattr(config, "auto_map"):
+        raise UserError(
+            f"The model {model.name!r} cannot be loaded: it is no causal language model, but "
+            f"{config.model_type!r}",
+            "Name a model that continues texts (decoder only), such as Llama, Qwen or GPT-2.",
+        )
     depth = num_layers(config)
     if model.num_layers is not None and model.num_layers != depth:
         raise UserError(

@@ -188,6 +188,10 @@ BAD_MODELS: Knocks = {
         changed("config.json", model_type="t5"),
         (NOT_LOADED, "no causal language model"),
     ),
+    "a model of images": (
+        written("config.json", '{"model_type": "resnet"}'),
+        ("no causal language model, but 'resnet'", "continues texts (decoder only)"),
+    ),
     "an encoder": (
         as_encoder,
         ("says of a token changes with later ones", "decoder-only causal language model"),
