@@ -58,7 +58,8 @@ def check_rotary(limit: int | None, requests: Sequence[Request]) -> None:
         raise UserError(
             f"A prompt and its new tokens are {longest} tokens, but behind {limit} the model's "
             "rotary embedding is another one, for all texts of a batch",
-            "Lower generation.max_new_tokens or prompt.shots, or set engine.name: reference.",
+            "Lower generation.max_new_tokens or prompt.shots. Prompts that are longer by "
+            "themselves are answered with engine.name: reference.",
         )
 
 

@@ -8,7 +8,8 @@ from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.check import supports
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
-from tests.loaded_models import as_loaded, loaded_model, prompt_ids
+from snakesteer.steering.residual import ResidualSteering
+from tests.loaded_models import as_loaded, direction, loaded_model, prompt_ids
 from tests.tiny_models import CONTEXT, tiny_model
 
 FACTORS = {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
@@ -46,6 +47,15 @@ def test_what_goes_beyond_is_refused_with_a_remedy():
     assert "engine.name: reference" in refusal.value.remedy
     with pytest.raises(UserError, match=f"context of {CONTEXT}"):
         SlotsEngine(model_with("dynamic"), Decoding(), 4).generate([Request(PROMPT, CONTEXT)])
+
+
+def test_the_reference_engine_says_why_it_cannot_steer_across():
+    """There the model reads the whole text once more, with its other frequencies."""
+    prompt = (PROMPT * CONTEXT)[: CONTEXT // 2 - 2]
+    steered = Request(prompt, 9, ResidualSteering(1, direction(), 1.0))
+    engine = ReferenceEngine(loaded_model("phi3"), Decoding(), 1)
+    with pytest.raises(UserError, match="passes original_max_position_embeddings"):
+        engine.generate([steered])
 
 
 def test_a_scale_of_its_own_for_long_texts_cannot_be_held():
