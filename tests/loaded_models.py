@@ -26,6 +26,9 @@ _BLOCKS_AT = {
     "opt": "model.decoder.layers",
     "falcon": "transformer.h",
     "gptj": "transformer.h",
+    "bloom": "transformer.h",
+    "mpt": "transformer.blocks",
+    "codegen": "transformer.h",
     "gemma3": "model.language_model.layers",
 }
 

@@ -110,7 +110,35 @@ _MORE: dict[str, dict[str, Any]] = {
     "qwen2_moe": _LLAMA_LIKE | _EXPERTS | {"num_experts": 4, "shared_expert_intermediate_size": 32},
     "qwen3_moe": _LLAMA_LIKE | _EXPERTS | {"num_experts": 4, "head_dim": 8},
     "olmoe": _LLAMA_LIKE | {"num_experts": 8, "num_experts_per_tok": 2},
+    "gpt_oss": _LLAMA_LIKE  # attention sinks; experts with biases; every other layer slides
+    | {
+        "head_dim": 8,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "sliding_window": SLIDING_WINDOW,
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 1e4,
+            "factor": 4.0,
+            "original_max_position_embeddings": CONTEXT // 4,
+        },
+    },
+    "phi3": _LLAMA_LIKE
+    | {
+        "original_max_position_embeddings": CONTEXT // 2,
+        "rope_parameters": {
+            "rope_type": "longrope",
+            "rope_theta": 1e4,
+            "factor": 2.0,
+            "short_factor": [1.0, 1.1, 1.3, 1.6],
+            "long_factor": [1.0, 2.0, 4.0, 8.0],
+            "original_max_position_embeddings": CONTEXT // 2,
+        },
+    },
     "gptj": _GPT2 | {"rotary_dim": 4},
+    "bloom": {"hidden_size": HIDDEN, "n_layer": NUM_LAYERS, "n_head": 4},
+    "mpt": {"d_model": HIDDEN, "n_layers": NUM_LAYERS, "n_heads": 4, "max_seq_len": CONTEXT},
+    "codegen": _GPT2 | {"rotary_dim": 4},
     "gemma3": {  # with a tower for images, as the models from 4B on have it
         "text_config": _COMMON | _GEMMA,
         "vision_config": {

@@ -6,6 +6,7 @@ from typing import Literal
 
 from snakesteer.engine.interface import Decoding, Engine
 from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.engine.reference.padding import check_padding
 from snakesteer.engine.slots.attention import Kernel
 from snakesteer.engine.slots.check import CannotRunExactly
 from snakesteer.engine.slots.count import MIN_SLOTS
@@ -53,6 +54,9 @@ def make_engine(
         batch_invariant: Likewise.
         attention: Of the slots engine's decode steps; where flex_attention cannot be had, or is
             wrong, ``blocks`` is taken.
+
+    Raises:
+        UserError: Too few slots, or a batch of a model that takes padding for text.
     """
     if name == "vllm":
         return VllmEngine(loaded, decoding, tensor_parallel, batch_invariant, slots, progress)
@@ -69,6 +73,8 @@ def make_engine(
                 )
             except CannotRunExactly as reason:
                 logger.warning("%s. %s.", reason.problem, instead[kernel])
+    if batch_size > 1:
+        check_padding(loaded)
     return ReferenceEngine(loaded, decoding, batch_size, progress)
 
 

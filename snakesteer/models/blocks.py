@@ -38,8 +38,28 @@ class ActivationKind:
 
 
 def num_layers(config: Any) -> int:
-    """The number of decoder blocks that a HuggingFace config states."""
-    return int(config.get_text_config().num_hidden_layers)
+    """The number of decoder blocks that a HuggingFace config states.
+
+    Raises:
+        UserError: It states none, or has parts of which several read texts.
+    """
+    try:
+        return int(config.get_text_config().num_hidden_layers)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"The config of the model (kind {config.model_type!r}) does not say how many decoder "
+            "blocks it has",
+            "Use a decoder-only causal LM with one stack of blocks.",
+        ) from error
+
+
+def of_layers(config: Any, name: str) -> set[Any]:
+    """The values that a setting of a HuggingFace config has in its layers; empty without any.
+
+    Reading one that differs between layers (Gemma 4's ``head_dim``) is an error in transformers.
+    """
+    layers = config.per_layer_config if getattr(config, "is_heterogeneous", False) else [config]
+    return {getattr(layer, name, None) for layer in layers} - {None}
 
 
 def hidden_states_index(layer: int) -> int:

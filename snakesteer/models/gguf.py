@@ -23,8 +23,8 @@ from snakesteer.models.loading import (
     download_model,
     explained,
     load_config_of,
-    spread_ids,
 )
+from snakesteer.models.outputs import spread_ids
 from snakesteer.models.quantization import unpacked
 from snakesteer.records.files import read_json, sha256_file, write_json
 

@@ -15,7 +15,13 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from snakesteer.errors import UserError
-from snakesteer.models.blocks import ActivationKind, Callback, decoder_blocks, on_layers
+from snakesteer.models.blocks import (
+    ActivationKind,
+    Callback,
+    decoder_blocks,
+    of_layers,
+    on_layers,
+)
 
 # Where a block keeps it; the shape is checked against the config.
 PROJECTIONS = (
@@ -76,13 +82,21 @@ def find_heads(model: nn.Module) -> Heads:
         model: A HuggingFace causal LM.
 
     Raises:
-        UserError: An architecture whose output projections are not known, or not of the shape that
-            the config's heads have.
+        UserError: A model without attention heads, or with others in every layer; an architecture
+            whose output projections are not known, or not of the shape that the config's heads
+            have.
     """
     config: Any = model.config
     text = config.get_text_config()
-    number = int(text.num_attention_heads)
-    head_dim = int(getattr(text, "head_dim", None) or text.hidden_size // number)
+    numbers, dims = (of_layers(text, name) for name in ("num_attention_heads", "head_dim"))
+    if len(numbers) != 1 or len(dims) > 1:
+        found = "differ from layer to layer" if numbers else "are not known: it may have none"
+        raise UserError(
+            f"The attention heads of {type(model).__name__} {found}",
+            "Use a method that steers the residual stream (steering.methods: [caa, dac]).",
+        )
+    number = int(numbers.pop())
+    head_dim = int(dims.pop()) if dims else text.hidden_size // number
     projections = [_projection(model, block) for block in decoder_blocks(model)]
     for layer, projection in enumerate(projections):
         width = _in_features(projection)

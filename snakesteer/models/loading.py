@@ -13,7 +13,13 @@ import torch
 import transformers
 from huggingface_hub import snapshot_download
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+)
 
 from snakesteer.config import Device, Dtype, ModelConfig
 from snakesteer.errors import UserError
@@ -22,6 +28,7 @@ from snakesteer.models.blocks import decoder_blocks, num_layers
 from snakesteer.models.depth import check_folder
 from snakesteer.models.devices import Lease, gpu_of_slurm
 from snakesteer.models.finite import check_finite
+from snakesteer.models.outputs import check_outputs
 from snakesteer.models.quantization import quantization_arguments
 from snakesteer.records.library_causes import MODEL, TOKENIZER
 from snakesteer.records.library_errors import told
@@ -31,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 # Weights in formats of which a model repository holds several; safetensors is preferred.
 _OTHER_WEIGHTS = (".bin", ".h5", ".msgpack", ".ot", ".onnx", ".pth", ".pt", ".tflite")
+# Of most families; MPT; the decoders of Whisper and its kin.
+_CONTEXTS = ("max_position_embeddings", "max_seq_len", "max_target_positions")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +69,12 @@ class LoadedModel:
     context: int | None
     lease: Lease | None = None
     source: ModelConfig | None = None
+
+
+def context_of(config: Any) -> int | None:
+    """The longest text that a HuggingFace config has positions for; None where it states none."""
+    found = (getattr(config.get_text_config(), name, None) for name in _CONTEXTS)
+    return next((length for length in found if length is not None), None)
 
 
 def resolve_device(wanted: Device, gpus: int) -> torch.device:
@@ -189,7 +204,7 @@ def load_causal_lm(
         dtype=dtype,
         eos_ids=eos_ids,
         pad_id=pad_id,
-        context=getattr(network.config.get_text_config(), "max_position_embeddings", None),
+        context=context_of(network.config),
         source=model,
     )
 
@@ -220,7 +235,7 @@ def _with_weights(
     elif network.device.type != "meta":  # offloaded weights come to the device asked for
         device = network.device
     check_finite(network, model.name)
-    _check_logits(network, device, model)
+    check_outputs(network, device, model.name)
     return network, device
 
 
@@ -262,9 +277,17 @@ def describe_model(model: ModelConfig) -> dict[str, Any]:
     """What is known of a model before its weights are read: depth, width, commit.
 
     Raises:
-        UserError: The config cannot be read, or contradicts ``model.num_layers``.
+        UserError: The config cannot be read, is of no causal language model, or contradicts
+            ``model.num_layers``.
     """
     config = load_config_of(model)
+    # What comes with code of its own names its class there.
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not hasattr(config, "auto_map"):
+        raise UserError(
+            f"The model {model.name!r} cannot be loaded: it is no causal language model, but "
+            f"{config.model_type!r}",
+            "Name a model that continues texts (decoder only), such as Llama, Qwen or GPT-2.",
+        )
     depth = num_layers(config)
     if model.num_layers is not None and model.num_layers != depth:
         raise UserError(
@@ -278,7 +301,7 @@ def describe_model(model: ModelConfig) -> dict[str, Any]:
         "model_type": config.model_type,
         "num_layers": depth,
         "hidden_size": config.get_text_config().hidden_size,
-        "context": getattr(config.get_text_config(), "max_position_embeddings", None),
+        "context": context_of(config),
     }
 
 
@@ -339,31 +362,6 @@ def _pad_id(network: Any, tokenizer: Any) -> int:
     """The tokenizer's padding id, or 0 where it has none or the model has no embedding for it."""
     pad = tokenizer.pad_token_id
     return pad if pad is not None and pad < network.get_input_embeddings().weight.shape[0] else 0
-
-
-def spread_ids(network: Any) -> torch.Tensor:
-    """A text from all over the vocabulary, ``[1, 16]`` token ids.
-
-    Args:
-        network: A HuggingFace causal LM.
-    """
-    rows = network.get_input_embeddings().weight.shape[0]
-    return torch.linspace(0, rows - 1, 16).long().clamp(max=rows - 1)[None]
-
-
-@torch.inference_mode()
-def _check_logits(network: Any, device: torch.device, model: ModelConfig) -> None:
-    """Refuse a model whose numbers overflow on their way, which would answer nonsense."""
-    ids = spread_ids(network).to(device)
-    with explained(model.name):  # a config may say what its own architecture cannot compute
-        logits = network(ids, use_cache=False).logits
-    # A model may rule tokens out with -inf.
-    if logits.isnan().any() or not logits.isfinite().any(dim=-1).all():
-        raise UserError(
-            f"The model {model.name!r} computes numbers that are not finite",
-            "The dtype may be too small for it (try model.dtype: bfloat16 or float32), or its "
-            "files may be damaged.",
-        )
 
 
 def vocabulary_size(loaded: LoadedModel) -> int:

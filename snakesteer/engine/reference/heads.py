@@ -80,5 +80,6 @@ def no_cache() -> UserError:
     return UserError(
         "The model reads its whole text again at every step, so that steering of earlier "
         "positions would be lost",
-        "Use a model with a KV cache.",
+        "Use a model with a KV cache. Phi 3 and 4 with a long context read a text once more where "
+        "it passes original_max_position_embeddings: lower generation.max_new_tokens for them.",
     )

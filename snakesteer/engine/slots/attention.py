@@ -22,6 +22,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from snakesteer.engine.slots import experts, foreign_attention
 from snakesteer.engine.slots.flex import add_block, add_prefix, mean_of, nothing_seen
+from snakesteer.engine.slots.rotary import rotary_held
 
 NAME = "snakesteer_slots"
 # What computes the attention of a decode step to a slot's own keys: plain torch operations, or
@@ -48,6 +49,10 @@ class Blocked(NamedTuple):
     shared: Tensor | None
     own: Tensor
     prefix: Tensor | None = None
+
+    def to(self, _dtype: torch.dtype) -> "Blocked":
+        """A mask is of truth values already (MPT asks for them)."""
+        return self
 
 
 class _Positions:
@@ -90,8 +95,9 @@ def slot_attention(model: Any, kernel: Kernel = "blocks") -> Iterator[None]:
         raise NotImplementedError("its attention is not HuggingFace's exchangeable one")
     with ExitStack() as stack:
         # Some models search their input for padding, which would wait for the device at every step.
-        stack.callback(setattr, model.config, "pad_token_id", pad)
-        model.config.pad_token_id = None
+        # Some configs allow no None there, and check what is set.
+        stack.callback(vars(model.config).update, pad_token_id=pad)
+        vars(model.config)["pad_token_id"] = None
         before = model.config._attn_implementation
         if foreign:
             stack.enter_context(foreign_attention.replaced(model, _attend, _mask))
@@ -105,6 +111,7 @@ def slot_attention(model: Any, kernel: Kernel = "blocks") -> Iterator[None]:
         if experts.has_experts(model):
             stack.callback(model.set_experts_implementation, model.config._experts_implementation)
             model.set_experts_implementation(experts.EVERY_EXPERT)
+        stack.enter_context(rotary_held(model))
         yield
 
 
@@ -138,14 +145,18 @@ def _attend(
     scaling: float | None = None,
     softcap: float | None = None,
     key_bias: Tensor | None = None,
+    s_aux: Tensor | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """HuggingFace's attention function, with ``key_bias`` ``[heads, length]`` on scaled scores.
 
+    ``s_aux`` is HuggingFace's name for attention sinks.
+
     Returns:
         ``[rows, new, heads, head]`` of queries ``[rows, heads, new, head]``; no attention weights.
     """
-    unknown = sorted(k for k in others if k not in _HARMLESS and others[k] not in (None, False))
+    given = (name for name, value in others.items() if value is not None and value is not False)
+    unknown = sorted({*given} - _HARMLESS)
     if unknown:
         raise NotImplementedError(f"its attention takes {', '.join(unknown)}")
     if attention_mask is None:
@@ -155,11 +166,11 @@ def _attend(
         assert isinstance(value, Blocked)
         bias = None if key_bias is None else _blocked_bias(key_bias, key)
         attend = attend_slots if _now.kernel == "blocks" else attend_slots_flex
-        return attend(query, key, value, attention_mask, scaling, softcap, bias), None
+        return attend(query, key, value, attention_mask, scaling, softcap, bias, s_aux), None
     assert isinstance(value, Tensor)
     if key_bias is not None:
         attention_mask = key_bias[None, :, None].masked_fill(~attention_mask, -torch.inf)
-    return _attend_prompts(query, key, value, attention_mask, scaling, softcap), None
+    return _attend_prompts(query, key, value, attention_mask, scaling, softcap, s_aux), None
 
 
 def _blocked_bias(bias: Tensor, keys: Blocked) -> Blocked:
@@ -179,6 +190,7 @@ def attend_slots(
     scaling: float,
     softcap: float | None,
     bias: Blocked | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """One new token per slot against its own and the shared keys.
 
@@ -192,6 +204,7 @@ def attend_slots(
         scaling: Factor on the scores.
         softcap: Scores are ``softcap · tanh(scores / softcap)`` (Gemma 2); None leaves them.
         bias: Added to scaled scores (ALiBi).
+        sinks: ``[heads]``, the score of a further key of each head, whose value is 0 (GPT-OSS).
 
     Returns:
         ``[slots, 1, heads, head]``.
@@ -206,6 +219,9 @@ def attend_slots(
     ).view(blocks, slots, kv_heads, group, BLOCK)
     scores = _finish_scores(scores, scaling, softcap, hidden.own, bias and bias.own)
     largest = scores.amax(dim=(0, -1))  # [slots, kv_heads, group]
+    if sinks is not None:
+        sinks = sinks.float().view(kv_heads, group)
+        largest = torch.maximum(largest, sinks)
 
     total = weighted = None
     if keys.shared is not None:
@@ -232,6 +248,8 @@ def attend_slots(
         weighted = parts[block].float() if weighted is None else weighted + parts[block]
     assert total is not None
     assert weighted is not None
+    if sinks is not None:
+        total = total + (sinks - largest).exp()
     mixed = (weighted / total[..., None]).to(query.dtype)
     return mixed.reshape(slots, 1, kv_heads * group, width)
 
@@ -244,10 +262,11 @@ def attend_slots_flex(
     scaling: float,
     softcap: float | None,
     bias: Blocked | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """`attend_slots` through torch's flex_attention; the arguments are the same."""
     slots, heads, _, width = query.shape
-    seen = nothing_seen(query)
+    seen = nothing_seen(query, sinks)
     if keys.shared is not None:
         assert values.shared is not None
         assert hidden.shared is not None
@@ -309,16 +328,21 @@ def _attend_prompts(
     visible: Tensor,
     scaling: float,
     softcap: float | None,
+    sinks: Tensor | None,
 ) -> Tensor:
     """Attention of a prefill: ``[rows, heads, new, head]`` → ``[rows, new, heads, head]``."""
     group = query.shape[1] // key.shape[1]
     key = key.repeat_interleave(group, dim=1)
     value = value.repeat_interleave(group, dim=1)
-    if softcap is None:
+    if softcap is None and sinks is None:
         mixed = scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling)
     else:
         scores = _finish_scores(query @ key.transpose(2, 3), scaling, softcap, ~visible)
-        mixed = scores.softmax(dim=-1).to(query.dtype) @ value
+        if sinks is not None:
+            further = sinks.float()[None, :, None, None].expand(*scores.shape[:-1], 1)
+            scores = torch.cat([scores, further], dim=-1)
+        shares = scores.softmax(dim=-1)[..., : key.shape[2]]
+        mixed = shares.to(query.dtype) @ value
     return mixed.transpose(1, 2).contiguous()
 
 

@@ -36,11 +36,18 @@ class KvShape:
         return 2 * self.layers * self.heads * self.width * self.dtype.itemsize
 
 
+class _NoStates(list[Any]):
+    """The layers of a cache that keeps keys and values alone: a model may ask for none of them."""
+
+    def __getitem__(self, _index: Any) -> Any:
+        raise NotImplementedError("some of its layers keep a state, in place of keys and values")
+
+
 class _EngineCache(Cache):
     """What HuggingFace's models ask of a cache, where positions are given to them by the engine."""
 
     def __init__(self) -> None:
-        super().__init__(layers=[])
+        super().__init__(layers=_NoStates())
 
     def get_seq_length(self, *_args: Any, **_kwargs: Any) -> int:
         return 0
@@ -76,7 +83,15 @@ class PromptCache(_EngineCache):
         return torch.cat([before[0], key], dim=2), torch.cat([before[1], value], dim=2)
 
     def stacked(self) -> Tensor:
-        """All layers: ``[layers, 2, rows, kv_heads, new, head]``."""
+        """All layers: ``[layers, 2, rows, kv_heads, new, head]``.
+
+        Raises:
+            NotImplementedError: There are none, or they are not all of one shape.
+        """
+        shapes = {tensor.shape for both in self.seen.values() for tensor in both}
+        if len(shapes) != 1:
+            found = "differ in shape" if shapes else "are not kept"
+            raise NotImplementedError(f"the keys and values of its layers {found}")
         layers = [torch.stack(self.seen[layer]) for layer in sorted(self.seen)]
         return torch.stack(layers)
 

@@ -1,18 +1,15 @@
 """Whether the slots engine runs a model exactly: its structure, and one computation both ways."""
 
-from typing import Any
-
 import torch
 
 from snakesteer.engine.slots.attention import Kernel
 from snakesteer.engine.slots.cache import KvShape
 from snakesteer.engine.slots.exactness import Comparison, compare
 from snakesteer.engine.slots.experts import experts_refusal
+from snakesteer.engine.slots.rotary import rotary_limit, rotary_refusal, within
 from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel
 from snakesteer.models.precision import is_quantised
-
-_ROPE_BY_BATCH = {"dynamic", "longrope"}
 
 
 class CannotRunExactly(UserError):
@@ -46,10 +43,11 @@ def examine(loaded: LoadedModel, kernel: Kernel = "blocks") -> KvShape:
     devices = {parameter.device for parameter in loaded.model.parameters()}
     if len(devices) > 1:
         raise _refusal(loaded, "its weights are on several devices")
-    if _rope_types(getattr(config.get_text_config(), "rope_parameters", None)) & _ROPE_BY_BATCH:
-        raise _refusal(loaded, "its rotary embedding changes with the longest text of a batch")
+    refused = rotary_refusal(loaded.model)
+    if refused is not None:
+        raise _refusal(loaded, refused)
     try:
-        shape, comparisons = compare(loaded, kernel)
+        shape, comparisons = compare(within(loaded, rotary_limit(loaded)), kernel)
     except torch.OutOfMemoryError:
         raise
     except (
@@ -69,14 +67,6 @@ def examine(loaded: LoadedModel, kernel: Kernel = "blocks") -> KvShape:
         if not one.right:
             raise _refusal(loaded, _off(one))
     return shape
-
-
-def _rope_types(parameters: Any) -> set[str]:
-    """Kinds of rotary embedding in a config's parameters, which may be given per layer type."""
-    if not isinstance(parameters, dict):
-        return set()
-    nested = set[str]().union(*(_rope_types(value) for value in parameters.values()))
-    return nested | ({parameters["rope_type"]} if "rope_type" in parameters else set())
 
 
 def _refusal(loaded: LoadedModel, reason: str) -> CannotRunExactly:

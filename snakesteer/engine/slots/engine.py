@@ -32,6 +32,7 @@ from snakesteer.engine.slots.lane import Lane, Work
 from snakesteer.engine.slots.parts import PromptSteering
 from snakesteer.engine.slots.prefill import Prefill, prompt_width
 from snakesteer.engine.slots.prompt_gates import PromptGates
+from snakesteer.engine.slots.rotary import check_rotary, rotary_limit, within
 from snakesteer.engine.slots.rows import RowSteering
 from snakesteer.engine.slots.scheduler import Ends, turns
 from snakesteer.engine.slots.store import PromptStores
@@ -81,7 +82,8 @@ class SlotsEngine:
     ) -> None:
         self.shape = examine(loaded, kernel)
         self.kernel: Kernel = kernel
-        self.loaded = loaded
+        self.rotary_limit = rotary_limit(loaded)
+        self.loaded = loaded = within(loaded, self.rotary_limit)
         self.decoding = decoding
         self.compiled = compiled and kernel == "blocks"
         self.progress = progress
@@ -282,6 +284,7 @@ class SlotsSession:
             UserError: A prompt that does not fit into the model's context with its answer, or
                 attention heads that are steered and not found.
         """
+        check_rotary(self.engine.rotary_limit, requests)
         check_lengths(self.engine.loaded, requests)
         check_heads(self.engine.loaded, requests)
         if self.engine.watch is not None:

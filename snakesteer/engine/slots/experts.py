@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
+from snakesteer.models.blocks import of_layers
+
 EVERY_EXPERT = "snakesteer_every_expert"
 MAX_FACTOR = 16  # products for each one that is needed
 
@@ -23,12 +25,12 @@ _NUMBERS = 2**26  # of the widest intermediate result; experts beyond it take tu
 def experts_refusal(model: Any) -> str | None:
     """Why the experts of a model cannot be computed so; None if they can, or it has none."""
     config = model.config.get_text_config()
-    experts = max(getattr(config, name, 0) or 0 for name in _EXPERTS)
+    experts = max((n for name in _EXPERTS for n in of_layers(config, name)), default=0)
     if not experts:
         return None
     if not model._can_set_experts_implementation():
         return "its experts see all rows at once, so that rows change each other"
-    chosen = getattr(config, "num_experts_per_tok", None) or 1
+    chosen = min(of_layers(config, "num_experts_per_tok") or of_layers(config, "moe_topk") or {1})
     if experts > MAX_FACTOR * chosen:
         return f"each token uses {chosen} of its {experts} experts, and all would be computed"
     return None
@@ -44,7 +46,7 @@ def every_expert(module: Any, hidden: Tensor, chosen: Tensor, weights: Tensor) -
 
     Args:
         module: Experts with ``gate_up_proj`` ``[experts, 2 · inner, hidden]`` and ``down_proj``
-            ``[experts, hidden, inner]``.
+            ``[experts, hidden, inner]``; both transposed where it says so, and with biases.
         hidden: ``[tokens, hidden]``.
         chosen: ``[tokens, k]`` expert ids.
         weights: ``[tokens, k]``.
@@ -55,19 +57,27 @@ def every_expert(module: Any, hidden: Tensor, chosen: Tensor, weights: Tensor) -
     Raises:
         NotImplementedError: Experts of another layout.
     """
-    unknown = ("is_transposed", "has_bias", "has_post_expert_norm")
-    if any(getattr(module, name, False) for name in unknown) or weights.shape != chosen.shape:
+    if getattr(module, "has_post_expert_norm", False) or weights.shape != chosen.shape:
         raise NotImplementedError("its experts are not laid out in the usual way")
-    experts, wide, _ = module.gate_up_proj.shape
+    into_all, out_all = module.gate_up_proj, module.down_proj
+    if not getattr(module, "is_transposed", False):
+        into_all, out_all = into_all.transpose(1, 2), out_all.transpose(1, 2)
+    biased = getattr(module, "has_bias", False)
+    experts, _, wide = into_all.shape
     shares = weights.new_zeros(len(hidden), experts).scatter_add(1, chosen, weights)
     shares = shares.t()[:, :, None]  # [experts, tokens, 1]
     total = torch.zeros_like(hidden, dtype=torch.float32)
     together = max(1, _NUMBERS // (wide * len(hidden)))
     for first in range(0, experts, together):
         some = slice(first, first + together)
-        into, out = module.gate_up_proj[some], module.down_proj[some]
-        inner = torch.bmm(hidden.expand(len(into), -1, -1), into.transpose(1, 2))
-        results = torch.bmm(module._apply_gate(inner), out.transpose(1, 2)).float()
+        into, out = into_all[some], out_all[some]
+        inner = torch.bmm(hidden.expand(len(into), -1, -1), into)
+        if biased:
+            inner = inner + module.gate_up_proj_bias[some][:, None]
+        results = torch.bmm(module._apply_gate(inner), out)
+        if biased:
+            results = results + module.down_proj_bias[some][:, None]
+        results = results.float()
         # An expert that was not chosen may leave the range of numbers: 0 · ∞ is not 0.
         results = torch.where(shares[some] == 0.0, 0.0, results * shares[some])
         for result in results:

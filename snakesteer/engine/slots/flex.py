@@ -46,13 +46,21 @@ class Seen(NamedTuple):
     weighted: Tensor
 
 
-def nothing_seen(query: Tensor) -> Seen:
-    """Before the first part, for queries ``[slots, heads, 1, width]``."""
+def nothing_seen(query: Tensor, sinks: Tensor | None = None) -> Seen:
+    """Before the first part, for queries ``[slots, heads, 1, width]``.
+
+    Args:
+        query: The queries.
+        sinks: See `snakesteer.engine.slots.attention.attend_slots`; they are seen already.
+    """
     slots, heads, _, width = query.shape
     total = query.new_zeros(slots, heads, dtype=torch.float32)
+    weighted = query.new_zeros(slots, heads, width, dtype=torch.float32)
+    if sinks is not None:
+        return Seen(sinks.float().expand(slots, heads), total + 1.0, weighted)
     # In place of −∞, so that hidden parts change nothing before the first that is not.
     lowest = torch.full_like(total, torch.finfo(torch.float32).min)
-    return Seen(lowest, total, query.new_zeros(slots, heads, width, dtype=torch.float32))
+    return Seen(lowest, total, weighted)
 
 
 def _compiled_on_gpus(add: Callable[..., Seen]) -> Callable[..., Seen]:

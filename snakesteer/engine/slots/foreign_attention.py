@@ -1,8 +1,9 @@
 """Attention of the slots engine for models whose own is not HuggingFace's exchangeable one.
 
-GPT-Neo (Black et al. 2021) and Falcon (Almazrouei et al. 2023, arXiv 2311.16867) compute queries,
-keys and values and attend in one module. Its ``forward`` is replaced while the engine runs: the
-module's own layers project, and the slots' attention does what is between them.
+GPT-Neo (Black et al. 2021), GPT-J (Wang and Komatsuzaki 2021), Falcon (Almazrouei et al. 2023,
+arXiv 2311.16867), BLOOM (Le Scao et al. 2022, arXiv 2211.05100) and MPT (MosaicML 2023) compute
+queries, keys and values and attend in one module. Its ``forward`` is replaced while the engine
+runs: the module's own layers project, and the slots' attention does what is between them.
 """
 
 import math
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from transformers.masking_utils import sliding_window_causal_mask_function
 from transformers.models.falcon.modeling_falcon import apply_rotary_pos_emb, build_alibi_tensor
+from transformers.models.gptj.modeling_gptj import apply_rotary_pos_emb as rotate_pairs
+from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 
 # `attention._attend` and `attention._mask`.
 Attend = Callable[..., tuple[Tensor, None]]
@@ -78,6 +81,76 @@ def _gpt_neo(
     return module.out_proj(mixed.flatten(2)), None
 
 
+def _gptj(
+    module: Any,
+    attend: Attend,
+    _mask: Mask,
+    hidden_states: Tensor,
+    layer_past: Any = None,
+    attention_mask: Any = None,
+    position_ids: Any = None,
+    **_others: Any,
+) -> tuple[Tensor, None]:
+    """``GPTJAttention.forward``: pairs of neighbours are rotated, in some of a head's numbers."""
+    query, key, value = (
+        projection(hidden_states).unflatten(-1, (module.num_attention_heads, module.head_dim))
+        for projection in (module.q_proj, module.k_proj, module.v_proj)
+    )
+    # HuggingFace's gathers them from a copy of the whole table for each row.
+    sin, cos = module.embed_positions[position_ids].to(key.dtype).chunk(2, dim=-1)
+    width = module.rotary_dim
+
+    def rotated(heads: Tensor) -> Tensor:
+        turned = rotate_pairs(heads[..., :width], sin, cos)
+        return torch.cat([turned, heads[..., width:]], dim=-1).transpose(1, 2)
+
+    key, value = layer_past.update(rotated(key), value.transpose(1, 2), module.layer_idx)
+    mixed, _ = attend(module, rotated(query), key, value, attention_mask)
+    return module.out_proj(mixed.flatten(2)), None
+
+
+def _bloom(
+    module: Any,
+    attend: Attend,
+    _mask: Mask,
+    hidden_states: Tensor,
+    residual: Tensor,
+    alibi: Any,
+    attention_mask: Any,
+    layer_past: Any = None,
+    **_others: Any,
+) -> tuple[Tensor, None]:
+    """``BloomAttention.forward``: ALiBi, added to scaled scores; the residual stream is added."""
+    query, key, value = module._reshape(module.query_key_value(hidden_states))
+    key, value = layer_past.update(key, value, module.layer_idx)
+    bias = _alibi(module.num_heads, _length(key), hidden_states)
+    mixed, _ = attend(module, query, key, value, attention_mask, key_bias=bias)
+    return residual + module.dense(mixed.flatten(2)), None
+
+
+def _mpt(
+    module: Any,
+    attend: Attend,
+    _mask: Mask,
+    hidden_states: Tensor,
+    position_bias: Any,
+    past_key_values: Any = None,
+    attention_mask: Any = None,
+    **_others: Any,
+) -> tuple[Tensor, None]:
+    """``MptAttention.forward``: ALiBi with slopes of its own, in float32."""
+    fused = module.Wqkv(hidden_states)
+    if module.clip_qkv:
+        fused = fused.clamp(min=-module.clip_qkv, max=module.clip_qkv)
+    fused = fused.unflatten(-1, (3, module.n_heads, module.head_dim)).transpose(1, 3)
+    query, key, value = fused.unbind(2)  # [rows, heads, new, head]
+    key, value = past_key_values.update(key, value, module.layer_idx)
+    bias = build_mpt_alibi_tensor(module.n_heads, _length(key), device=hidden_states.device)[:, 0]
+    scale = module.softmax_scale
+    mixed, _ = attend(module, query, key, value, attention_mask, scaling=scale, key_bias=bias)
+    return module.out_proj(mixed.flatten(2)), None
+
+
 def _falcon(
     module: Any,
     attend: Attend,
@@ -126,5 +199,8 @@ def _length(key: Any) -> int:
 
 _FORWARDS: dict[str, Callable[..., tuple[Tensor, None]]] = {
     "GPTNeoSelfAttention": _gpt_neo,
+    "GPTJAttention": _gptj,
     "FalconAttention": _falcon,
+    "BloomAttention": _bloom,
+    "MptAttention": _mpt,
 }

@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from snakesteer.config import ModelConfig, PromptConfig
 from snakesteer.data.prompts import Prompter
@@ -33,7 +33,7 @@ from snakesteer.models.depth import depth_before_download
 from snakesteer.models.loading import describe_model, load_causal_lm
 from snakesteer.records.files import write_jsonl
 from snakesteer.records.logs import script_log
-from tests.tiny_models import CONTEXT, save_tiny_model, tiny_tokenizer
+from tests.tiny_models import CONTEXT, VOCABULARY, save_tiny_model, tiny_tokenizer
 from tests.unit.hard_knocks.harm import Harm, Knocks, Payload, check_knock, truncated, written
 
 
@@ -119,6 +119,14 @@ def in_shards(harm: Callable[[Path], object]) -> Harm:
     return harmed
 
 
+def as_encoder(folder: Path) -> None:
+    """A model that reads texts in both directions, with the tokenizer of the other."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"initializer_range": 0.5, "vocab_size": len(VOCABULARY)}
+    config = AutoConfig.for_model("bert", **sizes)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+
+
 def as_adapter(folder: Path) -> None:
     (folder / "config.json").unlink()
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
@@ -179,6 +187,14 @@ BAD_MODELS: Knocks = {
     "an architecture of a wrong kind": (
         changed("config.json", model_type="t5"),
         (NOT_LOADED, "no causal language model"),
+    ),
+    "a model of images": (
+        written("config.json", '{"model_type": "resnet"}'),
+        ("no causal language model, but 'resnet'", "continues texts (decoder only)"),
+    ),
+    "an encoder": (
+        as_encoder,
+        ("says of a token changes with later ones", "decoder-only causal language model"),
     ),
     "an unknown architecture": (
         changed("config.json", model_type="abacus"),

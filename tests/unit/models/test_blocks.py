@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from transformers import PretrainedConfig
+from transformers import AutoConfig, PretrainedConfig
 
 from snakesteer.errors import UserError
 from snakesteer.models.blocks import (
@@ -35,6 +35,15 @@ def test_blocks_are_found_in_order(family):
     blocks = decoder_blocks(model)
     assert len(blocks) == NUM_LAYERS
     assert all(a is b for a, b in zip(blocks, blocks_of(family, model), strict=True))
+
+
+@pytest.mark.parametrize(("kind", "parts"), [("blt", {}), ("bart", {"encoder_layers": None})])
+def test_a_config_that_states_no_number_of_blocks_is_refused(kind, parts):
+    """A model of bytes with several stacks, and one that leaves it out."""
+    config = AutoConfig.for_model(kind)
+    vars(config).update(parts)
+    with pytest.raises(UserError, match=f"{kind}.* does not say how many"):
+        num_layers(config)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

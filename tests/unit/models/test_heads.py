@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from snakesteer.errors import UserError
 from snakesteer.models.heads import find_heads
@@ -69,6 +70,33 @@ def test_a_heads_output_is_read_and_changed_before_the_projection(family):
     change_of_output = (delta[head] @ weight[columns]).expand_as(projected[0])
     torch.testing.assert_close(projected[2] - projected[1], change_of_output, atol=1e-5, rtol=1e-4)
     assert torch.equal(projected[1], projected[0])
+
+
+@pytest.mark.parametrize(
+    ("model_type", "others", "reason"),
+    [
+        ("mamba", {"state_size": 4}, "may have none"),
+        (
+            "gemma4_text",
+            {
+                "num_attention_heads": 4,
+                "head_dim": 8,
+                "global_head_dim": 16,
+                "layer_types": ["sliding_attention", "full_attention"],
+                "vocab_size_per_layer_input": 8,
+                "intermediate_size": 8,
+            },
+            "differ from layer to layer",
+        ),
+    ],
+)
+def test_heads_that_differ_between_layers_or_are_none_are_refused(model_type, others, reason):
+    """Both were errors of the config's own: a setting that it lacks, or has more than once."""
+    sizes = {"vocab_size": 8, "hidden_size": 32, "num_hidden_layers": 2}
+    config = AutoConfig.for_model(model_type, **sizes, **others)
+    with pytest.raises(UserError, match=reason) as refusal:
+        find_heads(AutoModelForCausalLM.from_config(config))
+    assert "steering.methods" in refusal.value.remedy
 
 
 def test_a_layer_that_the_model_lacks_is_refused():

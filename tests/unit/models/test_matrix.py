@@ -56,11 +56,13 @@ class Entry:
         models: Models of this family.
         finish: What the last block's output passes before HuggingFace shows it in hidden_states.
         refused: Words of the slots engine's reason; empty where it runs the family.
+        context: As the family's config states it.
     """
 
     models: str
     finish: str = "model.norm"
     refused: str = ""
+    context: int | None = CONTEXT
 
 
 NOT_EXCHANGEABLE = "its attention is not HuggingFace's exchangeable one"
@@ -89,7 +91,12 @@ MATRIX = {
     "qwen2_moe": Entry("Qwen 1.5 and 2 MoE"),
     "qwen3_moe": Entry("Qwen 3 MoE"),
     "olmoe": Entry("OLMoE"),
-    "gptj": Entry("GPT-J", "transformer.ln_f", NOT_EXCHANGEABLE),
+    "gpt_oss": Entry("GPT-OSS, its weights not in 4 bits"),
+    "phi3": Entry("Phi 3, 3.5 and 4 (two sets of frequencies)"),
+    "gptj": Entry("GPT-J", "transformer.ln_f"),
+    "bloom": Entry("BLOOM", "transformer.ln_f", context=None),
+    "mpt": Entry("MPT", "transformer.norm_f"),
+    "codegen": Entry("CodeGen", "transformer.ln_f", NOT_EXCHANGEABLE),
 }
 
 
@@ -131,7 +138,7 @@ def test_a_saved_model_loads(family, tmp_path):
     config = ModelConfig(name=str(save_tiny_model(tmp_path, family)), dtype="float32", device="cpu")
     assert depth_before_download(config) == describe_model(config)["num_layers"] == NUM_LAYERS
     loaded = load_causal_lm(config)
-    assert (loaded.context, loaded.eos_ids, loaded.pad_id) == (CONTEXT, {EOS}, PAD)
+    assert (loaded.context, loaded.eos_ids, loaded.pad_id) == (MATRIX[family].context, {EOS}, PAD)
     saved = loaded_model(family).model.state_dict()
     for name, weights in loaded.model.state_dict().items():
         assert torch.equal(weights, saved[name])

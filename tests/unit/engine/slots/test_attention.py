@@ -33,7 +33,7 @@ def inputs(dtype=torch.float32):
     return query, keys(), keys(), Blocked(shared, own)
 
 
-def plain(query, keys, values, hidden, softcap, bias=0.0):
+def plain(query, keys, values, hidden, softcap, bias=0.0, sinks=None):
     """One slot after the other, keys repeated, in float64."""
     rows = []
     for slot in range(SLOTS):
@@ -46,7 +46,10 @@ def plain(query, keys, values, hidden, softcap, bias=0.0):
         mask = torch.cat([hidden.shared[0, slot, 0], hidden.own[:, slot, 0, 0].reshape(-1)])
         scores = query[slot].double() @ whole(keys).transpose(1, 2) * 0.3
         scores = scores if softcap is None else softcap * (scores / softcap).tanh()
-        weights = (scores + bias).masked_fill(mask, -torch.inf).softmax(dim=-1)
+        scores = (scores + bias).masked_fill(mask, -torch.inf)
+        if sinks is not None:  # a further key whose value is 0
+            scores = torch.cat([scores, sinks[:, None, None].double()], dim=-1)
+        weights = scores.softmax(dim=-1)[..., : len(mask)]
         rows.append((weights @ whole(values))[:, 0])
     return torch.stack(rows)[:, None].float()
 
@@ -91,6 +94,18 @@ def test_a_bias_is_added_to_the_scaled_scores(attend):
     mixed = attend(query, keys, values, hidden, 0.3, None, blocked)
     wanted = plain(query, keys, values, hidden, None, bias.reshape(-1, 1, length).double())
     assert torch.allclose(mixed, wanted, atol=1e-5)
+
+
+@both
+def test_a_sink_takes_its_share_of_every_head(attend):
+    """Of next to nothing, up to nearly all: larger than any score."""
+    query, keys, values, hidden = inputs()
+    sinks = torch.linspace(-5.0, 15.0, KV_HEADS * GROUP)
+    mixed = attend(query, keys, values, hidden, 0.3, 2.0, None, sinks)
+    assert torch.allclose(mixed, plain(query, keys, values, hidden, 2.0, sinks=sinks), atol=1e-5)
+    none = [Blocked(None, each.own) for each in (keys, values, hidden)]
+    alone = attend(query, *none, 0.3, 2.0, None, sinks)
+    assert torch.allclose(alone[:, :, -1], torch.zeros(WIDTH), atol=1e-3)
 
 
 @both

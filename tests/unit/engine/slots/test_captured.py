@@ -138,6 +138,11 @@ def test_the_step_can_be_captured(family, kind):
     assert steps_of(family, kind) == set()
 
 
+@pytest.mark.parametrize("family", ["gptj", "bloom", "mpt", "gpt_oss", "phi3"])
+def test_other_attention_can_be_captured(family):
+    assert steps_of(family, "greedy") == set()
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -27,70 +27,6 @@ def other_model(model_type, **config):
     return dataclasses.replace(loaded_model("llama"), model=model, blocks=decoder_blocks(model))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_supported_families(family):
-    assert supports(loaded_model(family)) is None
-
-
-def test_gpt_j_is_refused_and_answered_by_the_reference(caplog):
-    loaded = loaded_model("gptj")
-    assert "exchangeable" in supports(loaded)
-    with caplog.at_level(logging.WARNING):
-        engine = make_engine("slots", loaded, GREEDY, batch_size=3)
-    assert isinstance(engine, ReferenceEngine)
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "GPTJForCausalLM" in caplog.text
-    requests = [Request(prompt, 5) for prompt in prompt_ids()]
-    assert engine.generate(requests) == ReferenceEngine(loaded, GREEDY, 3).generate(requests)
-
-
-@pytest.mark.parametrize(
-    ("model_type", "config"),
-    [
-        ("mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
-        ("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 4}),
-        (
-            "gpt_oss",
-            {
-                "hidden_size": 32,
-                "intermediate_size": 32,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 4,
-                "num_key_value_heads": 2,
-                "head_dim": 8,
-                "num_local_experts": 4,
-                "num_experts_per_tok": 2,
-            },
-        ),
-    ],
-)
-def test_foreign_architectures_are_refused(model_type, config):
-    """State that is not keys and values; biases on scores; learned attention sinks."""
-    assert "cannot run" in supports(other_model(model_type, **config))
-
-
-@pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
-def test_rotary_embeddings_that_depend_on_the_batch_are_refused(rope_type):
-    rope = {"rope_type": rope_type, "factor": 2.0, "rope_theta": 1e4}
-    rope |= {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4} if rope_type == "longrope" else {}
-    rope |= {"original_max_position_embeddings": 128}
-    loaded = other_model(
-        "llama",
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        rope_parameters=rope,
-    )
-    assert "rotary" in supports(loaded)
-
-
-def test_weights_on_several_devices_are_refused():
-    loaded = other_model("llama", hidden_size=32, num_hidden_layers=2, num_attention_heads=4)
-    loaded.model.lm_head.to("meta")
-    assert "several devices" in supports(loaded)
-
-
 SMALL = {
     "hidden_size": 32,
     "intermediate_size": 32,
@@ -98,6 +34,58 @@ SMALL = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
 }
+MAMBA_TOO = SMALL | {"mamba_n_heads": 8, "mamba_d_head": 8, "attn_layer_indices": [1]}
+OTHER_HEADS = SMALL | {
+    "head_dim": 8,
+    "global_head_dim": 16,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "vocab_size_per_layer_input": len(VOCABULARY),
+    "hidden_size_per_layer_input": 8,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_supported_families(family):
+    assert supports(loaded_model(family)) is None
+
+
+def test_codegen_is_refused_and_answered_by_the_reference(caplog):
+    loaded = loaded_model("codegen")
+    assert "exchangeable" in supports(loaded)
+    with caplog.at_level(logging.WARNING):
+        engine = make_engine("slots", loaded, GREEDY, batch_size=3)
+    assert isinstance(engine, ReferenceEngine)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "CodeGenForCausalLM" in caplog.text
+    requests = [Request(prompt, 5) for prompt in prompt_ids()]
+    assert engine.generate(requests) == ReferenceEngine(loaded, GREEDY, 3).generate(requests)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "config", "reason"),
+    [
+        ("mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}, "are not kept"),
+        ("bamba", MAMBA_TOO, "keep a state, in place of keys and values"),
+        ("gemma4_text", OTHER_HEADS, "keys and values of its layers differ in shape"),
+        ("openai-gpt", {"n_embd": 32, "n_layer": 2, "n_head": 4}, "exchangeable"),
+    ],
+)
+def test_foreign_architectures_are_refused(model_type, config, reason):
+    """State that is not keys and values, some or all; heads of two widths; no cache."""
+    assert reason in supports(other_model(model_type, **config))
+
+
+def test_a_config_that_allows_no_other_padding_is_no_obstacle():
+    """ModernBERT's decoder (Ettin): its config checks that a padding id is a number."""
+    loaded = other_model("modernbert-decoder", pad_token_id=0, **SMALL)
+    assert supports(loaded) is None
+    assert isinstance(loaded.model.config.pad_token_id, int)
+
+
+def test_weights_on_several_devices_are_refused():
+    loaded = other_model("llama", hidden_size=32, num_hidden_layers=2, num_attention_heads=4)
+    loaded.model.lm_head.to("meta")
+    assert "several devices" in supports(loaded)
 
 
 @pytest.mark.parametrize(("experts", "refused"), [(16, False), (17, True)])

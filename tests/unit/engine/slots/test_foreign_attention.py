@@ -17,7 +17,16 @@ FALCONS = [
     {"alibi": True, "multi_query": False, "parallel_attn": False},
     {"alibi": True},
 ]
-CASES = [("gpt_neo", {}), *(("falcon", others) for others in FALCONS)]
+CLIPPED = {"attn_config": {"clip_qkv": 0.5, "softmax_scale": 0.2}}
+CASES = [
+    ("gpt_neo", {}),
+    ("gptj", {}),
+    ("bloom", {}),
+    ("bloom", {"apply_residual_connection_post_layernorm": True}),
+    ("mpt", {}),
+    ("mpt", CLIPPED),
+    *(("falcon", others) for others in FALCONS),
+]
 
 
 @pytest.mark.parametrize(("family", "others"), CASES, ids=str)
@@ -52,4 +61,4 @@ def test_a_prompt_is_read_as_the_model_reads_it(family, others):
 
 def test_other_models_are_not_foreign():
     assert not is_foreign(tiny_model("llama"))
-    assert not is_foreign(tiny_model("gptj"))
+    assert not is_foreign(tiny_model("codegen"))
