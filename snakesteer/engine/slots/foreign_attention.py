@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.masking_utils import sliding_window_causal_mask_function
 from transformers.models.falcon.modeling_falcon import apply_rotary_pos_emb, build_alibi_tensor
 from transformers.models.gptj.modeling_gptj import apply_rotary_pos_emb as rotate_pairs
@@ -24,9 +24,13 @@ Attend = Callable[..., tuple[Tensor, None]]
 Mask = Callable[..., Any]
 
 
-def is_foreign(model: nn.Module) -> bool:
-    """Whether this module knows how to replace a model's attention."""
-    return any(type(module).__name__ in _FORWARDS for module in model.modules())
+def is_foreign(model: Any) -> bool:
+    """Whether this module knows how to replace a model's attention, and has to.
+
+    GPT-J's is HuggingFace's exchangeable one since transformers 5.24.
+    """
+    known = any(type(module).__name__ in _FORWARDS for module in model.modules())
+    return known and not model._can_set_attn_implementation()
 
 
 @contextmanager
@@ -135,16 +139,21 @@ def _mpt(
     hidden_states: Tensor,
     position_bias: Any,
     past_key_values: Any = None,
+    cache: Any = None,
     attention_mask: Any = None,
     **_others: Any,
 ) -> tuple[Tensor, None]:
-    """``MptAttention.forward``: ALiBi with slopes of its own, in float32."""
+    """``MptAttention.forward``: ALiBi with slopes of its own, in float32.
+
+    transformers 5.24 has another name for its keys and values.
+    """
     fused = module.Wqkv(hidden_states)
     if module.clip_qkv:
         fused = fused.clamp(min=-module.clip_qkv, max=module.clip_qkv)
     fused = fused.unflatten(-1, (3, module.n_heads, module.head_dim)).transpose(1, 3)
     query, key, value = fused.unbind(2)  # [rows, heads, new, head]
-    key, value = past_key_values.update(key, value, module.layer_idx)
+    cache = past_key_values if cache is None else cache
+    key, value = cache.update(key, value, module.layer_idx)
     bias = build_mpt_alibi_tensor(module.n_heads, _length(key), device=hidden_states.device)[:, 0]
     scale = module.softmax_scale
     mixed, _ = attend(module, query, key, value, attention_mask, scaling=scale, key_bias=bias)

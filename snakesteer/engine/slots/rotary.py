@@ -66,15 +66,16 @@ def check_rotary(limit: int | None, requests: Sequence[Request]) -> None:
 @contextmanager
 def rotary_held(model: Any) -> Iterator[None]:
     """Keep a model's rotary embedding as it is for short texts while the context is open."""
-    held = [(module, module.rope_type) for module in _changing(model)]
-    for module, _ in held:
-        module.inv_freq.copy_(module.original_inv_freq)  # in place: CUDA graphs know where it is
+    held = [(module, module.rope_type, module.inv_freq) for module in _changing(model)]
+    for module, _, _ in held:
+        # Itself and no copy: it stays where it is, which captured CUDA graphs rely on.
+        module.inv_freq = module.original_inv_freq
         module.rope_type = "held"  # what changes frequencies asks for its own kind
     try:
         yield
     finally:
-        for module, kind in held:
-            module.rope_type = kind
+        for module, kind, frequencies in held:
+            module.rope_type, module.inv_freq = kind, frequencies
 
 
 def _changing(model: Any) -> list[Any]:

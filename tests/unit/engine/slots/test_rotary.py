@@ -36,8 +36,12 @@ def test_they_are_held_up_to_where_they_would_change(kind):
     engine = SlotsEngine(loaded, Decoding(), 4)
     with torch.no_grad():
         loaded.model(torch.ones(1, limit + 9, dtype=torch.long))
+    grown, first = rotary.inv_freq.clone(), rotary.original_inv_freq.clone()
+    assert not torch.equal(grown, first)
     assert engine.generate([request]) == wanted
     assert rotary.rope_type == kind
+    assert torch.equal(rotary.inv_freq, grown)
+    assert torch.equal(rotary.original_inv_freq, first)
 
 
 def test_what_goes_beyond_is_refused_with_a_remedy():
