@@ -38,6 +38,8 @@ _SCOPES_OF = {
     "at_tokens": ("at_tokens", "not_at_tokens"),
 }
 
+SCOPES_WITH_KEYS = tuple(scope for scopes in _SCOPES_OF.values() for scope in scopes)
+
 
 def check_scope(name: str, section: Any) -> None:
     """Refuse a scope without the keys that go with it, and keys without their scope.

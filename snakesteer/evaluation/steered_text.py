@@ -13,9 +13,11 @@ import torch
 
 from snakesteer.config import Scope
 from snakesteer.config.load import load_config
+from snakesteer.config.scopes import SCOPES_WITH_KEYS
 from snakesteer.data.prompts import common_prefix
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
+from snakesteer.errors import UserError
 from snakesteer.models import loading
 from snakesteer.models.gguf import with_copy
 from snakesteer.models.loading import LoadedModel
@@ -72,7 +74,11 @@ def steer(
 
     Returns:
         None for dose 0, which is the unsteered model.
+
+    Raises:
+        UserError: A scope that needs more than its name.
     """
+    _check_alone(scope)
     if dose == 0.0:
         return None
     raw = torch.from_numpy(vector.raw)
@@ -136,9 +142,10 @@ def train_vector(
         The vector; ``steer(vector, vector.dose(1.0))`` steers as it was trained.
 
     Raises:
-        UserError: Nothing to learn, a text that does not fit into the model's context, or a loss
-            that is not finite.
+        UserError: Nothing to learn, a text that does not fit into the model's context, a loss that
+            is not finite, or a scope that needs more than its name.
     """
+    _check_alone(scope)
     lessons = []
     for number, (prompt, solution) in enumerate(problems):
         alone = tuple(loaded.tokenizer(prompt)["input_ids"])
@@ -152,3 +159,11 @@ def train_vector(
     at = Positions(scope)
     learner = train(loaded, learned, kept, loss, [layer], config, at, progress=True)
     return trained_vectors(learner, [layer])[0]
+
+
+def _check_alone(scope: Scope) -> None:
+    if scope in SCOPES_WITH_KEYS:
+        raise UserError(
+            f"The scope {scope!r} needs more than its name",
+            "Take another one here, or a ResidualSteering with first_k, window or tokens.",
+        )

@@ -33,6 +33,10 @@ def test_a_dose_becomes_a_strength(vector):
     assert added == pytest.approx(0.5 * 2.0)
     assert torch.equal(steer(vector, -0.5).delta(), -steering.delta())
     assert steer(vector, 0.0) is None
+    with pytest.raises(UserError, match="'at_tokens' needs more than its name"):
+        steer(vector, 0.5, scope="at_tokens")
+    with pytest.raises(UserError, match="'first_k' needs more than its name"):
+        train_vector(loaded_model("llama"), [("x", "y")], 1, scope="first_k")
 
 
 @pytest.mark.parametrize("dose", [0.0, 3.0])
