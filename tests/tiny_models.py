@@ -61,6 +61,8 @@ _GEMMA = _LLAMA_LIKE | {
     "tie_word_embeddings": False,
     "sliding_window": SLIDING_WINDOW,
 }
+# Four layers are fewer than its own pattern of six, of which the last sees everything.
+_GEMMA_3 = _GEMMA | {"layer_types": ["sliding_attention", "full_attention"] * (NUM_LAYERS // 2)}
 _GPT2 = {"n_embd": HIDDEN, "n_layer": NUM_LAYERS, "n_head": 4, "n_positions": CONTEXT}
 _GPT_NEO = {
     "hidden_size": HIDDEN,
@@ -93,7 +95,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "qwen3": _LLAMA_LIKE | {"head_dim": 8},
     "mistral": _LLAMA_LIKE | {"sliding_window": SLIDING_WINDOW},
     "gemma2": _GEMMA,
-    "gemma3_text": _GEMMA,
+    "gemma3_text": _GEMMA_3,
     "gpt2": _GPT2,
     "gpt_neo": _GPT_NEO,
     "gpt_neox": _NO_GROUPS,
@@ -140,7 +142,7 @@ _MORE: dict[str, dict[str, Any]] = {
     "mpt": {"d_model": HIDDEN, "n_layers": NUM_LAYERS, "n_heads": 4, "max_seq_len": CONTEXT},
     "codegen": _GPT2 | {"rotary_dim": 4},
     "gemma3": {  # with a tower for images, as the models from 4B on have it
-        "text_config": _COMMON | _GEMMA,
+        "text_config": _COMMON | _GEMMA_3,
         "vision_config": {
             "hidden_size": 16,
             "intermediate_size": 16,
