@@ -12,8 +12,8 @@ from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.select import engine_record, make_engine, worth_compiling
 from snakesteer.engine.slots.check import supports
 from snakesteer.models.blocks import decoder_blocks
-from tests.loaded_models import loaded_model, prompt_ids
-from tests.tiny_models import FAMILIES, VOCABULARY
+from tests.loaded_models import as_loaded, loaded_model, prompt_ids
+from tests.tiny_models import FAMILIES, VOCABULARY, tiny_model
 
 GREEDY = Decoding()
 
@@ -49,14 +49,15 @@ def test_supported_families(family):
     assert supports(loaded_model(family)) is None
 
 
-def test_codegen_is_refused_and_answered_by_the_reference(caplog):
-    loaded = loaded_model("codegen")
+def test_what_is_refused_is_answered_by_the_reference(caplog, monkeypatch):
+    loaded = as_loaded(tiny_model("llama"))
+    monkeypatch.setattr(loaded.model, "_can_set_attn_implementation", lambda: False)
     assert "exchangeable" in supports(loaded)
     with caplog.at_level(logging.WARNING):
         engine = make_engine("slots", loaded, GREEDY, batch_size=3)
     assert isinstance(engine, ReferenceEngine)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "CodeGenForCausalLM" in caplog.text
+    assert "LlamaForCausalLM" in caplog.text
     requests = [Request(prompt, 5) for prompt in prompt_ids()]
     assert engine.generate(requests) == ReferenceEngine(loaded, GREEDY, 3).generate(requests)
 
@@ -64,7 +65,7 @@ def test_codegen_is_refused_and_answered_by_the_reference(caplog):
 @pytest.mark.parametrize(
     ("model_type", "config", "reason"),
     [
-        ("mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}, "are not kept"),
+        ("mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}, "keys and values"),
         ("bamba", MAMBA_TOO, "keep a state, in place of keys and values"),
         ("gemma4_text", OTHER_HEADS, "keys and values of its layers differ in shape"),
         ("openai-gpt", {"n_embd": 32, "n_layer": 2, "n_head": 4}, "exchangeable"),

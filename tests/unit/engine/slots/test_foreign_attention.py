@@ -34,7 +34,7 @@ CASES = [
 def test_a_prompt_is_read_as_the_model_reads_it(family, others):
     """At once and behind a prefix; longer than GPT-Neo's window."""
     model = tiny_model(family, **others)
-    assert is_foreign(model)
+    assert is_foreign(model) != model._can_set_attn_implementation()  # GPT-J: by version
     assert LENGTH - PREFIX > SLIDING_WINDOW
     ids = torch.randint(len(VOCABULARY), (2, LENGTH), generator=torch.Generator().manual_seed(0))
     ids[1, :PREFIX] = ids[0, :PREFIX]
