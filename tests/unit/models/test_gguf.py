@@ -91,7 +91,8 @@ def test_the_model_of_a_gguf_file_runs_exactly(section):
     description = describe_model(section)
     assert (description["model_type"], description["num_layers"]) == ("llama", NUM_LAYERS)
     loaded = load_causal_lm(section)
-    assert (loaded.eos_ids, loaded.pad_id, loaded.context) == ({EOS}, PAD, CONTEXT)
+    assert {EOS} <= loaded.eos_ids <= {BOS, EOS}  # transformers 5.10 and 5.17: both
+    assert (loaded.pad_id, loaded.context) == (PAD, CONTEXT)
     assert supports(loaded) is None
     for ids in prompt_ids():
         with torch.no_grad():
