@@ -85,12 +85,16 @@ def strip_calculator(text: str) -> str:
     return _CALCULATOR.sub("", text)
 
 
-def read_problems(path: str | Path) -> list[Problem]:
+def read_problems(path: str | Path, least: int = 1) -> list[Problem]:
     """Read a split as written by `write_problems`.
 
+    Args:
+        path: The file.
+        least: Problems that must be there; none of a source's part, which may be an empty file.
+
     Raises:
-        UserError: The file is missing, damaged, a row has other fields than those of a problem, or
-            a problem is there twice.
+        UserError: The file is missing, damaged, a row has other fields than those of a problem, a
+            problem is there twice, or too few are.
     """
     problems = []
     for number, row in enumerate(read_jsonl(path), start=1):
@@ -105,6 +109,8 @@ def read_problems(path: str | Path) -> list[Problem]:
             f"{path}: the problem {twice[0]} is there more than once",
             "Delete the file and run snakemake again; do not edit it by hand.",
         )
+    if len(problems) < least:
+        raise UserError(f"{path} holds no problem", "Delete the file and run snakemake again.")
     return problems
 
 

@@ -217,7 +217,7 @@ def read_generations(path: str | Path, name: str) -> list[list[Answer]]:
         name: ``baseline`` or ``steered``.
 
     Raises:
-        UserError: The file is missing or damaged.
+        UserError: The file is missing or damaged, or holds no answer.
     """
     samples: dict[int, list[Answer]] = {}
     for row in read_jsonl(path):
@@ -231,6 +231,10 @@ def read_generations(path: str | Path, name: str) -> list[list[Answer]]:
                 f"{path} has a row without {error}",
                 "Delete it and run snakemake again; it will be made anew.",
             ) from None
+    if not samples:
+        raise UserError(
+            f"{path} holds no answer", "Delete it and run snakemake again; it will be made anew."
+        )
     return list(samples.values())
 
 

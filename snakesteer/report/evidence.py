@@ -11,6 +11,7 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
+from snakesteer.errors import UserError
 from snakesteer.evaluation.statistics import wilson
 from snakesteer.evaluation.strengths import read_strengths
 from snakesteer.records.files import read_json, read_jsonl
@@ -243,7 +244,7 @@ def read_evidence(
         UserError: A file is missing or damaged.
     """
     record = read_json(test)
-    rows = _read_csv(trials)
+    rows = _read_trials(trials)
     elsewhere = {Path(path).stem: read_json(path) for path in off_target}
     return Evidence(
         test=record,
@@ -344,12 +345,15 @@ def _strength(row: Record) -> Point:
     )
 
 
-def _read_csv(path: str | Path) -> list[dict[str, str]]:
+def _read_trials(path: str | Path) -> list[dict[str, str]]:
     with (
         told(RESULT, str(path), "is not a readable table"),
         Path(path).open(encoding="utf-8", newline="") as stream,
     ):
-        return list(csv.DictReader(stream))
+        rows = list(csv.DictReader(stream))
+    if not rows or not rows[0].keys() >= {"number", "state", "accuracy"}:
+        raise UserError(f"{path} is not a table of trials", RESULT.remedy)
+    return rows
 
 
 def _control(record: Record) -> Arm:

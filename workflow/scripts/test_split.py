@@ -7,7 +7,7 @@ from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     inputs, params = snakemake.input, snakemake.params
-    sources = {name: read_problems(inputs[f"official_{name}"]) for name in ("train", "test")}
+    sources = {name: read_problems(inputs[f"official_{name}"], 0) for name in ("train", "test")}
     train, val = read_problems(inputs.train), read_problems(inputs.val)
     official, size, seed, near = sources["test"], params.test, params.seed, params.near
     if params.validation_from == "train":

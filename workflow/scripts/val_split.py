@@ -6,7 +6,7 @@ from snakesteer.records.logs import script_log
 
 with script_log(snakemake.log[0]):
     params, inputs = snakemake.params, snakemake.input
-    problems, train = read_problems(inputs.problems), read_problems(inputs.train)
+    problems, train = read_problems(inputs.problems, 0), read_problems(inputs.train)
     seed, near = params.seed, params.near
     if params.validation_from == "train":
         _, val = carve_train_val(problems, len(train), params.val, seed, near)

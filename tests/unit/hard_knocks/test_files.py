@@ -138,6 +138,7 @@ BAD_FILES: dict[str, tuple[str, Harm, tuple[str, ...]]] = {
     "JSON, a list": ("JSON", written("file", "[1]"), ("holds no JSON object", *ANEW)),
     "JSON, without a key": ("JSON", written("file", '{"b": 1}'), ("file lacks 'a'", *ANEW)),
     "split, half a row": ("split", truncated("file", 0.9), ("line 4: not JSON",)),
+    "split, none": ("split", written("file", "\n"), ("holds no problem", *ANEW)),
     "split, other fields": ("split", written("file", '{"id": "x"}'), ("row 1", *ANEW)),
     "split, one problem twice": (
         "split",

@@ -89,3 +89,11 @@ def test_a_missing_file_is_named(tmp_path):
     (tmp_path / "run" / "best_config.json").unlink()
     with pytest.raises(UserError, match=r"best_config\.json cannot be read: it does not exist"):
         read_evidence(**run.paths())
+
+
+@pytest.mark.parametrize("content", ["", "number;state;accuracy\n0;COMPLETE;0.5\n"])
+def test_trials_that_are_none_are_refused(tmp_path, content):
+    run = write_run(tmp_path / "run", trials=2)
+    (tmp_path / "run" / "study" / "trials.csv").write_text(content)
+    with pytest.raises(UserError, match=r"trials\.csv is not a table of trials. Delete it"):
+        read_evidence(**run.paths())
