@@ -22,16 +22,25 @@ _NUMBERS = 2**26  # of the widest intermediate result; experts beyond it take tu
 
 def experts_refusal(model: Any) -> str | None:
     """Why the experts of a model cannot be computed so; None if they can, or it has none."""
-    config = model.config.get_text_config()
-    experts = max(getattr(config, name, 0) or 0 for name in _EXPERTS)
+    experts = _experts(model)
     if not experts:
         return None
     if not model._can_set_experts_implementation():
         return "its experts see all rows at once, so that rows change each other"
-    chosen = getattr(config, "num_experts_per_tok", None) or 1
+    chosen = getattr(model.config.get_text_config(), "num_experts_per_tok", None) or 1
     if experts > MAX_FACTOR * chosen:
         return f"each token uses {chosen} of its {experts} experts, and all would be computed"
     return None
+
+
+def is_mixture(model: Any) -> bool:
+    """Whether a model's tokens go to experts that a router chooses."""
+    return _experts(model) > 0
+
+
+def _experts(model: Any) -> int:
+    config = model.config.get_text_config()
+    return max(getattr(config, name, 0) or 0 for name in _EXPERTS)
 
 
 def has_experts(model: nn.Module) -> bool:
