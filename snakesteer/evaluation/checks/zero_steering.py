@@ -37,7 +37,7 @@ from snakesteer.evaluation.checks.dynamic_truth import dynamic_strengths
 from snakesteer.evaluation.checks.gate_cases import GateCase
 from snakesteer.evaluation.checks.hook_effects import Effects, effects, likely_cause, sites_of
 from snakesteer.evaluation.checks.looks import looks
-from snakesteer.evaluation.checks.neighbours import alike, variants
+from snakesteer.evaluation.checks.neighbours import nearest_prompts, variants
 from snakesteer.evaluation.checks.plain_model import PlainComparison, PlainModel
 from snakesteer.evaluation.checks.same_answers import AnswerDifference, answer_difference, nearly
 from snakesteer.models.loading import LoadedModel
@@ -204,7 +204,7 @@ class _Gate:
             if steered is None:
                 told = dict(zip(self.requests, unsteered, strict=True))
                 self._check_choices(label, engine.decoding, told)
-                problems = dict.fromkeys([self.example_name, *alike(self.requests)])
+                problems = dict.fromkeys([self.example_name, *nearest_prompts(self.requests)])
                 answers = [(problem, _Looked(None, told[problem])) for problem in problems]
             else:
                 asked = [replace(self.example, steering=one.steering) for one in steered]
