@@ -26,8 +26,7 @@ with script_log(snakemake.log[0]):
     generation = section(GenerationConfig, "generation", params)
     generation = generation.model_copy(update={"max_new_tokens": checks.new_tokens})
     problems = read_problems(snakemake.input.problems)[: checks.prompts]
-    steering = section(SteeringConfig, "steering", params)
-    steering = with_thresholds(steering, snakemake.input.gates)
+    steering = with_thresholds(section(SteeringConfig, "steering", params), snakemake.input.gates)
     vectors, curves = read_vectors(snakemake.input.vectors), read_curves(snakemake.input.curves)
     found = check_zero_steering(
         lambda compiled: open_engine(params, loaded, prompter, {**record, "compiled": compiled}),

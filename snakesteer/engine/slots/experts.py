@@ -24,8 +24,7 @@ _NUMBERS = 2**26  # of the widest intermediate result; experts beyond it take tu
 
 def experts_refusal(model: Any) -> str | None:
     """Why the experts of a model cannot be computed so; None if they can, or it has none."""
-    config = model.config.get_text_config()
-    experts = max((n for name in _EXPERTS for n in of_layers(config, name)), default=0)
+    config, experts = model.config.get_text_config(), _experts(model)
     if not experts:
         return None
     if not model._can_set_experts_implementation():
@@ -34,6 +33,16 @@ def experts_refusal(model: Any) -> str | None:
     if experts > MAX_FACTOR * chosen:
         return f"each token uses {chosen} of its {experts} experts, and all would be computed"
     return None
+
+
+def is_mixture(model: Any) -> bool:
+    """Whether a model's tokens go to experts that a router chooses."""
+    return _experts(model) > 0
+
+
+def _experts(model: Any) -> int:
+    config = model.config.get_text_config()
+    return max((number for name in _EXPERTS for number in of_layers(config, name)), default=0)
 
 
 def has_experts(model: nn.Module) -> bool:

@@ -69,7 +69,7 @@ def _scaled(steering: Steering, factor: float) -> Steering:
     )
 
 
-def alike(requests: Mapping[str, Request]) -> list[str]:
+def nearest_prompts(requests: Mapping[str, Request]) -> list[str]:
     """The two problems whose prompts are closest in length: they may well be read in one batch."""
     names = sorted(requests, key=lambda name: len(requests[name].prompt_ids))
     pairs = [*itertools.pairwise(names)]

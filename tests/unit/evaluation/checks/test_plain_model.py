@@ -8,7 +8,9 @@ import torch
 from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.select import make_engine
 from snakesteer.engine.watch import Watch
-from snakesteer.evaluation.checks.plain_model import PlainModel
+from snakesteer.errors import UserError
+from snakesteer.evaluation.checks.plain_model import PlainComparison, PlainModel
+from snakesteer.evaluation.checks.zero_steering import check_zero_steering
 from snakesteer.models.blocks import decoder_blocks
 from snakesteer.steering.dac import Dac
 from snakesteer.steering.residual import ResidualSteering
@@ -94,3 +96,32 @@ def test_engines_are_near_under_dac():
     assert wrong.wrong_from == 0
     streams = {stream: logits[stream] for stream in ("unsteered", "probe")}
     assert plain.compare(streams, answer, steering, [0.7] * 4).wrong_from is None
+
+
+@pytest.mark.parametrize(
+    ("family", "wrong_steps", "passes"),
+    [("mixtral", 1, True), ("mixtral", 3, False), ("llama", 1, False)],
+)
+def test_a_router_that_rounds_the_other_way_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, family: str, wrong_steps: int, passes: bool
+):
+    errors = (0.9,) * wrong_steps + (0.01,) * (4 - wrong_steps)
+    monkeypatch.setattr(PlainModel, "compare", lambda *_: PlainComparison(errors, 0.1))
+    model = tiny_model(family).to(torch.bfloat16)
+    loaded = dataclasses.replace(
+        loaded_model(family), model=model, blocks=decoder_blocks(model), dtype=torch.bfloat16
+    )
+
+    def check():
+        return check_zero_steering(
+            lambda _: make_engine("reference", loaded, Decoding(), batch_size=2),
+            loaded,
+            {"one": Request(PROMPT, 4)},
+            kinds=[],
+        )
+
+    if passes:
+        assert check()["no steering"]["plain_model"]["error"] == pytest.approx(0.01)
+    else:
+        with pytest.raises(UserError, match="off the plain HuggingFace model's for one"):
+            check()

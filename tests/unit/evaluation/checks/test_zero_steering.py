@@ -345,22 +345,6 @@ def test_what_is_said_of_prompts(monkeypatch: pytest.MonkeyPatch, caplog):
     assert "the output of block 1 is changed at strength 0" in said
 
 
-def test_kinds_take_turns_at_directions_and_layers():
-    config = SteeringConfig(directions=["caa", "probe"], methods=["caa", "dac"])
-    found = {
-        (name, layer): Vector(name, layer, direction(layer).numpy(), 10.0)
-        for name in ("caa", "probe")
-        for layer in LAYERS
-    }
-    first, second = gate_cases(config, LAYERS, found)
-    assert (first.candidate.direction, first.candidate.layer) == ("caa", 1)
-    assert (second.candidate.direction, second.candidate.layer) == ("probe", 2)
-    assert first.candidate.dose == 0.3
-    assert first.steering.off.alpha == 0.0
-    assert second.steering.dac.entropy_threshold < 0.0
-    assert second.candidate.entropy_threshold is not None
-
-
 @pytest.mark.parametrize("schedule", ["dynamic", "fixed", "start", "diminishing"])
 def test_attention_heads_pass(schedule: str):
     """Their hooks sit before the output projection, and their vectors differ from step to step."""
