@@ -35,6 +35,8 @@ def wrong_choice(
         logits: ``[vocab]`` of every step, and perhaps of more.
     """
     tokens = [*answer.token_ids, *(() if answer.end is None else (answer.end,))]
+    if len(logits) < len(tokens):
+        return f"{len(tokens)} tokens were chosen, and {len(logits)} steps have logits"
     uniform = np.random.Generator(np.random.Philox(key=request.seed)).random(len(tokens))
     for step, (token, number) in enumerate(zip(tokens, uniform, strict=True)):
         if not _may_be(token, logits[step].double().cpu(), decoding, float(number)):

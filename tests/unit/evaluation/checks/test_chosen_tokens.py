@@ -128,6 +128,10 @@ def test_answers_that_are_cut_early_are_noticed(monkeypatch: pytest.MonkeyPatch,
         (Generation((5,), ".", "eos", 2, end=4), "ends without a reason"),
         (Generation((5, 6), "..", "stop", 2), "ends without a reason"),
         (Generation((5, 6, 7), "...", "length", 3), "it has 3 tokens, of at most 2"),
+        (
+            Generation((5,) * 4, "....", "length", 4),
+            "4 tokens were chosen, and 3 steps have logits",
+        ),
     ],
 )
 def test_ends(answer: Generation, told: str | None):
