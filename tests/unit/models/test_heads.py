@@ -86,7 +86,7 @@ def test_a_heads_output_is_read_and_changed_before_the_projection(family):
                 "vocab_size_per_layer_input": 8,
                 "intermediate_size": 8,
             },
-            "differ from layer to layer",
+            "differ from layer to layer|reads 64 numbers",
         ),
     ],
 )

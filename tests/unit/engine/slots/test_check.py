@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 
 import pytest
 import torch
@@ -66,14 +67,17 @@ def test_what_is_refused_is_answered_by_the_reference(caplog, monkeypatch):
     ("model_type", "config", "reason"),
     [
         ("mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}, "keys and values"),
-        ("bamba", MAMBA_TOO, "keep a state, in place of keys and values"),
+        ("bamba", MAMBA_TOO, "keep a state, in place of keys and values|has_previous_state"),
         ("gemma4_text", OTHER_HEADS, "keys and values of its layers differ in shape"),
-        ("openai-gpt", {"n_embd": 32, "n_layer": 2, "n_head": 4}, "exchangeable"),
+        ("openai-gpt", {"n_embd": 32, "n_layer": 2, "n_head": 4}, "exchangeable|are not kept"),
     ],
 )
 def test_foreign_architectures_are_refused(model_type, config, reason):
-    """State that is not keys and values, some or all; heads of two widths; no cache."""
-    assert reason in supports(other_model(model_type, **config))
+    """State that is not keys and values, some or all; heads of two widths; no cache.
+
+    What is found first depends on the version of transformers.
+    """
+    assert re.search(reason, supports(other_model(model_type, **config)))
 
 
 def test_a_config_that_allows_no_other_padding_is_no_obstacle():

@@ -57,7 +57,14 @@ def test_the_reference_engine_says_why_it_cannot_steer_across():
     """There the model reads the whole text once more, with its other frequencies."""
     prompt = (PROMPT * CONTEXT)[: CONTEXT // 2 - 2]
     steered = Request(prompt, 9, ResidualSteering(1, direction(), 1.0))
-    engine = ReferenceEngine(loaded_model("phi3"), Decoding(), 1)
+    loaded, lengths = model_with("longrope", "phi3"), []
+    loaded.model.register_forward_pre_hook(
+        lambda _, __, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    engine = ReferenceEngine(loaded, Decoding(), 1)
+    engine.generate([Request(prompt, 9)])
+    if max(lengths[1:]) == 1:
+        pytest.skip("this transformers goes on with the cache that it has")
     with pytest.raises(UserError, match="passes original_max_position_embeddings"):
         engine.generate([steered])
 
