@@ -85,6 +85,11 @@ def strip_calculator(text: str) -> str:
     return _CALCULATOR.sub("", text)
 
 
+def one_line(text: str) -> str:
+    """A text with single spaces in place of all white space, to compare it word for word."""
+    return " ".join(text.split())
+
+
 def read_problems(path: str | Path, least: int = 1) -> list[Problem]:
     """Read a split as written by `write_problems`.
 

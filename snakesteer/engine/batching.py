@@ -1,5 +1,6 @@
 """Requests as batches of one shape."""
 
+import inspect
 from collections.abc import Sequence
 
 import torch
@@ -51,6 +52,22 @@ def left_pad(loaded: LoadedModel, prompts: Sequence[Sequence[int]]) -> tuple[Ten
         ids[row, longest - len(prompt) :] = torch.tensor(prompt)
         mask[row, longest - len(prompt) :] = 1
     return ids.to(loaded.device), mask.to(loaded.device)
+
+
+def position_ids(loaded: LoadedModel, mask: Tensor, new: int) -> dict[str, Tensor]:
+    """Positions of left-padded texts, as an argument; none for models that take none.
+
+    Args:
+        loaded: The model.
+        mask: ``[batch, seq]``, 0 on padding.
+        new: How many of the last tokens are read.
+
+    Returns:
+        By the argument's name ``[batch, new]``.
+    """
+    if "position_ids" not in inspect.signature(loaded.model.forward).parameters:
+        return {}
+    return {"position_ids": (mask.cumsum(dim=-1) - 1).clamp(min=0)[:, -new:]}
 
 
 def alike(steerings: Sequence[Steering | None]) -> HeadSteering | PromptStartSteering | None:

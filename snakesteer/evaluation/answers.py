@@ -16,6 +16,7 @@ from snakesteer.evaluation.grading import grade
 from snakesteer.evaluation.repetition import is_degenerate
 from snakesteer.evaluation.shown_text import ChatMarks
 from snakesteer.records.files import read_jsonl, write_jsonl
+from snakesteer.records.library_causes import RESULT
 from snakesteer.steering.kinds import Steering
 
 T = TypeVar("T")
@@ -262,9 +263,7 @@ def read_answers(path: str | Path) -> list[Answer]:
         UserError: A row that is no answer, or no row.
     """
     if not (answers := [_answer(path, row) for row in read_jsonl(path)]):
-        raise UserError(
-            f"{path} holds no answer", "Delete it and run snakemake again; it will be made anew."
-        )
+        raise UserError(f"{path} holds no answer", RESULT.remedy)
     return answers
 
 
@@ -274,5 +273,5 @@ def _answer(path: str | Path, row: Mapping[str, Any]) -> Answer:
     except TypeError as error:
         raise UserError(
             f"{path} is not a file of graded answers ({error})",
-            "Delete it and run snakemake again; it will be made anew.",
+            RESULT.remedy,
         ) from None

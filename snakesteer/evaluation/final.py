@@ -21,6 +21,7 @@ from snakesteer.evaluation.origins import compare_origins
 from snakesteer.evaluation.paired import Samples, compare_paired, outcomes
 from snakesteer.models.loading import LoadedModel
 from snakesteer.records.files import read_json, read_jsonl
+from snakesteer.records.library_causes import RESULT
 from snakesteer.steering.build import steering_of
 from snakesteer.steering.candidate import Candidate, candidate_from_params
 from snakesteer.steering.kinds import Steering
@@ -78,14 +79,14 @@ def read_best(
     except (KeyError, TypeError) as error:
         raise UserError(
             f"{path} does not hold a configuration ({error!r})",
-            "Delete it and run snakemake again; it will be made anew.",
+            RESULT.remedy,
         ) from error
     name = f"layer_{candidate.layer}.safetensors"
     steering = steering_of(candidate, read_vectors_of(candidate, vectors))
     if steering is None:
         raise UserError(
             f"{path} holds a configuration that does not steer",
-            "Delete it and run snakemake again; it will be made anew.",
+            RESULT.remedy,
         )
     return Best(
         record=record,
@@ -229,12 +230,10 @@ def read_generations(path: str | Path, name: str) -> list[list[Answer]]:
         except KeyError as error:
             raise UserError(
                 f"{path} has a row without {error}",
-                "Delete it and run snakemake again; it will be made anew.",
+                RESULT.remedy,
             ) from None
     if not samples:
-        raise UserError(
-            f"{path} holds no answer", "Delete it and run snakemake again; it will be made anew."
-        )
+        raise UserError(f"{path} holds no answer", RESULT.remedy)
     return list(samples.values())
 
 

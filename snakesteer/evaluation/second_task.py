@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snakesteer.config import EvaluationConfig, GenerationConfig
-from snakesteer.data.problem import Problem
+from snakesteer.data.problem import Problem, one_line
 from snakesteer.data.prompts import Prompter
 from snakesteer.data.second_task import ChoiceProblem, read_second_task
 from snakesteer.engine.interface import Engine
@@ -90,9 +90,9 @@ def _check_apart(
     problems: Sequence[Problem | ChoiceProblem], test_questions: Iterable[str]
 ) -> None:
     """Refuse what the run's own test split asks: it would be a second read that no ledger sees."""
-    own = {" ".join(question.split()) for question in test_questions}
+    own = {one_line(question) for question in test_questions}
     for problem in problems:
-        if " ".join(problem.question.split()) in own:
+        if one_line(problem.question) in own:
             raise UserError(
                 f"off_target.task_file asks a problem of the run's own test split ({problem.id}, "
                 "rows counted from 0), which is for the one evaluation of test_final.json",

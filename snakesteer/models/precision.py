@@ -28,6 +28,11 @@ def is_quantised(loaded: LoadedModel) -> bool:
     return getattr(loaded.model, "quantization_method", None) not in (None, "gguf")
 
 
+def is_float32(loaded: LoadedModel) -> bool:
+    """Whether a model computes in float32, with weights that are not quantised."""
+    return loaded.dtype == torch.float32 and not is_quantised(loaded)
+
+
 def converts(loaded: LoadedModel) -> bool:
     """Whether `in_float32` can run a model: its weights are plain numbers, and are there."""
     offloaded = any(parameter.is_meta for parameter in loaded.model.parameters())

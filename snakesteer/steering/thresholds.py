@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from snakesteer.config import GateConfig, SettledGate, SteeringConfig
 from snakesteer.errors import UserError
 from snakesteer.records.files import read_json
+from snakesteer.records.library_causes import RESULT
 
 
 def with_thresholds(steering: SteeringConfig, files: Sequence[str]) -> SteeringConfig:
@@ -26,7 +27,7 @@ def with_thresholds(steering: SteeringConfig, files: Sequence[str]) -> SteeringC
         if gate.name not in known:
             raise UserError(
                 f"{path} has no threshold for the gate {gate.name!r}",
-                "Delete it and run snakemake again; it will be made anew.",
+                RESULT.remedy,
             )
         return SettledGate(**gate.model_dump(), threshold=known[gate.name])
 

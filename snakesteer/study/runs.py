@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from snakesteer.errors import UserError
 from snakesteer.records.files import read_json, read_jsonl
+from snakesteer.records.library_causes import RESULT
 from snakesteer.report.wording import model_name
 from snakesteer.study.costs import Cost, cost_of
 from snakesteer.study.elsewhere import NOTHING, Elsewhere, read_elsewhere
@@ -121,7 +122,7 @@ def differences_by_problem(path: str | Path) -> dict[str, float]:
         except KeyError as error:
             raise UserError(
                 f"{path} has a row without {error}",
-                "Delete it and run snakemake again; it will be made anew.",
+                RESULT.remedy,
             ) from None
     return {question: sum(each) / len(each) for question, each in found.items()}
 

@@ -141,13 +141,9 @@ def planned_power():
         minimum_detectable_effect,
     )  # takes half a second
 
-    problems, planned = (
-        count(CONFIG.data.test, "test problem"),
-        CONFIG.evaluation.planned_changes,
-    )
-    effect = minimum_detectable_effect(
-        CONFIG.data.test, planned, CONFIG.evaluation.confidence
-    )
+    n, planned = CONFIG.data.test, CONFIG.evaluation.planned_changes
+    problems = count(n, "test problem")
+    effect = minimum_detectable_effect(n, planned, CONFIG.evaluation.confidence)
     if effect is None:
         return f"With {problems}, no effect can be found (data.test)."
     rate, how = changes_found(effect, planned)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from snakesteer.engine.batching import alike, left_pad
+from snakesteer.engine.batching import alike, left_pad, position_ids
 from snakesteer.engine.interface import Decoding, Generation, Request
 from snakesteer.engine.reference.heads import add_at_last, heads_steered_at
 from snakesteer.engine.sampling import choose, uniforms
@@ -141,12 +141,9 @@ def _forward(loaded: LoadedModel, ids: Tensor, mask: Tensor, cache: DynamicCache
         UserError: The model leaves the cache as it is.
     """
     arguments: dict[str, Any] = {cache_argument(loaded.model): cache}
-    parameters = inspect.signature(loaded.model.forward).parameters
-    if "logits_to_keep" in parameters:
+    arguments |= position_ids(loaded, mask, ids.shape[1])
+    if "logits_to_keep" in inspect.signature(loaded.model.forward).parameters:
         arguments["logits_to_keep"] = 1
-    if "position_ids" in parameters:
-        positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
-        arguments["position_ids"] = positions[:, -ids.shape[1] :]
     output = loaded.model(input_ids=ids, attention_mask=mask, use_cache=True, **arguments)
     if cache.get_seq_length() != mask.shape[1]:
         raise UserError(

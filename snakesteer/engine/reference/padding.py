@@ -1,14 +1,12 @@
 """Whether padding beside a text changes what a model says of it."""
 
-import inspect
-
 import torch
 
-from snakesteer.engine.batching import left_pad
+from snakesteer.engine.batching import left_pad, position_ids
 from snakesteer.errors import UserError
 from snakesteer.models.loading import LoadedModel
 from snakesteer.models.outputs import apart, spread_ids
-from snakesteer.models.precision import is_quantised
+from snakesteer.models.precision import is_float32
 
 _SHORTER = 5  # tokens
 
@@ -29,13 +27,10 @@ def check_padding(loaded: LoadedModel) -> None:
     text = spread_ids(loaded.model)[0].tolist()
     short = text[:-_SHORTER]
     ids, mask = left_pad(loaded, [short, text])
-    positions = {}
-    if "position_ids" in inspect.signature(loaded.model.forward).parameters:
-        positions["position_ids"] = (mask.cumsum(dim=-1) - 1).clamp(min=0)
+    positions = position_ids(loaded, mask, ids.shape[1])
     beside = loaded.model(ids, attention_mask=mask, use_cache=False, **positions).logits[0]
     alone = loaded.model(torch.tensor([short], device=ids.device), use_cache=False).logits[0]
-    exact = loaded.dtype == torch.float32 and not is_quantised(loaded)
-    if apart(beside[_SHORTER:], alone, exact):
+    if apart(beside[_SHORTER:], alone, is_float32(loaded)):
         raise UserError(
             f"{type(loaded.model).__name__} takes the padding of shorter texts in a batch for "
             "text, so that answers would depend on each other",

@@ -148,10 +148,9 @@ def _task(loaded: LoadedModel, window: int, seed: int) -> list[_Row]:
     if loaded.context is not None:
         last = min(last, loaded.context - _STEPS)
     first = min(_SHARED + BLOCK - 1, last - 1)
-    shared = min(_SHARED, first // 2)
     generator = torch.Generator().manual_seed(seed)
     texts = torch.randint(config.vocab_size, (2, last + _STEPS), generator=generator)
-    texts[1, :shared] = texts[0, :shared]
+    texts[1, : _shared(first)] = texts[0, : _shared(first)]
     one, other = texts.tolist()
     depth = len(loaded.blocks)
     layers = (depth // 3, 2 * depth // 3)
@@ -166,6 +165,11 @@ def _task(loaded: LoadedModel, window: int, seed: int) -> list[_Row]:
         _Row(2, one, first, replace(early, scope="first_k", first_k=1), (1.0, 1.0)),
         _Row(3, other, last, replace(late, scope="generated_only"), _CHANGES),
     ]
+
+
+def _shared(first: int) -> int:
+    """How many tokens are the shared prefix, where no row starts before a position."""
+    return min(_SHARED, first // 2)
 
 
 def _norms(loaded: LoadedModel, text: Sequence[int], layers: Sequence[int]) -> list[float]:
@@ -206,7 +210,7 @@ def _with_slots(
 ) -> tuple[KvShape, Tensor]:
     """The same logits, where a shared prefix, a batch of prompts and slots read the texts."""
     rows_steering = RowSteering(loaded.blocks)
-    shared = min(_SHARED, rows[0].start // 2)
+    shared = _shared(rows[0].start)
     last = rows[-1].start
     blocks = -(-(rows[-1].end - shared) // BLOCK)
     with slot_attention(loaded.model, kernel), rows_steering.hooked():

@@ -26,7 +26,7 @@ from snakesteer.models.precision import (
     OWN_ERRORS,
     converts,
     in_float32,
-    is_quantised,
+    is_float32,
     logits_error,
 )
 from snakesteer.steering.kinds import Steering
@@ -114,7 +114,7 @@ class PlainModel:
         )
 
     def _bound(self, reduced: float) -> float:
-        if self.loaded.dtype == torch.float32 and not is_quantised(self.loaded):
+        if is_float32(self.loaded):
             return FLOAT32_BOUND
         return reduced if self.exact else _OWN_ERROR_UNKNOWN
 

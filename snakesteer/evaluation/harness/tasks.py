@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from lm_eval.tasks import TaskManager
 
+from snakesteer.data.problem import one_line
 from snakesteer.errors import UserError
 
 # Of lm-evaluation-harness' own command line: examples of a prompt are drawn with the first; what
@@ -113,10 +114,10 @@ def check_apart(loaded: dict[str, Any], questions: Iterable[str]) -> None:
     Raises:
         UserError: Names the task.
     """
-    own = {" ".join(question.split()) for question in questions}
+    own = {one_line(question) for question in questions}
     for name, task in loaded["tasks"].items():
         for doc in task.eval_docs:
-            if any(" ".join(text.split()) in own for text in _texts(doc)):
+            if any(one_line(text) in own for text in _texts(doc)):
                 raise UserError(
                     f"The task {name} of lm-evaluation-harness asks a problem of the run's own "
                     "test split, which is for the one evaluation of test_final.json",
