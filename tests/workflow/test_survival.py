@@ -62,7 +62,13 @@ def test_a_search_killed_at_twelve_moments(tmp_path: Path, sampler: str, pause: 
     for kill in range(12):
         process = start(inputs, journal, pause=pause)
         group = process.pid
-        time.sleep(moments.uniform(0.02, 0.35))
+        deadline = time.monotonic() + WAIT_SECONDS
+        # Every other one is killed in the midst of trials, however slow the machine is.
+        while kill % 2 and len(finished(journal)) <= len(kept):
+            assert process.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0.02, 0.2))
         before = finished(journal)
         os.killpg(group, SIGNALS[kill % 3])
         process.join(WAIT_SECONDS)
@@ -72,8 +78,7 @@ def test_a_search_killed_at_twelve_moments(tmp_path: Path, sampler: str, pause: 
         for earlier in (kept, before):
             assert {number: after[number] for number in earlier} == earlier
         kept = after
-    assert kept  # how many depends on how busy the machine is
-    assert len(kept) < n_trials
+    assert 6 <= len(kept) < n_trials
     process = start(inputs, journal, pause=pause)
     process.join(WAIT_SECONDS)
     assert process.exitcode == 0
