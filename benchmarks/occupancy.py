@@ -91,7 +91,7 @@ def full(slots: int, val: int = 319, **search: int) -> Shape:
     return Shape(config, val, slots, limit=512, mean=130, deviation=50, runaway=0.03, ticks=8)
 
 
-def embedded(slots: int = 32, **search: int) -> Shape:
+def embedded(slots: int = 64, **search: int) -> Shape:
     """config/config.yaml on a CPU."""
     config = SearchConfig(**search)
     return Shape(config, 96, slots, limit=256, mean=90, deviation=35, runaway=0.03, ticks=1)

@@ -13,8 +13,9 @@ from snakesteer.engine.slots.cache import KvShape
 from snakesteer.models.loading import LoadedModel
 
 MIN_SLOTS = 4
-ON_CPU = 32
 MOST = 1024
+ON_CPU, MOST_ON_CPU = 32, 64
+_BYTES_ON_CPU = 3 * 2**30  # for more than `ON_CPU`: within what a job asks for beside the weights
 _MULTIPLE = 8  # matrix products of other sizes are slow on a GPU
 _TYPICAL_TOKENS = 1024  # behind the shared prefix, prompt and answer
 _KEPT_SHARE = 16  # of all memory, for prompts that have been read
@@ -27,8 +28,9 @@ def choose_slots(
 ) -> int:
     """Number of slots for a model on its device.
 
-    On a CPU more slots than `ON_CPU` gain nothing: the arithmetic is the limit. On a GPU the slots
-    may take half of the memory that the weights leave.
+    On a GPU the slots may take half of the memory that the weights leave. On a CPU the arithmetic
+    is the limit from `ON_CPU` on; `MOST_ON_CPU` still gain a fifth, and are taken where their keys
+    and values are small.
 
     Args:
         loaded: The model.
@@ -36,19 +38,25 @@ def choose_slots(
         own_tokens: Positions of a slot behind the shared prefix; None takes a typical number.
         dynamic: Whether there may be dynamic strengths, too, which have slots of their own.
     """
-    if loaded.device.type != "cuda":
-        return ON_CPU
-    total = torch.cuda.get_device_properties(loaded.device).total_memory
-    weights = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
     tokens = own_tokens or min(_TYPICAL_TOKENS, loaded.context or _TYPICAL_TOKENS)
     keys = shape.bytes_per_token * tokens * (_STREAMS if dynamic else 1)
     logits = 4 * _LOGITS * loaded.model.config.get_text_config().vocab_size
+    if loaded.device.type != "cuda":
+        fitting = int(_BYTES_ON_CPU / (keys + logits))
+        return min(MOST_ON_CPU, max(ON_CPU, round_down(fitting)))
+    total = torch.cuda.get_device_properties(loaded.device).total_memory
+    weights = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
     return round_down(min(MOST, int((total - weights) / 2 / (keys + logits))))
 
 
 def round_down(slots: int) -> int:
     """The number of slots of a good size that is not above this one, and not below the smallest."""
     return max(MIN_SLOTS, slots // _MULTIPLE * _MULTIPLE)
+
+
+def round_up(slots: int) -> int:
+    """The number of slots of a good size that is not below this one."""
+    return -(-slots // _MULTIPLE) * _MULTIPLE
 
 
 def kept_bytes(device: torch.device) -> int:

@@ -25,7 +25,7 @@ from snakesteer.engine.interface import Decoding, Generation, Request, drain
 from snakesteer.engine.slots.attention import BLOCK, Kernel, slot_attention
 from snakesteer.engine.slots.capacity import Capacity, needed_for
 from snakesteer.engine.slots.check import examine
-from snakesteer.engine.slots.count import MIN_SLOTS, choose_slots, kept_bytes, round_down
+from snakesteer.engine.slots.count import MIN_SLOTS, choose_slots, kept_bytes, round_down, round_up
 from snakesteer.engine.slots.decode import SlotDecoder
 from snakesteer.engine.slots.head_rows import check_heads, known_heads
 from snakesteer.engine.slots.lane import Lane, Work
@@ -119,11 +119,11 @@ class SlotsEngine:
     def prepare(self, requests: Sequence[Request]) -> None:
         """Make room for what will be asked, before there is any answer.
 
-        On a GPU this settles the number of slots. There are no more than validation problems, since
+        This settles the number of slots. There are no more than for all validation problems, since
         the few trials that a search has in flight would leave many of them empty (docs/search.md).
-        The largest step of a run is computed once: all slots full, with and without a dynamic
-        strength. Where it does not fit into memory there are fewer slots. A number that was given
-        stays.
+        On a GPU the largest step of a run is computed once: all slots full, with and without a
+        dynamic strength. Where it does not fit into memory there are fewer slots. A number that was
+        given stays.
 
         Args:
             requests: One for every validation problem.
@@ -137,12 +137,14 @@ class SlotsEngine:
             self._expected[shared] = needed.with_room_for(self._expected.get(shared, needed))
         for (_, _, prefix), lane in self._lanes.items():
             lane.expected = self._expected.get(len(prefix))
-        if self.loaded.device.type != "cuda" or not requests:
+        if not requests:
             return
         if self._choose:
             own = max(one.blocks for one in self._expected.values()) * BLOCK
             fitting = choose_slots(self.loaded, self.shape, own)
-            self.slots = round_down(min(fitting, len(requests)))
+            self.slots = min(fitting, round_up(len(requests)))
+        if self.loaded.device.type != "cuda":
+            return
         while True:
             try:
                 self._rehearse(requests)

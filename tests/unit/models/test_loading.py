@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
+from snakesteer.models import loading
 from snakesteer.models.loading import (
     describe_model,
     download_model,
@@ -244,10 +246,20 @@ class TestDevice:
         assert resolve_dtype("float32", torch.device("cuda")) == torch.float32
         assert resolve_dtype("float16", torch.device("cpu")) == torch.float16
 
-    @pytest.mark.parametrize(("computes", "dtype"), [(True, "bfloat16"), (False, "float32")])
-    def test_bfloat16_where_the_cpu_computes_in_it(self, monkeypatch, computes, dtype):
-        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-            monkeypatch.setattr(torch.cpu, name, lambda: computes, raising=False)
+    @pytest.mark.parametrize(
+        ("features", "processor", "dtype"),
+        [
+            (["amx_tile", "avx512_bf16"], "Intel(R) Xeon(R) Processor", "bfloat16"),
+            (["avx512_bf16"], "Intel(R) Xeon(R) Processor", "float32"),
+            (["avx512_bf16"], "AMD EPYC 9654 96-Core Processor", "bfloat16"),
+            ([], "AMD EPYC 7763 64-Core Processor", "float32"),
+        ],
+    )
+    def test_bfloat16_where_the_cpu_is_fast_in_it(self, monkeypatch, features, processor, dtype):
+        for name in ("avx512_bf16", "amx_tile"):
+            ask = partial(features.__contains__, name)
+            monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", ask, raising=False)
+        monkeypatch.setattr(loading, "processor", lambda: processor)
         assert resolve_dtype("auto", torch.device("cpu")) == getattr(torch, dtype)
 
 

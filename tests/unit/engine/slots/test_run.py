@@ -14,7 +14,7 @@ from snakesteer.engine.interface import Decoding, Request
 from snakesteer.engine.reference.engine import ReferenceEngine
 from snakesteer.engine.slots import engine as slots_module
 from snakesteer.engine.slots.cache import KvShape
-from snakesteer.engine.slots.count import MIN_SLOTS, MOST, ON_CPU, choose_slots
+from snakesteer.engine.slots.count import MIN_SLOTS, MOST, MOST_ON_CPU, ON_CPU, choose_slots
 from snakesteer.engine.slots.decode import SlotDecoder
 from snakesteer.engine.slots.engine import SlotsEngine
 from snakesteer.errors import UserError
@@ -144,7 +144,9 @@ def gpu_like(monkeypatch, gigabytes=80):
 
 def test_the_number_of_slots_depends_on_the_machine_and_the_model(monkeypatch):
     shape = KvShape(layers=22, heads=4, width=64, dtype=torch.bfloat16)
-    assert choose_slots(loaded_model("llama"), shape) == ON_CPU
+    # 3 GiB: 35 slots of 1024 tokens with 22.5 kB each, in four streams.
+    on_cpu = [choose_slots(loaded_model("llama"), shape, own) for own in (2048, 1024, 700, 64)]
+    assert on_cpu == [ON_CPU, 32, 48, MOST_ON_CPU]
 
     def chosen(gigabytes, *arguments):
         return choose_slots(gpu_like(monkeypatch, gigabytes), shape, *arguments)
@@ -192,11 +194,21 @@ def test_slots_are_settled_by_the_largest_step_before_any_answer(monkeypatch, ca
     assert "64 slots do not fit: trying 48" in caplog.text
 
 
-def test_there_are_no_more_slots_than_problems(monkeypatch):
+def test_there_are_no_more_slots_than_for_all_problems(monkeypatch):
     engine, steps = rehearsing(monkeypatch, fitting=64)
     engine.prepare([Request((5, 6), 7)] * 45)
-    assert engine.slots == 40
-    assert [slots for slots, _, _, _ in steps] == [40, 40]
+    assert engine.slots == 48
+    assert [slots for slots, _, _, _ in steps] == [48, 48]
+
+
+@pytest.mark.parametrize(("problems", "slots"), [(1, 8), (12, 16), (16, 16), (200, 64)])
+def test_a_cpu_has_slots_for_all_problems_or_for_what_it_gains_by(problems, slots):
+    engine = SlotsEngine(loaded_model("llama"), GREEDY)
+    engine.prepare([Request((5, 6), 7)] * problems)
+    assert engine.slots == slots
+    given = SlotsEngine(loaded_model("llama"), GREEDY, 24)
+    given.prepare([Request((5, 6), 7)] * problems)
+    assert given.slots == 24
 
 
 def test_slots_that_were_given_are_not_changed(monkeypatch):
