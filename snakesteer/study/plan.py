@@ -154,6 +154,14 @@ def _replicated(
             column = f", column {named[0]}" if named else ""
             problems.append(f"{row.place}{column}: {text}")
         return
+    drawn_alone = replicates.seeds > 1 and replicates.vary == ["generation"]
+    if drawn_alone and config.generation.temperature == 0.0:
+        problems.append(
+            f"{row.place}: replicates.vary is [generation], and with generation.temperature 0 no "
+            "token is drawn: all replicates would be one run. Name other seeds, or sample "
+            "(generation.do_sample and temperature)"
+        )
+        return
     for number in range(replicates.seeds):
         one, cells = copy.deepcopy(values), dict(row.cells)
         for draw in replicates.vary if replicates.seeds > 1 else ():

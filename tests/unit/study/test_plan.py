@@ -161,12 +161,20 @@ def test_a_row_may_put_right_what_the_common_config_lacks():
         ({"replicates": {"seeds": 0}, "runs": [{"name": "a"}]}, "replicates.seeds"),
         ({"replicates": {"seeds": 2, "vary": []}}, "replicates.vary"),
         ({"replicates": {"seeds": 2, "vary": ["sead"]}}, "replicates.vary"),
+        ({"replicates": {"seeds": 2, "vary": ["generation"]}}, "no token is drawn"),
         ({"runs": 7}, "runs"),
     ],
 )
 def test_bad_studies(values, told):
     with pytest.raises(UserError, match=told):
         plan_study(values)
+
+
+def test_replicates_may_vary_in_the_answers_that_are_drawn():
+    vary = {"seeds": 2, "vary": ["generation"]}
+    drawn = {"generation.temperature": 0.7, "generation.do_sample": True}
+    study = plan({"name": "a", **drawn}, replicates=vary)
+    assert [run.settled.config.generation.seed for run in study.runs] == [0, 1]
 
 
 def test_paths_with_variables(tmp_path, monkeypatch):
