@@ -13,7 +13,9 @@ Everything lies under the results folder (config key `results`, here <results>):
   kl_strengths.json                  which doses strengths in nats are (steering.unit: kl)
   study/study.db, study/trials.csv   the search
   best_config.json                   what it chose
-  test_final.json, test_generations.jsonl, provenance.json
+  test_evaluation.json, test_generations.jsonl  the answers on the test split and what they say
+  test_final.json                    the same, with what the steering does elsewhere
+  provenance.json                    enough to do the run again
   controls.json, control_generations.jsonl  what else would have done the same
   off_target.json, off_target.jsonl  what steering does elsewhere (target off_target)
   report.html, figures/              what a person looks at

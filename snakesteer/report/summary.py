@@ -55,6 +55,7 @@ def describe(results: Mapping[str, Any], path: str | Path) -> str:
             *_kinds(results),
             *filter(None, [unchanged_words(results)]),
             *_limits(results),
+            *_elsewhere(results),
             f"Verdict: {verdict_words(results)}",
             f"Details: {path}",
         ]
@@ -82,3 +83,20 @@ def _limits(results: Mapping[str, Any]) -> list[str]:
         f"{improvement:+.1%}"
     )
     return lines
+
+
+def _elsewhere(results: Mapping[str, Any]) -> list[str]:
+    """What the tested steering costs on other text."""
+    record = results.get("off_target")
+    if record is None:
+        return []
+    cost, task = record["neutral"]["kl"], record["second_task"]
+    if cost["estimate"] is None:
+        told = "steering breaks the model's numbers on neutral text"
+    else:
+        low, high = cost["ci"]
+        told = f"{cost['estimate']:.2g} nats a token on neutral text [{low:.2g}, {high:.2g}]"
+    if task:
+        low, high = task["difference_ci"]
+        told += f"; second task {task['difference']:+.1%} [{low:+.1%}, {high:+.1%}]"
+    return [f"Elsewhere: {told}"]

@@ -1,15 +1,9 @@
-"""What the steering of each run costs elsewhere: off_target.json of runs, side by side.
-
-That record stands beside test_final.json and not in it: whatever changes it would else answer the
-test split again.
-"""
+"""What the steering of each run costs elsewhere, side by side."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from snakesteer.records.files import read_json
 from snakesteer.report.figures.figure import Table
 from snakesteer.report.wording import percent, points, signed
 
@@ -64,33 +58,13 @@ class Elsewhere:
 NOTHING = Elsewhere()
 
 
-def record_of(path: Path, tested: Mapping[str, Any]) -> Any:
-    """What a file of a run says; None where there is none, or one of another configuration.
+def elsewhere_of(final: Mapping[str, Any]) -> Elsewhere:
+    """What a run's test_final.json says of it; nothing where the run did without.
 
     Args:
-        path: The file.
-        tested: The configuration, by test_final.json: an older record may lie there that the run no
-            longer asks for.
-
-    Raises:
-        UserError: The file is damaged.
+        final: Its content.
     """
-    record = read_json(path) if path.exists() else None
-    return record if record is not None and record["best_trial_params"] == tested else None
-
-
-def read_elsewhere(results: Path, tested: Mapping[str, Any]) -> Elsewhere:
-    """What off_target.json says of a run; nothing where there is none of what was tested.
-
-    Args:
-        results: Of the run.
-        tested: Its configuration, by test_final.json: an older record may lie there that the run no
-            longer asks for.
-
-    Raises:
-        UserError: The file is damaged.
-    """
-    record = record_of(results / "off_target.json", tested)
+    record = final.get("off_target")
     if record is None:
         return NOTHING
     neutral, answers, task = record["neutral"], record["test_answers"], record["second_task"]

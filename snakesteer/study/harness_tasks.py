@@ -1,15 +1,13 @@
-"""Tasks of lm-evaluation-harness in all runs: harness.json side by side."""
+"""Tasks of lm-evaluation-harness in all runs, side by side."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from snakesteer.report.figures.figure import Table
 from snakesteer.report.harness_text import metric_name, shown_tasks
 from snakesteer.report.wording import signed
-from snakesteer.study.elsewhere import record_of
 
 
 @dataclass(frozen=True)
@@ -35,17 +33,13 @@ class TaskChange:
 TaskChanges = Mapping[tuple[str, str], TaskChange]
 
 
-def read_task_changes(results: Path, tested: Mapping[str, Any]) -> TaskChanges:
-    """What harness.json says of a run; nothing where there is none of what was tested.
+def task_changes_of(final: Mapping[str, Any]) -> TaskChanges:
+    """What a run's test_final.json says of tasks; nothing where the run did without.
 
     Args:
-        results: Of the run.
-        tested: Its configuration, by test_final.json.
-
-    Raises:
-        UserError: The file is damaged.
+        final: Its content.
     """
-    record = record_of(results / "harness.json", tested)
+    record = final.get("harness")
     if record is None:
         return {}
     return {

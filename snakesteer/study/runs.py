@@ -10,8 +10,8 @@ from snakesteer.records.files import read_json, read_jsonl
 from snakesteer.records.library_causes import RESULT
 from snakesteer.report.wording import model_name
 from snakesteer.study.costs import Cost, cost_of
-from snakesteer.study.elsewhere import NOTHING, Elsewhere, read_elsewhere
-from snakesteer.study.harness_tasks import TaskChanges, read_task_changes
+from snakesteer.study.elsewhere import NOTHING, Elsewhere, elsewhere_of
+from snakesteer.study.harness_tasks import TaskChanges, task_changes_of
 from snakesteer.study.last_words import LastWords, last_words
 from snakesteer.study.rows import RunRow, run_row
 
@@ -96,8 +96,8 @@ def read_run(run: StudyRun) -> AnyRun:
             differences=differences_by_problem(results / "test_generations.jsonl"),
             seeds=_seeds(run),
             cost=cost_of(results, final),
-            elsewhere=read_elsewhere(results, final["best_trial_params"]),
-            tasks=read_task_changes(results, final["best_trial_params"]),
+            elsewhere=elsewhere_of(final),
+            tasks=task_changes_of(final),
         )
     except (UserError, KeyError, TypeError) as error:
         said = str(error) if isinstance(error, UserError) else f"a result without {error}"

@@ -43,7 +43,7 @@ GPU_JOBS = {
     "baseline": 1,
     "zero_steering": 1,
     "search": 1,
-    "test_final": 1,
+    "test_evaluation": 1,
     "controls": 1,
     "off_target": 1,
 }

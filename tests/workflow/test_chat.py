@@ -43,7 +43,7 @@ def test_a_run_with_a_thinking_model(fresh_copy: Project):
     off = {**CHAT, "prompt": {**CHAT["prompt"], "chat_template_kwargs": {"enable_thinking": False}}}
     planned = fresh_copy.snakemake("-n", overlay=off).jobs
     assert planned["activations"] == 2
-    assert planned["baseline"] == planned["search"] == planned["test_final"] == 1
+    assert planned["baseline"] == planned["search"] == planned["test_evaluation"] == 1
     assert not {"official_data", "val_split", "contrast_pairs", "model_info"} & set(planned)
     run = fresh_copy.snakemake("model_check", overlay=off)
     assert run.jobs == {"model_check": 1}, run.text

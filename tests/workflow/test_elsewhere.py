@@ -80,4 +80,4 @@ def test_the_small_run_for_other_machines_is_planned(fresh: Project, tmp_path: P
     shutil.copytree(CHECKOUT / ".test", tmp_path / ".test")
     run = fresh.snakemake("-n", "--directory", str(tmp_path / ".test"))
     assert run.code == 0, run.text
-    assert run.jobs["test_final"] == run.jobs["embedded_model"] == 1
+    assert run.jobs["test_evaluation"] == run.jobs["embedded_model"] == 1

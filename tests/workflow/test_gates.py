@@ -24,7 +24,7 @@ GATES = [
 ]
 STEERING = {"methods": ["caa"], "gates": ["none", *GATES]}
 STUDY = Counter(zero_steering=1, search=1, trials=1, best_config=1)
-TEST = Counter(test_final=1, controls=1, off_target=1, provenance=1, report=1)
+TEST = Counter(test_evaluation=1, test_final=1, controls=1, off_target=1, provenance=1, report=1)
 
 
 def threshold(project: Project, gate: GateConfig, model) -> float:

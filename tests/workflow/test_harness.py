@@ -22,11 +22,12 @@ def test_tasks_are_part_of_the_run_and_of_its_report(finished_copy: Project):
     overlay = {"off_target": wanted}
     run = finished_copy.snakemake(overlay=overlay)
     assert run.code == 0, run.text
-    assert run.jobs == Counter(harness=1, provenance=1, report=1)
+    assert run.jobs == Counter(harness=1, test_final=1, provenance=1, report=1)
     results = finished_copy.results
     record = json.loads((results / "harness.json").read_text(encoding="utf-8"))
     final = json.loads((results / "test_final.json").read_text(encoding="utf-8"))
-    assert record["best_trial_params"] == final["best_trial_params"]
+    assert record.pop("best_trial_params") == final["best_trial_params"]
+    assert final["harness"] == record
     assert [task["documents"] for task in record["tasks"].values()] == [4, 4, 5]
     page = (results / "report.html").read_text(encoding="utf-8")
     assert "Tasks of lm-evaluation-harness" in page
@@ -41,7 +42,7 @@ def test_tasks_are_part_of_the_run_and_of_its_report(finished_copy: Project):
     path = finished_copy.folder / "tasks" / "snake_sums.yaml"
     path.write_text(path.read_text().replace("version: 1.0", "version: 1.1"), encoding="utf-8")
     again = finished_copy.snakemake("-n", overlay=overlay)
-    assert again.jobs == Counter(harness=1, provenance=1, report=1)
+    assert again.jobs == Counter(harness=1, test_final=1, provenance=1, report=1)
 
 
 def test_a_task_that_is_not_there_stops_before_anything_is_done(fresh_copy: Project):

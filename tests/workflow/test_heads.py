@@ -18,7 +18,8 @@ OVERLAY = {
     "heads": {"prompts": 5, "examples": 2, "steps": 3, "iti_heads": 6},
     "search": {"n_trials": 6, "pruner": "none"},
 }
-SEARCH = Counter(zero_steering=1, search=1, trials=1, best_config=1, test_final=1)
+TEST = Counter(test_evaluation=1, off_target=1, test_final=1)
+SEARCH = Counter(zero_steering=1, search=1, trials=1, best_config=1) + TEST
 FINAL = "results/test_final.json"
 
 

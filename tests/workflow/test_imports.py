@@ -21,7 +21,7 @@ STUDY = {"optuna", "sqlalchemy"}
 ALLOWED: dict[tuple[str, ...], set[str]] = {
     (
         *("contrast_pairs", "embedded_model_wheel", "official_data", "provenance"),
-        *("test_split", "train_split", "val_split"),
+        *("test_final", "test_split", "train_split", "val_split"),
     ): set(),
     ("sensitivity",): {"altair"},
     ("head_token_means", "imported_vector", "iti", "probe", "token_means", "vector"): LEARN,
@@ -35,7 +35,9 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ): MODEL,
     ("confirmation", "search"): MODEL | STUDY,
     ("sensitivity_grid",): MODEL | {"pandas"},
-    ("actadd_vectors", "controls", "off_target", "test_final"): MODEL | LEARN | {"statsmodels"},
+    ("actadd_vectors", "controls", "off_target", "test_evaluation"): MODEL
+    | LEARN
+    | {"statsmodels"},
     ("harness",): MODEL | LEARN | {"datasets", "lm_eval", "statsmodels"},
 }
 TOLD = "\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))\n"

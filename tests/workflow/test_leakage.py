@@ -18,6 +18,8 @@ TEST_PART = frozenset(
     }
 )
 VALIDATION = frozenset({"results/splits/val.jsonl"})
+# Of the test split. Of these, provenance takes the hash.
+READERS = {"test_evaluation", "controls", "provenance"}
 # Where validation problems are drawn from the official test part.
 OF_TEST_PART = {"data": {"validation_from": "test"}}
 
@@ -32,9 +34,8 @@ def test_nothing_before_the_choice_comes_from_the_test_part(fresh: Project):
 def test_who_reads_the_test_part(fresh: Project):
     jobs = graph(fresh)
     assert readers(jobs, "problems/test.jsonl") == {"official_data"}
-    # Of these, provenance takes the hashes.
     assert readers(jobs, "results/data/test.jsonl") == {"test_split", "provenance"}
-    assert readers(jobs, "results/splits/test.jsonl") == {"test_final", "controls", "provenance"}
+    assert readers(jobs, "results/splits/test.jsonl") == READERS
     assert readers(jobs, "results/splits/manifest.json") == {"provenance", "report"}
 
 
@@ -53,7 +54,7 @@ def test_of_the_test_part_nothing_but_validation_reaches_the_choice(fresh: Proje
     assert (draw.rule, draw.outputs) == ("val_split", VALIDATION)
     assert readers(jobs, "problems/test.jsonl") == {"official_data"}
     assert readers(jobs, "results/data/test.jsonl") == {"val_split", "test_split", "provenance"}
-    assert readers(jobs, "results/splits/test.jsonl") == {"test_final", "controls", "provenance"}
+    assert readers(jobs, "results/splits/test.jsonl") == READERS
     assert readers(jobs, "results/splits/manifest.json") == {"provenance", "report"}
 
 
@@ -164,6 +165,7 @@ def test_the_search_ran_before_there_was_a_test_part(finished: Finished):
     assert finished.rest.jobs == {
         "official_data": 1,
         "test_split": 1,
+        "test_evaluation": 1,
         "test_final": 1,
         "controls": 1,
         "off_target": 1,

@@ -53,7 +53,7 @@ def evaluate(project: Project) -> None:
 
 
 def test_reads_go_up_and_configurations_only_with_another_one(finished_copy: Project):
-    script = finished_copy.folder / "workflow" / "scripts" / "test_final.py"
+    script = finished_copy.folder / "workflow" / "scripts" / "test_evaluation.py"
     text, once = script.read_text("utf-8"), "    results, generations = settled("
     assert once in text
     # A script that answers the test split twice, and says nothing of it.
@@ -67,7 +67,7 @@ def test_reads_go_up_and_configurations_only_with_another_one(finished_copy: Pro
     record = json.loads(best.read_text("utf-8"))
     record["best_trial_params"]["steering_alpha"] *= 1.5
     best.write_text(json.dumps(record), encoding="utf-8")
-    (finished_copy.results / "test_final.json").unlink()  # the ledger does not go with it
+    (finished_copy.results / "test_evaluation.json").unlink()  # the ledger does not go with it
     evaluate(finished_copy)
     counts = final(finished_copy)["test_reads"]
     assert counts["final"] == {"reads": 4, "configurations": 2}

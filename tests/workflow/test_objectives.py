@@ -17,7 +17,8 @@ OVERLAY: dict[str, Any] = {
     "steering": {"unit": "kl", "strength": [-0.3, 0.3]},
     "search": {"objectives": ["accuracy", "kl"], "kl_budget": 0.05, "n_trials": 10},
 }
-CHOICE = Counter(best_config=1, test_final=1, off_target=1, controls=1, provenance=1, report=1)
+TEST = Counter(test_evaluation=1, test_final=1, off_target=1, controls=1, provenance=1, report=1)
+CHOICE = Counter(best_config=1) + TEST
 SEARCH = Counter(search=1, trials=1) + CHOICE
 STRENGTHS = Counter(kl_strengths=1, zero_steering=1) + SEARCH
 

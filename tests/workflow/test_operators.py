@@ -13,7 +13,7 @@ from tests.workflow.project import LAYERS, Project
 
 pytestmark = pytest.mark.workflow
 
-TEST = Counter(test_final=1, provenance=1)
+TEST = Counter(test_evaluation=1, test_final=1, provenance=1)
 STUDY = Counter(zero_steering=1, search=1, trials=1, best_config=1)
 PROMPTS = ["Think step by step.", "Guess."]
 

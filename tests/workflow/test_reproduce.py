@@ -55,7 +55,7 @@ def test_a_run_gives_the_same_again_and_a_tampered_one_does_not(finished_copy: P
     tamper(finished_copy, lambda record: record["config"]["evaluation"].update(seed=1))
     run = reproduce(finished_copy, "results/provenance.json")
     assert run.code == 1
-    assert run.jobs["test_final"] == 1
+    assert run.jobs["test_evaluation"] == 1
     assert "search" not in run.jobs
     assert run.text.rstrip().endswith("The results are DIFFERENT.")
     lines = [line.split() for line in run.text.splitlines() if line.endswith("DIFFERENT")]
@@ -63,7 +63,8 @@ def test_a_run_gives_the_same_again_and_a_tampered_one_does_not(finished_copy: P
     assert "test_final.json" in names
     # It draws the bootstrap and the random directions of the controls.
     assert names <= {
-        *("test_final.json", "off_target.json", "controls.json", "control_generations.jsonl")
+        *("test_evaluation.json", "off_target.json", "test_final.json"),
+        *("controls.json", "control_generations.jsonl"),
     }
 
 

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.workflow
 # A value that cannot matter is recorded all the same, and the report shows the record.
 RECORD = Counter(provenance=1, report=1)
 CONTROLS = Counter(controls=1) + RECORD
-TEST = Counter(test_final=1, off_target=1) + CONTROLS
+ELSEWHERE = Counter(off_target=1, test_final=1) + RECORD
+HARNESS = Counter(harness=1, test_final=1) + RECORD
+TEST = Counter(test_evaluation=1, off_target=1, test_final=1) + CONTROLS
 CHOICE = Counter(best_config=1) + TEST
 TRIALS = Counter(trials=1) + CHOICE
 SEARCH = Counter(search=1) + TRIALS
@@ -72,11 +74,11 @@ TABLE: dict[str, tuple[Any, Counter[str]]] = {
     "evaluation.bootstrap_resamples": (300, TEST),
     "evaluation.random_controls": (1, CONTROLS),
     "evaluation.ledger": ("reads elsewhere", RECORD),
-    "off_target.in_report": (False, RECORD),
-    "off_target.task_file": ("problems/train.jsonl", Counter(off_target=1) + RECORD),
-    "off_target.harness_tasks": (["snake_choice"], Counter(harness=1) + RECORD),
-    "off_target.harness_limit": (3, Counter(harness=1) + RECORD),
-    "off_target.harness_folder": ("problems", Counter(harness=1) + RECORD),
+    "off_target.in_report": (False, Counter(test_final=1) + RECORD),
+    "off_target.task_file": ("problems/train.jsonl", ELSEWHERE),
+    "off_target.harness_tasks": (["snake_choice"], HARNESS),
+    "off_target.harness_limit": (3, HARNESS),
+    "off_target.harness_folder": ("problems", HARNESS),
     "sensitivity.strengths": ([-0.1, 0.1], RECORD),
     "sensitivity.in_report": (True, Counter(sensitivity_grid=1, sensitivity=1) + RECORD),
 }

@@ -44,6 +44,7 @@ FILES = {
     "study/study.db",
     "study/trials.csv",
     "best_config.json",
+    "test_evaluation.json",
     "test_final.json",
     "test_generations.jsonl",
     "checks/zero_steering.json",
@@ -217,7 +218,8 @@ def test_the_final_test_agrees_with_its_generations(results: Path):
 
 def test_what_steering_does_elsewhere_is_recorded(results: Path):
     record, final = load(results / "off_target.json"), load(results / "test_final.json")
-    assert record["best_trial_params"] == final["best_trial_params"]
+    assert record.pop("best_trial_params") == final["best_trial_params"]
+    assert (final["off_target"], final["harness"]) == (record, None)
     neutral, answers = record["neutral"], record["test_answers"]
     assert (neutral["texts"], neutral["start_tokens"]) == (40, 8)
     low, high = neutral["kl"]["ci"]
@@ -294,14 +296,15 @@ def test_a_second_run_has_nothing_to_do(finished: Finished):
 
 
 def test_without_arguments_the_default_profile_gives_the_cores(finished_copy: Project):
-    final, generations = (
-        finished_copy.results / name for name in ("test_final.json", "test_generations.jsonl")
+    final, evaluation, generations = (
+        finished_copy.results / name
+        for name in ("test_final.json", "test_evaluation.json", "test_generations.jsonl")
     )
     before = generations.read_bytes(), load(final)
-    final.unlink()
+    evaluation.unlink()
     run = finished_copy.snakemake("results/test_final.json")
     assert run.code == 0, run.text
-    assert run.jobs == {"test_final": 1}
+    assert run.jobs == {"test_evaluation": 1, "off_target": 1, "test_final": 1}
     again = load(final)
     assert again["test_reads"]["final"] == {"reads": 2, "configurations": 1}
     again["test_reads"] = before[1]["test_reads"]
@@ -328,8 +331,8 @@ def test_the_reference_engine_runs_too(finished_copy: Project):
     overlay = {"engine": {"name": "reference"}, "steering": {"methods": ["caa"]}}
     run = finished_copy.snakemake("results/test_final.json", overlay=overlay)
     assert run.code == 0, run.text
-    rules = ("baseline", "zero_steering", "search", "trials", "best_config", "test_final")
-    assert run.jobs == dict.fromkeys(rules, 1)
+    choice = ("baseline", "zero_steering", "search", "trials", "best_config")
+    assert run.jobs == dict.fromkeys([*choice, "test_evaluation", "off_target", "test_final"], 1)
     assert load(finished_copy.results / "test_final.json")["run"]["engine"] == "reference"
 
 

@@ -54,7 +54,7 @@ def test_a_study_is_planned_in_one_graph(fresh_copy: Project):
     assert run.jobs["study_summary"] == 1
     # One run of it, by name of file.
     one = fresh_copy.snakemake("results/runs/caa/test_final.json", "-n", *study)
-    assert one.jobs["caa__test_final"] == one.jobs["both__baseline"] == 1
+    assert one.jobs["caa__test_evaluation"] == one.jobs["both__baseline"] == 1
     assert "both__search" not in one.jobs
     # Runs may differ in what holds braces, as prompts do.
     (fresh_copy.folder / "runs.csv").write_text("name,prompt.template\nq,Q: {question}\n")
@@ -102,7 +102,7 @@ def test_a_killed_study_goes_on_and_its_runs_are_those_of_single_ones(
     wait_for(results / "runs" / "both" / "best_config.json", process)
     os.killpg(process.pid, signal.SIGINT)
     process.wait(WAIT_SECONDS)
-    ends = {"both__test_final": "both/test_final.json", "caa__test_final": "caa/test_final.json"}
+    ends = {f"{name}__test_evaluation": f"{name}/test_evaluation.json" for name in ("both", "caa")}
     left = {rule for rule, path in ends.items() if not (results / "runs" / path).exists()}
     assert left  # the runs take turns
 
@@ -129,7 +129,7 @@ def test_a_killed_study_goes_on_and_its_runs_are_those_of_single_ones(
     contents = [record["content_sha256"] for record in records]
     assert contents[0].keys() == contents[1].keys()
     different = {name for name in contents[0] if contents[0][name] != contents[1][name]}
-    assert different <= {"test_final.json"}  # which tells its folder
+    assert different <= {"test_evaluation.json", "test_final.json"}  # which tell their folder
     for name in ("splits/test.jsonl", "baseline/val.jsonl", "vectors/caa/layer_1.safetensors"):
         assert content_sha256(single / name) == content_sha256(one / name), name
 

@@ -87,7 +87,7 @@ def test_the_overlay_of_a_task_is_planned(fresh: Project, name: str):
     """Nothing is looked up on the hub before the first job."""
     run = fresh.snakemake("-n", "--configfile", f"config/tasks/{name}.yaml")
     assert run.code == 0, run.text
-    assert {"official_data": 2, "train_split": 1, "test_final": 1}.items() <= run.jobs.items()
+    assert {"official_data": 2, "train_split": 1, "test_evaluation": 1}.items() <= run.jobs.items()
     assert f"results/{name}/test_final.json" in run.text
 
 

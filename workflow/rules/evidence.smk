@@ -1,6 +1,6 @@
 """What speaks for and against the result.
 
-Inputs: test_final.json, test_generations.jsonl, splits/{val,test}.jsonl, best_config.json, vectors,
+Inputs: test_evaluation.json, test_generations.jsonl, splits/{val,test}.jsonl, best_config.json, vectors,
 activations of train, baseline/val.jsonl.
 Outputs: controls.json, control_generations.jsonl (controls on the test split), sensitivity.csv,
 figures/sensitivity.{svg,png} (validation split only). The ledger of test reads gets a line for each
@@ -16,7 +16,7 @@ rule controls:
         problems="<problems>/splits/test.jsonl",
         train="<problems>/splits/train.jsonl",
         best="<results>/best_config.json",
-        results="<results>/test_final.json",
+        results="<results>/test_evaluation.json",
         generations="<results>/test_generations.jsonl",
         activations=expand(f"{ACTIVATIONS}/train/layer_{{layer}}.h5", layer=LAYERS),
         vectors=VECTOR_FILES,

@@ -1,6 +1,6 @@
 """The chosen configuration for other tools.
 
-Inputs: best_config.json, test_final.json, model/info.json, pairs/train.jsonl, vectors.
+Inputs: best_config.json, test_evaluation.json, model/info.json, pairs/train.jsonl, vectors.
 Outputs: export/manifest.json, export/steering_vector.{safetensors,json} (canonical),
 export/control_vector.gguf (llama.cpp), export/lm_eval_steering.pt (lm-evaluation-harness),
 export/easysteer.{json,gguf} (EasySteer).
@@ -28,7 +28,7 @@ checkpoint export_manifest:
 rule export_canonical:
     input:
         best="<results>/best_config.json",
-        results="<results>/test_final.json",
+        results="<results>/test_evaluation.json",
         info="<depth>/model/info.json",
         pairs="<directions>/pairs/train.jsonl",
         vectors=VECTOR_FILES,

@@ -1,10 +1,11 @@
 """What the tested steering does elsewhere.
 
-Inputs: best_config.json, vectors, probes, test_final.json, test_generations.jsonl, neutral texts of the
-library; the user's second task (off_target.task_file). No split but train, whose few-shot examples stand
-in prompts: test answers are those that are there.
+Inputs: best_config.json, vectors, probes, test_evaluation.json, test_generations.jsonl, neutral texts of
+the library; the user's second task (off_target.task_file). No split but train, whose few-shot examples
+stand in prompts: test answers are those that are there.
 Outputs: off_target.json (the record with its intervals), off_target.jsonl (a row a text or problem);
-harness.json and harness.jsonl for tasks of lm-evaluation-harness (off_target.harness_tasks).
+harness.json and harness.jsonl for tasks of lm-evaluation-harness (off_target.harness_tasks). Both records
+become part of test_final.json.
 Steps: read neutral texts with and without steering and compare what the model says at every token; count
 what else changed in the test answers; do the second task with and without steering; do the harness'
 tasks, after a look at the test split that none of them asks its problems.
@@ -26,7 +27,7 @@ STATISTICS = section_params(
 rule off_target:
     input:
         best="<results>/best_config.json",
-        results="<results>/test_final.json",
+        results="<results>/test_evaluation.json",
         generations="<results>/test_generations.jsonl",
         train="<problems>/splits/train.jsonl",
         vectors=VECTOR_FILES,
@@ -64,7 +65,7 @@ rule off_target:
 rule harness:
     input:
         best="<results>/best_config.json",
-        results="<results>/test_final.json",
+        results="<results>/test_evaluation.json",
         problems="<problems>/splits/test.jsonl",
         vectors=VECTOR_FILES,
         probes=expand("<directions>/probes/layer_{layer}.safetensors", layer=LAYERS),

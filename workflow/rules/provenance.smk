@@ -13,6 +13,7 @@ test split, too, only the hash is taken.
 rule provenance:
     input:
         results="<results>/test_final.json",
+        evaluation="<results>/test_evaluation.json",
         generations="<results>/test_generations.jsonl",
         best="<results>/best_config.json",
         info="<depth>/model/info.json",

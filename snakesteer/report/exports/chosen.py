@@ -73,7 +73,7 @@ def read_chosen(
 
     Args:
         best: best_config.json.
-        results: test_final.json.
+        results: test_evaluation.json.
         info: model/info.json.
         pairs: The train pairs.
         vectors: All vector files.

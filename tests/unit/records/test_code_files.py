@@ -75,7 +75,7 @@ def test_the_study_depends_on_the_interface_of_the_engine_alone(names):
 
 
 def test_a_change_of_the_grader_reruns_all_that_grades():
-    for script in ("baseline", "search", "test_final", "controls", "sensitivity_grid"):
+    for script in ("baseline", "search", "test_evaluation", "controls", "sensitivity_grid"):
         assert "evaluation/grading.py" in of_script(script)
 
 

@@ -58,6 +58,17 @@ def test_all_numbers_are_said():
         assert part in text
 
 
+def test_what_it_costs_elsewhere_is_told_where_it_is_known():
+    assert "Elsewhere" not in describe({**RESULTS, "off_target": None}, "x")
+    neutral = {"kl": {"estimate": 0.281, "ci": [0.2483, 0.315]}}
+    text = describe({**RESULTS, "off_target": {"neutral": neutral, "second_task": None}}, "x")
+    assert "\nElsewhere: 0.28 nats a token on neutral text [0.25, 0.32]\n" in text
+    broken = {"kl": {"estimate": None, "ci": None}}
+    task = {"difference": -0.04, "difference_ci": [-0.1, 0.02]}
+    text = describe({**RESULTS, "off_target": {"neutral": broken, "second_task": task}}, "x")
+    assert "numbers on neutral text; second task -4.0% [-10.0%, +2.0%]\n" in text
+
+
 def test_what_is_not_recommended_is_told_all_the_same():
     assert "Not one of the test answers reads diff" in describe(
         {**RESULTS, "changed_answers": 0}, "x"

@@ -118,7 +118,7 @@ def write_finished(
     write_json(folder / "provenance.json", {"seeds": {"data.seed": 0, "search.seed": seed}})
     write_text(folder / "report.html", "<!doctype html><title>A run</title>")
     write_text(folder / "benchmarks" / "search_0.tsv", "s\th:m:s\n90.5\t0:01:30\n")
-    write_text(folder / "benchmarks" / "test_final.tsv", "s\th:m:s\n-\t-\n")
+    write_text(folder / "benchmarks" / "test_evaluation.tsv", "s\th:m:s\n-\t-\n")
     write_text(folder / "study" / "trials.csv", "number,new_tokens\n0,1000\n1,500\n2,\n")
     write_json(folder / "controls.json", {"controls": [{"mean_new_tokens": 10.0}]})
     if vector is not None:

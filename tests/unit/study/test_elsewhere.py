@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from snakesteer.records.files import read_json, write_json
-from snakesteer.study.elsewhere import NOTHING, elsewhere_table, read_elsewhere
+from snakesteer.study.elsewhere import NOTHING, elsewhere_of, elsewhere_table
 from snakesteer.study.summary import write_summary
 from tests.unit.study.studies import replicates
 
@@ -14,9 +14,8 @@ def estimate(value, width):
 
 
 def write_record(folder, kl=0.02, task=None, **changes):
-    """off_target.json of a run."""
+    """What test_final.json of a run says of it."""
     record = {
-        "best_trial_params": read_json(folder / "test_final.json")["best_trial_params"],
         "neutral": {"kl": estimate(kl, 0.005), "perplexity_ratio": estimate(1 + kl, 0.01)},
         "test_answers": {
             "length_change": estimate(-3.0, 1.0),
@@ -26,7 +25,9 @@ def write_record(folder, kl=0.02, task=None, **changes):
         "second_task": task,
         **changes,
     }
-    write_json(folder / "off_target.json", record)
+    final = {**read_json(folder / "test_final.json"), "off_target": record}
+    write_json(folder / "test_final.json", final)
+    return final
 
 
 @pytest.fixture
@@ -60,26 +61,23 @@ def test_a_study_without_records_says_nothing_of_it(tmp_path):
     assert 'id="elsewhere"' not in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_record_of_something_else_is_none(runs):
-    results = runs[0].results
-    tested = read_json(results / "test_final.json")["best_trial_params"]
-    assert read_elsewhere(results, tested).neutral_kl == 0.01
-    assert read_elsewhere(results, {**tested, "layer_id": 3}) == NOTHING
-    assert read_elsewhere(runs[3].results, tested) == NOTHING
+def test_a_run_may_do_without_a_record(runs):
+    final = read_json(runs[0].results / "test_final.json")
+    assert elsewhere_of(final).neutral_kl == 0.01
+    assert elsewhere_of({**final, "off_target": None}) == NOTHING
+    assert elsewhere_of(read_json(runs[3].results / "test_final.json")) == NOTHING
 
 
 def test_what_there_is_not_is_missing(runs):
     results = runs[0].results
-    tested = read_json(results / "test_final.json")["best_trial_params"]
     task = {"difference": -0.04, "difference_ci": [-0.1, 0.02]}
     nothing = {"estimate": None, "ci": None}
     answers = {"length_change": estimate(1.0, 0.5), "reworded": None, "lost": None}
     neutral = {"kl": nothing, "perplexity_ratio": nothing}
-    write_record(results, task=task, neutral=neutral, test_answers=answers)
-    found = read_elsewhere(results, tested)
+    found = elsewhere_of(write_record(results, task=task, neutral=neutral, test_answers=answers))
     assert (found.neutral_kl, found.neutral_kl_low, found.reworded_high) == (None, None, None)
     assert (found.second_task, found.second_task_high) == (-0.04, 0.02)
-    other = read_elsewhere(runs[1].results, tested)
+    other = elsewhere_of(read_json(runs[1].results / "test_final.json"))
     table = elsewhere_table({"a": [found, other], "b": [NOTHING], "c": [found]})
     assert [row[:2] for row in table.rows] == [("a", "2"), ("c", "1")]
     cells = dict(zip(table.columns, table.rows[0], strict=True))

@@ -3,15 +3,14 @@
 import pandas as pd
 
 from snakesteer.records.files import read_json, write_json
-from snakesteer.study.harness_tasks import read_task_changes, tasks_table
+from snakesteer.study.harness_tasks import task_changes_of, tasks_table
 from snakesteer.study.summary import write_summary
 from tests.unit.report.test_harness_text import RECORD, measured
 from tests.unit.study.studies import replicates
 
 
 def write_record(folder, change):
-    """harness.json of a run: one group of tasks, and one with a change of its own."""
-    tested = read_json(folder / "test_final.json")["best_trial_params"]
+    """What test_final.json says: one group of tasks, and one with a change of its own."""
     task = {
         "documents": 9,
         "metrics": [
@@ -20,8 +19,9 @@ def write_record(folder, change):
         ],
     }
     tasks = {**RECORD["tasks"], "squad": task}
-    write_json(folder / "harness.json", {**RECORD, "tasks": tasks, "best_trial_params": tested})
-    return tested
+    final = {**read_json(folder / "test_final.json"), "harness": {**RECORD, "tasks": tasks}}
+    write_json(folder / "test_final.json", final)
+    return final
 
 
 def test_runs_and_groups_tell_what_tasks_say(tmp_path):
@@ -43,11 +43,9 @@ def test_a_table_has_means_and_the_widest_ends(tmp_path):
     made = replicates(tmp_path, "a", [{}, {}])
     found = []
     for run, change in zip(made, (0.1, -0.3), strict=True):
-        tested = write_record(run.results, change)
-        found.append(read_task_changes(run.results, tested))
-        assert read_task_changes(run.results, {**tested, "layer_id": 99}) == {}
+        final = write_record(run.results, change)
+        found.append(task_changes_of(final))
+    assert task_changes_of({**final, "harness": None}) == {}
     rows = tasks_table({"a": found, "b": [{}]}).rows
     assert rows[-1] == ("a", "squad", "em", "2", "0.5", "0.4", "−0.100 (−0.400 to +0.200)")
     assert [row[1] for row in rows] == ["mmlu", "wikitext", "squad"]
-    (made[0].results / "harness.json").unlink()
-    assert read_task_changes(made[0].results, tested) == {}
