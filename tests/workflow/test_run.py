@@ -301,6 +301,7 @@ def test_without_arguments_the_default_profile_gives_the_cores(finished_copy: Pr
         for name in ("test_final.json", "test_evaluation.json", "test_generations.jsonl")
     )
     before = generations.read_bytes(), load(final)
+    final.unlink()
     evaluation.unlink()
     run = finished_copy.snakemake("results/test_final.json")
     assert run.code == 0, run.text

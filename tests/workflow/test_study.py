@@ -98,6 +98,8 @@ def test_a_killed_study_goes_on_and_its_runs_are_those_of_single_ones(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         process_group=0,
+        # A shell starts background jobs with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_for(results / "runs" / "both" / "best_config.json", process)
     os.killpg(process.pid, signal.SIGINT)
