@@ -7,6 +7,7 @@ import pytest
 
 from snakesteer import GSM8KOptimizationPipeline, OptimizationConfig, UserError
 from snakesteer.records.files import sha256_file
+from tests import warm
 from tests.tiny_models import save_tiny_model
 from tests.workflow.project import TEST_ROWS, TRAIN_ROWS, problem_rows, write_rows
 
@@ -23,6 +24,8 @@ def folder(tmp_path, monkeypatch):
     save_tiny_model(folder / "tiny model", "llama")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name, value in warm.environment().items():
+        monkeypatch.setenv(name, value)
     return folder
 
 

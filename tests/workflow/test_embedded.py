@@ -58,7 +58,8 @@ def test_gsm8k_through_an_overlay_and_single_values(project: Project):
         "model={name: embedded, num_layers: 30}",
         f"data={{source: folder, folder: {GSM8K}, train: 8, val: 6, test: 6}}",
         "generation={max_new_tokens: 16}",
-        "steering={layers: 9-9, methods: [caa]}",
+        "steering={layers: 9-9, methods: [caa], directions: [caa]}",
+        "evaluation={random_controls: 1, shuffled_controls: 1}",
         "search={n_trials: 2}",
     )
     assert run.code == 0, run.text
