@@ -1,6 +1,5 @@
 """Requests as batches of one shape."""
 
-import inspect
 from collections.abc import Sequence
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from snakesteer.engine.interface import Request
 from snakesteer.errors import UserError
+from snakesteer.models.arguments import takes
 from snakesteer.models.loading import LoadedModel, check_ids
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.kinds import Steering
@@ -65,7 +65,7 @@ def position_ids(loaded: LoadedModel, mask: Tensor, new: int) -> dict[str, Tenso
     Returns:
         By the argument's name ``[batch, new]``.
     """
-    if "position_ids" not in inspect.signature(loaded.model.forward).parameters:
+    if not takes(loaded.model, "position_ids"):
         return {}
     return {"position_ids": (mask.cumsum(dim=-1) - 1).clamp(min=0)[:, -new:]}
 

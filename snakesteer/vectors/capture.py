@@ -11,7 +11,6 @@ kind, with their ``count``). Attributes say where the numbers come from.
 """
 
 import copy
-import inspect
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -29,13 +28,13 @@ from transformers import DynamicCache
 
 from snakesteer.data.prompts import Prompter, common_prefix
 from snakesteer.errors import UserError
+from snakesteer.models.arguments import cache_argument, takes
 from snakesteer.models.blocks import (
     ActivationKind,
     blocks_up_to,
     on_block_outputs,
     residual_norms,
 )
-from snakesteer.models.cache_argument import cache_argument
 from snakesteer.models.loading import LoadedModel, check_ids
 from snakesteer.records.files import atomic_path, read_json
 from snakesteer.vectors.activations import TOKEN_ENTRY
@@ -223,7 +222,7 @@ def _run_blocks(
     arguments: dict[str, Any] = {"use_cache": False}
     if cache is not None:
         arguments = {"use_cache": True, cache_argument(blocks): cache}
-    if "position_ids" in inspect.signature(blocks.forward).parameters:
+    if takes(blocks, "position_ids"):
         positions = torch.arange(start, start + ids.shape[1], device=loaded.device)
         arguments["position_ids"] = positions.expand(ids.shape)
     with blocks_up_to(loaded.blocks, min(last, len(loaded.blocks) - 1)):

@@ -8,7 +8,6 @@ heads, is all the same to the loop.
 """
 
 import copy
-import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -24,8 +23,8 @@ from snakesteer.engine.sampling import choose, uniforms
 from snakesteer.engine.stopping import StopRule
 from snakesteer.engine.watch import Watch, watched
 from snakesteer.errors import UserError
+from snakesteer.models.arguments import cache_argument, takes
 from snakesteer.models.blocks import on_block_outputs
-from snakesteer.models.cache_argument import cache_argument
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.dac import Dac, dynamic_alpha
@@ -142,7 +141,7 @@ def _forward(loaded: LoadedModel, ids: Tensor, mask: Tensor, cache: DynamicCache
     """
     arguments: dict[str, Any] = {cache_argument(loaded.model): cache}
     arguments |= position_ids(loaded, mask, ids.shape[1])
-    if "logits_to_keep" in inspect.signature(loaded.model.forward).parameters:
+    if takes(loaded.model, "logits_to_keep"):
         arguments["logits_to_keep"] = 1
     output = loaded.model(input_ids=ids, attention_mask=mask, use_cache=True, **arguments)
     if cache.get_seq_length() != mask.shape[1]:

@@ -6,13 +6,12 @@ unsteered one beside it, begin at the last prompt token.
 """
 
 from dataclasses import dataclass, field
-from inspect import signature
 from typing import Any
 
 from torch import Tensor
 from transformers import DynamicCache
 
-from snakesteer.models.cache_argument import cache_argument
+from snakesteer.models.arguments import cache_argument, takes
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.kinds import Steering
@@ -49,8 +48,8 @@ def may_be_apart(loaded: LoadedModel, steering: Steering) -> bool:
     model = loaded.model
     # Models that keep a state in place of keys cannot go back; of others' code nothing is known.
     plain = type(model).__module__.startswith("transformers.") and not model._is_stateful
-    needed = {cache_argument(model), "logits_to_keep"}
-    able = plain and needed <= set(signature(model.forward).parameters)
+    needed = (cache_argument(model), "logits_to_keep")
+    able = plain and all(takes(model, argument) for argument in needed)
     return able and leaves_prompts_alone(steering)
 
 

@@ -24,7 +24,7 @@ from snakesteer.engine.slots.head_rows import HeadRows
 from snakesteer.engine.slots.rows import RowSteering, SteeredRows
 from snakesteer.engine.slots.token_rows import TokenRows
 from snakesteer.engine.watch import Stream, Watch
-from snakesteer.models.cache_argument import cache_argument
+from snakesteer.models.arguments import cache_argument
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.heads import HeadSteering
 from snakesteer.steering.residual import ResidualSteering

@@ -21,8 +21,8 @@ from snakesteer.engine.slots.cache import PromptCache
 from snakesteer.engine.slots.parts import PromptSteering
 from snakesteer.engine.slots.rows import RowSteering, Scaled, SteeredRows, operators_of
 from snakesteer.engine.watch import Watch
+from snakesteer.models.arguments import cache_argument
 from snakesteer.models.blocks import blocks_up_to, on_block_outputs
-from snakesteer.models.cache_argument import cache_argument
 from snakesteer.models.loading import LoadedModel
 from snakesteer.steering.prompt_start import PromptStartSteering
 from snakesteer.steering.residual import ResidualSteering

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from snakesteer.engine.watch import Stream
 from snakesteer.evaluation.checks.hook_effects import Location, TensorChange, change_at
+from snakesteer.models.arguments import cache_argument
 from snakesteer.models.blocks import on_block_outputs
-from snakesteer.models.cache_argument import cache_argument
 from snakesteer.models.heads import find_heads
 from snakesteer.models.loading import LoadedModel
 from snakesteer.models.precision import (

@@ -7,7 +7,6 @@ scope is ``all``, prompts are steered, too, and read anew.
 """
 
 import copy
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +16,13 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from snakesteer.data.prompts import Ids, common_prefix
+from snakesteer.models.arguments import cache_argument, takes
 from snakesteer.models.blocks import (
     blocks_computing,
     on_block_outputs,
     replace_block_output,
     residual_norms,
 )
-from snakesteer.models.cache_argument import cache_argument
 from snakesteer.models.loading import LoadedModel, check_ids, vocabulary_size
 from snakesteer.steering.residual import ResidualSteering
 from snakesteer.steering.tokens import token_table
@@ -88,8 +87,7 @@ class BatchReader:
         self.layers = [place.layer for place in steering.places]
         self.first = min(self.layers)
         check_ids(loaded, (one.token_ids for one in examples))
-        signature = inspect.signature(loaded.model.forward).parameters
-        self.has_positions = "position_ids" in signature
+        self.has_positions = takes(loaded.model, "position_ids")
         self.prefix, self.cache = self._common_start()
         self.whole = not self._questions_can_be_kept()
         self.form = self._form()

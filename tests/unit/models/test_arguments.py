@@ -1,6 +1,6 @@
 from torch import nn
 
-from snakesteer.models.cache_argument import cache_argument
+from snakesteer.models.arguments import cache_argument, takes
 from tests.loaded_models import loaded_model
 
 
@@ -22,3 +22,5 @@ def test_it_is_the_one_that_the_model_takes_without_a_warning(recwarn):
     assert not [found for found in recwarn if "deprecated" in str(found.message)]
     assert cache_argument(Renamed()) == "cache"
     assert cache_argument(OfOthers()) == "past_key_values"
+    assert takes(model, "logits_to_keep")
+    assert not takes(model, "token_type_ids")
