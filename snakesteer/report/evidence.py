@@ -126,8 +126,8 @@ class Evidence:
         controls: controls.json.
         strengths: Rows of sensitivity.csv; None where the report does without.
         training: Steps of every training of vectors, by the name of what was trained.
-        off_target: off_target.json; None where the report does without.
-        harness: harness.json; None where no tasks of lm-evaluation-harness are named.
+        off_target: What test_final.json says of it; None where the report does without.
+        harness: Likewise; None where no tasks of lm-evaluation-harness are named.
     """
 
     test: Record
@@ -234,18 +234,14 @@ def read_evidence(
     controls: str | Path,
     sensitivity: str | Path | None = None,
     training: Sequence[str | Path] = (),
-    off_target: Sequence[str | Path] = (),
 ) -> Evidence:
     """Read the files of a run; the names are those of `Evidence`, ``db`` is the study.
-
-    ``off_target`` may hold off_target.json and harness.json.
 
     Raises:
         UserError: A file is missing or damaged.
     """
     record = read_json(test)
     rows = _read_trials(trials)
-    elsewhere = {Path(path).stem: read_json(path) for path in off_target}
     return Evidence(
         test=record,
         generations=read_jsonl(generations),
@@ -271,8 +267,8 @@ def read_evidence(
         controls=read_json(controls),
         strengths=read_strengths(sensitivity) if sensitivity else None,
         training={Path(path).stem.replace("_", " "): read_steps(path) for path in training},
-        off_target=elsewhere.get("off_target"),
-        harness=elsewhere.get("harness"),
+        off_target=record.get("off_target"),
+        harness=record.get("harness"),
         over_budget={
             int(row["number"]): float(row["kl"])
             for row in rows

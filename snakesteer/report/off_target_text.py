@@ -18,11 +18,12 @@ from snakesteer.report.wording import (
 BROKEN = "not finite"
 
 
-def off_target_text(record: Record) -> list[str]:
+def off_target_text(record: Record, gated: bool = False) -> list[str]:
     """Paragraphs for the report: neutral text, test answers and, where there is one, the task.
 
     Args:
         record: off_target.json.
+        gated: Whether the tested configuration has a gate.
     """
     neutral = record["neutral"]
     about = (
@@ -46,7 +47,7 @@ def off_target_text(record: Record) -> list[str]:
             about += f" α_t was {neutral['mean_alpha_t']:.3g} on average there."
         if "steered_share" in neutral:
             share = _told(neutral["steered_share"], percent)
-            who = "gate" if "gate" in record["best_trial_params"] else "scope"
+            who = "gate" if gated else "scope"
             about += f" The {who} let {share} of the tokens be steered."
             if not neutral["steered_share"]["estimate"]:
                 about += " So this text says nothing of what steering does where it acts."

@@ -57,7 +57,11 @@ def render_page(
         verdict=read_verdict(evidence),
         tables=make_tables(evidence),
         luck=luck(evidence),
-        elsewhere=off_target_text(evidence.off_target) if evidence.off_target else None,
+        elsewhere=(
+            off_target_text(evidence.off_target, "gate" in evidence.params)
+            if evidence.off_target
+            else None
+        ),
         elsewhere_table=off_target_table(evidence.off_target) if evidence.off_target else None,
         harness=harness_text(evidence.harness) if evidence.harness else None,
         harness_table=harness_table(evidence.harness) if evidence.harness else None,

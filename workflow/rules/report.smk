@@ -32,7 +32,6 @@ rule report:
             then="<results>/sensitivity.csv",
             otherwise=[],
         ),
-        off_target=expand("<results>/{name}.json", name=OFF_TARGET),
         training=TRAINING_LOGS,
         assets=REPORT_ASSETS,
     output:

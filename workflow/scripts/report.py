@@ -27,7 +27,6 @@ with script_log(snakemake.log[0]):
         zero_steering=given.zero_steering,
         controls=given.controls,
         sensitivity=given.sensitivity or None,
-        off_target=given.off_target,
         training=given.training,
     )
     figures = make_figures(evidence)

@@ -22,7 +22,7 @@ from snakesteer.evaluation.origins import compare_origins
 from snakesteer.evaluation.paired import compare_paired
 from snakesteer.evaluation.second_task import compare_outcomes
 from snakesteer.evaluation.statistics import wilson
-from snakesteer.records.files import sha256_text, write_json, write_jsonl, write_text
+from snakesteer.records.files import read_json, sha256_text, write_json, write_jsonl, write_text
 from snakesteer.records.tensors import write_tensors
 from snakesteer.report.evidence import Evidence, read_evidence
 from snakesteer.search.best import best_config
@@ -66,7 +66,6 @@ class RunFiles:
             "provenance": results / "provenance.json",
             "zero_steering": results / "checks" / "zero_steering.json",
             "controls": results / "controls.json",
-            "off_target": [results / "off_target.json"],
         }
         return {**paths, "sensitivity": results / "sensitivity.csv" if self.on_grid else None}
 
@@ -351,7 +350,7 @@ def write_controls(folder: Path, rng: random.Random, hostile: str) -> None:
 
 
 def write_off_target(folder: Path, rng: random.Random, hostile: str) -> None:
-    """off_target.json: a small cost on neutral text, and nothing on another task."""
+    """Part of test_final.json: a small cost on neutral text, and nothing on another task."""
     evaluation = Config().evaluation
     costs = [
         TextCost(30, rng.uniform(0.01, 0.03), nll, nll + rng.uniform(0.0, 0.02), 0.1, None)
@@ -371,7 +370,8 @@ def write_off_target(folder: Path, rng: random.Random, hostile: str) -> None:
         },
         "confidence": evaluation.confidence,
     }
-    write_json(folder / "off_target.json", record)
+    final = read_json(folder / "test_final.json")
+    write_json(folder / "test_final.json", {**final, "off_target": record})
 
 
 def write_sensitivity(

@@ -64,12 +64,12 @@ def test_the_table_has_every_number_with_its_interval():
 def test_a_gate_s_share_is_told():
     share = {"estimate": 0.25, "ci": [0.2, 0.31]}
     neutral = {**RECORD["neutral"], "steered_share": share}
-    record = {**RECORD, "neutral": neutral, "best_trial_params": {"gate": {}}}
-    assert "The gate let 25.0% of the tokens be steered." in off_target_text(record)[0]
+    record = {**RECORD, "neutral": neutral}
+    assert "The gate let 25.0% of the tokens be steered." in off_target_text(record, gated=True)[0]
     rows = {row[0]: row[1:] for row in off_target_table(record).rows}
     assert rows["Neutral text: tokens that are steered"] == ("", "", "25.0%", "20.0% to 31.0%")
     none = {**neutral, "steered_share": {"estimate": 0.0, "ci": [0.0, 0.0]}}
-    told = off_target_text({**record, "neutral": none, "best_trial_params": {}})[0]
+    told = off_target_text({**record, "neutral": none})[0]
     assert told.endswith(
         "The scope let 0.0% of the tokens be steered. So this text says nothing of what steering "
         "does where it acts."
