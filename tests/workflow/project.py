@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import string
 import subprocess
 import sys
@@ -168,3 +169,8 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Read JSONL."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def hear_interrupts() -> None:
+    """For ``preexec_fn``: background jobs of a shell have SIGINT ignored, and hand that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

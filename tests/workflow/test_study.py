@@ -15,7 +15,7 @@ import yaml
 
 from snakesteer.records.content import content_sha256
 from tests.workflow.conftest import Finished
-from tests.workflow.project import Project
+from tests.workflow.project import Project, hear_interrupts
 
 pytestmark = pytest.mark.workflow
 
@@ -98,8 +98,7 @@ def test_a_killed_study_goes_on_and_its_runs_are_those_of_single_ones(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         process_group=0,
-        # A shell starts background jobs with SIGINT ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hear_interrupts,
     )
     wait_for(results / "runs" / "both" / "best_config.json", process)
     os.killpg(process.pid, signal.SIGINT)

@@ -20,7 +20,7 @@ import yaml
 from snakesteer.search.database import read_db
 from snakesteer.search.tables import collect
 from tests.fake_search import check_finished, finished, make_inputs, read_trials, start
-from tests.workflow.project import Project
+from tests.workflow.project import Project, hear_interrupts
 
 pytestmark = pytest.mark.workflow
 
@@ -116,8 +116,7 @@ def test_the_whole_command_killed_at_three_moments(finished_copy: Project, tmp_p
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
-                # A shell starts background jobs with SIGINT ignored, and children inherit that.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                preexec_fn=hear_interrupts,
             )
             deadline = time.monotonic() + WAIT_SECONDS
             while len(finished(journal)) <= len(kept):
